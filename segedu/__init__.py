@@ -1,0 +1,35 @@
+"""The package behind the course *Image Segmentation, from Pixels to U-Net++*.
+
+Losses, metrics and networks are here at once; `segedu.data`, `segedu.training`, `segedu.plotting`
+and `segedu.diagrams` are imported where they are needed, since they bring heavier libraries.
+"""
+
+from . import losses, metrics
+from .checkpoint import load_model, load_pretrained, save_checkpoint
+from .models import (
+    NodeGrid,
+    UNet,
+    UNetPlusPlus,
+    count_operations,
+    count_parameters,
+    predict,
+    receptive_field,
+    to_mask,
+)
+
+__all__ = [
+    "NodeGrid",
+    "UNet",
+    "UNetPlusPlus",
+    "count_operations",
+    "count_parameters",
+    "load_model",
+    "load_pretrained",
+    "losses",
+    "metrics",
+    "predict",
+    "receptive_field",
+    "save_checkpoint",
+    "to_mask",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,441 @@
+"""U-Net and U-Net++ as one grid of nodes.
+
+Node X(i, j) stands in row i, the resolution level (0 is full resolution, each further row has half
+the height and width), and in column j, the position along the skip pathway. One rule holds for
+every node, with H a block of two convolutions:
+
+    X(0, 0) = H(image)
+    X(i, 0) = H(pool(X(i-1, 0)))                                        going down
+    X(i, j) = H(concat[X(i, k) for every existing k < j] + up(X(i+1, j-1)))   going up
+
+The two networks differ only in which nodes exist. U-Net has the first column and the last
+anti-diagonal; U-Net++ has the whole triangle. Leaving out every node with i + j > d prunes the
+network to level d.
+
+Sources: U-Net, Ronneberger et al. 2015 (arXiv 1505.04597), figure 1; U-Net++, Zhou et al. 2018
+(arXiv 1807.10165), equation 1, and 2019 (arXiv 1912.05074).
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+Node = tuple[int, int]
+
+
+def unet_nodes(depth: int) -> list[Node]:
+    """The nodes of a U-Net with `depth` poolings: the way down and the way up.
+
+    >>> unet_nodes(2)
+    [(0, 0), (1, 0), (2, 0), (1, 1), (0, 2)]
+    """
+    return [(i, 0) for i in range(depth + 1)] + [(depth - j, j) for j in range(1, depth + 1)]
+
+
+def unetpp_nodes(depth: int) -> list[Node]:
+    """The nodes of a U-Net++ with `depth` poolings: the whole triangle i + j <= depth.
+
+    >>> unetpp_nodes(2)
+    [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)]
+    """
+    return [(d - j, j) for d in range(depth + 1) for j in range(d + 1)]
+
+
+class ConvBlock(nn.Sequential):
+    """Two 3x3 convolutions, each followed by a normalisation and a ReLU; the size stays.
+
+    >>> ConvBlock(1, 8)(torch.zeros(2, 1, 16, 16)).shape
+    torch.Size([2, 8, 16, 16])
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, norm: str = "batch"):
+        layers = []
+        for source in (in_channels, out_channels):
+            layers += [
+                # The normalisation has a shift of its own, so a bias here would do nothing.
+                nn.Conv2d(source, out_channels, 3, padding=1, bias=False),
+                nn.BatchNorm2d(out_channels)
+                if norm == "batch"
+                else nn.GroupNorm(math.gcd(8, out_channels), out_channels),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers)
+
+
+class NodeGrid(nn.Module):
+    """A segmentation network whose nodes X(i, j) follow the rule at the top of this module.
+
+    Parameters
+    ----------
+    in_channels, num_classes : channels of the image and of the logits (1 for the binary case).
+    channels : channels of each row, full resolution first; `len(channels) - 1` is the depth.
+    nodes : the (i, j) that exist.
+    skips : which of the nodes to its left a node sees: "all", the "first" (the encoder's, as in
+        U-Net), or the "last" (its neighbour).
+    up : "bilinear" interpolation, or a learned "transposed" 2x2 convolution.
+    norm : "batch" or "group".
+    deep_supervision : if True, forward returns a list of logits, one for every node X(0, 1),
+        X(0, 2), ..., deepest last; if False, the logits of the deepest.
+
+    Raises
+    ------
+    ValueError : for nodes that the rule cannot compute, or an option that does not exist.
+
+    Examples
+    --------
+    >>> grid = NodeGrid(1, 1, channels=(4, 8, 16), nodes=[(0, 0), (1, 0), (0, 1)])
+    Traceback (most recent call last):
+    ValueError: channels has 3 rows, so it needs the node (2, 0), which is not in nodes
+    >>> grid = NodeGrid(1, 1, channels=(4, 8), nodes=[(0, 0), (1, 0), (0, 1)])
+    >>> grid(torch.zeros(1, 1, 32, 48)).shape
+    torch.Size([1, 1, 32, 48])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        channels: Sequence[int],
+        nodes: Sequence[Node],
+        skips: str = "all",
+        up: str = "bilinear",
+        norm: str = "batch",
+        deep_supervision: bool = False,
+    ):
+        super().__init__()
+        self.in_channels, self.num_classes = in_channels, num_classes
+        self.channels, self.depth = tuple(channels), len(channels) - 1
+        # A node needs nodes of a smaller i + j, or of the same i + j further down.
+        self.nodes = sorted({(int(i), int(j)) for i, j in nodes}, key=lambda n: (sum(n), n[1]))
+        self.skips, self.up, self.norm = skips, up, norm
+        self.deep_supervision = deep_supervision
+        self._check_arguments()
+
+        self.pool = nn.MaxPool2d(2)
+        self.ups = nn.ModuleDict()
+        self.blocks = nn.ModuleDict()
+        for i, j in self.nodes:
+            if j == 0:
+                width = in_channels if i == 0 else self.channels[i - 1]
+            else:
+                self.ups[f"{i}_{j}"], up_width = self._make_up(i)
+                width = len(self.left(i, j)) * self.channels[i] + up_width
+            self.blocks[f"{i}_{j}"] = ConvBlock(width, self.channels[i], norm=norm)
+        self.heads = nn.ModuleDict(
+            {str(level): nn.Conv2d(self.channels[0], num_classes, 1) for level in self.levels}
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+    def _check_arguments(self):
+        for name, value, least in [
+            ("in_channels", self.in_channels, 1),
+            ("num_classes", self.num_classes, 1),
+            ("the number of rows in channels", len(self.channels), 2),
+            ("every entry of channels", min(self.channels, default=0), 1),
+        ]:
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        for name, options in [
+            ("skips", ("all", "first", "last")),
+            ("up", ("bilinear", "transposed")),
+            ("norm", ("batch", "group")),
+        ]:
+            if getattr(self, name) not in options:
+                raise ValueError(f"{name} must be one of {options}, got {getattr(self, name)!r}")
+        for i in range(self.depth + 1):
+            if (i, 0) not in self.nodes:
+                raise ValueError(
+                    f"channels has {self.depth + 1} rows, so it needs the node ({i}, 0), "
+                    "which is not in nodes"
+                )
+        for i, j in self.nodes:
+            if i < 0 or j < 0 or i + j > self.depth:
+                raise ValueError(f"node ({i}, {j}) lies outside the triangle of {self.depth=}")
+            if j > 0 and (i + 1, j - 1) not in self.nodes:
+                raise ValueError(f"node ({i}, {j}) needs ({i + 1}, {j - 1}), which is not in nodes")
+        if (0, self.depth) not in self.nodes:
+            raise ValueError(f"the output node (0, {self.depth}) is not in nodes")
+
+    def _make_up(self, i: int) -> tuple[nn.Module, int]:
+        """What brings row i + 1 to the size of row i, and how many channels it gives."""
+        if self.up == "bilinear":
+            # align_corners=True would make the answer depend on the size of the image.
+            up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+            return up, self.channels[i + 1]
+        return nn.ConvTranspose2d(self.channels[i + 1], self.channels[i], 2, 2), self.channels[i]
+
+    @property
+    def levels(self) -> list[int]:
+        """The d for which X(0, d) has a head: all in deep supervision, else the deepest."""
+        if self.deep_supervision:
+            return [j for i, j in self.nodes if i == 0 and j > 0]
+        return [self.depth]
+
+    @property
+    def config(self) -> dict:
+        """The arguments that build this network again."""
+        names = ("in_channels", "num_classes", "channels", "nodes", "skips", "up", "norm")
+        return {name: getattr(self, name) for name in (*names, "deep_supervision")}
+
+    def left(self, i: int, j: int) -> list[int]:
+        """The columns k of the nodes X(i, k) that X(i, j) is concatenated from.
+
+        >>> UNet(1, 1).left(0, 4), UNetPlusPlus(1, 1).left(0, 4)
+        ([0], [0, 1, 2, 3])
+        """
+        existing = [k for k in range(j) if (i, k) in self.nodes]
+        return {"all": existing, "first": existing[:1], "last": existing[-1:]}[self.skips]
+
+    def features(self, images: Tensor) -> dict[Node, Tensor]:
+        """What every node computes: (N, channels[i], H / 2^i, W / 2^i) for X(i, j)."""
+        self._check_images(images)
+        x = {}
+        for i, j in self.nodes:
+            if j == 0:
+                inputs = images if i == 0 else self.pool(x[i - 1, 0])
+            else:
+                up = self.ups[f"{i}_{j}"](x[i + 1, j - 1])
+                inputs = torch.cat([*(x[i, k] for k in self.left(i, j)), up], dim=1)
+            x[i, j] = self.blocks[f"{i}_{j}"](inputs)
+        return x
+
+    def forward(self, images: Tensor) -> Tensor | list[Tensor]:
+        """Logits (N, num_classes, H, W) of images (N, in_channels, H, W), or a list of them."""
+        x = self.features(images)
+        logits = [self.heads[str(level)](x[0, level]) for level in self.levels]
+        return logits if self.deep_supervision else logits[-1]
+
+    def _check_images(self, images: Tensor):
+        if images.ndim != 4 or images.shape[1] != self.in_channels:
+            raise ValueError(
+                f"expected images of shape (N, {self.in_channels}, H, W), got {tuple(images.shape)}"
+            )
+        height, width = images.shape[-2:]
+        step = 2**self.depth
+        if height % step or width % step:
+            fitting = tuple(math.ceil(side / step) * step for side in (height, width))
+            raise ValueError(
+                f"got images of {height} x {width} pixels, but {self.depth} poolings need sides "
+                f"that are multiples of {step}: pad to {fitting[0]} x {fitting[1]}, "
+                "or call segedu.predict(model, images), which pads and crops"
+            )
+
+    def prune(self, level: int) -> "NodeGrid":
+        """The part that computes the head at X(0, level): one tensor out, weights shared.
+
+        Raises ValueError where there is no such head: a head that was never trained gives noise
+        (U-Net++, section 3.3: pruning needs deep supervision).
+
+        >>> model = UNetPlusPlus(1, 1, channels=(4, 8, 16, 32, 64), deep_supervision=True).eval()
+        >>> image = torch.rand(1, 1, 32, 32)
+        >>> torch.equal(model.prune(2)(image), model(image)[1])
+        True
+        """
+        if level not in self.levels:
+            raise ValueError(
+                f"there is no head at level {level}, only at {self.levels}; "
+                "train a U-Net++ with deep_supervision=True to be able to prune it"
+            )
+        nodes = [(i, j) for i, j in self.nodes if i + j <= level]
+        changes = {"channels": self.channels[: level + 1], "nodes": nodes}
+        with torch.device("meta"):  # nothing is allocated: every parameter is replaced below
+            pruned = NodeGrid(**self.config | changes | {"deep_supervision": False})
+        for part in ("ups", "blocks", "heads"):
+            for name in getattr(pruned, part):
+                getattr(pruned, part)[name] = getattr(self, part)[name]
+        return pruned.train(self.training)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.config.items())
+
+
+class UNet(NodeGrid):
+    """U-Net (arXiv 1505.04597), with same-padded convolutions and a normalisation.
+
+    >>> count_parameters(UNet(3, 1, channels=(32, 64, 128, 256, 512)))
+    7849601
+    """
+
+    def __init__(self, in_channels, num_classes, *, channels=(16, 32, 64, 128, 256), **options):
+        nodes = unet_nodes(len(channels) - 1)
+        super().__init__(in_channels, num_classes, channels=channels, nodes=nodes, **options)
+
+
+class UNetPlusPlus(NodeGrid):
+    """U-Net++ (arXiv 1807.10165): dense skips, and with deep_supervision a head at every X(0, j).
+
+    >>> model = UNetPlusPlus(1, 1, deep_supervision=True)
+    >>> len(model(torch.zeros(1, 1, 32, 32)))
+    4
+    """
+
+    def __init__(self, in_channels, num_classes, *, channels=(16, 32, 64, 128, 256), **options):
+        nodes = unetpp_nodes(len(channels) - 1)
+        super().__init__(in_channels, num_classes, channels=channels, nodes=nodes, **options)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers training changes."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def count_operations(model: NodeGrid, height: int, width: int) -> int:
+    """Multiply-adds of all convolutions for one image; what is added elsewhere is left out.
+
+    >>> count_operations(UNet(1, 1, channels=(4, 8)), 32, 32) == 32 * 32 * (
+    ...     9 * (1 * 4 + 4 * 4 + 12 * 4 + 4 * 4) + 4 * 1) + 16 * 16 * 9 * (4 * 8 + 8 * 8)
+    True
+    """
+    on_meta = copy.deepcopy(model).to("meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        on_meta(torch.zeros(1, model.in_channels, height, width, device="meta"))
+    return counter.get_total_flops() // 2
+
+
+def input_interval(grid: NodeGrid, node: Node, first: int, last: int) -> tuple[int, int]:
+    """The first and the last input row that can reach rows `first` to `last` of a node.
+
+    Exact arithmetic along every path, without a border: rows may be negative. The interval depends
+    on the phase of the rows, since two neighbours may or may not share a pooled pixel.
+
+    >>> input_interval(UNet(1, 1, channels=(4, 8)), (0, 1), 10, 10)
+    (0, 19)
+    """
+    i, j = node
+    first, last = first - 2, last + 2  # two 3x3 convolutions
+    if j == 0:
+        return (first, last) if i == 0 else input_interval(grid, (i - 1, 0), 2 * first, 2 * last + 1)
+    reach = 1 if grid.up == "bilinear" else 0  # interpolation mixes two neighbours
+    below = input_interval(grid, (i + 1, j - 1), (first - reach) // 2, (last + reach) // 2)
+    paths = [below, *(input_interval(grid, (i, k), first, last) for k in grid.left(i, j))]
+    return min(low for low, _ in paths), max(high for _, high in paths)
+
+
+def receptive_field(grid: NodeGrid, node: Node | None = None, *, row: int = 0) -> tuple[int, int]:
+    """The first and last input row that row `row` of a node sees, measured by gradients.
+
+    A copy of the grid with one channel a node and all weights positive is differentiated, so that
+    no two paths cancel; it pools by the mean, because the maximum passes a gradient to one pixel of
+    four. Rows are counted from `row` 0 of a node in the middle of a large image, the normalisation
+    is left out. `node` defaults to the deepest output.
+
+    >>> receptive_field(UNet(1, 1, channels=(4, 8)), row=10)
+    (0, 19)
+    """
+    node = node or (0, grid.depth)
+    twin = NodeGrid(**grid.config | {"in_channels": 1, "num_classes": 1, "norm": "batch"}
+                    | {"channels": (1,) * len(grid.channels)}).double().eval()
+    for parameter in twin.parameters():
+        nn.init.constant_(parameter, 1 / 9)
+    twin.pool = nn.AvgPool2d(2)
+    step = 2**grid.depth
+    middle = 16 * step  # more than the reach of any node, and a multiple of every stride
+    image = torch.ones(1, 1, 2 * middle, step, dtype=torch.float64, requires_grad=True)
+    feature = twin.features(image)[node]
+    feature[0, 0, (middle >> node[0]) + row].sum().backward()
+    reached = image.grad[0, 0].sum(dim=1).nonzero().flatten() - middle
+    return int(reached.min()), int(reached.max())
+
+
+@torch.inference_mode()
+def predict(
+    model: NodeGrid, images: Tensor, *, level: int | None = None, tile_size: int | None = 512
+) -> Tensor:
+    """Class probabilities for images of any size.
+
+    Parameters
+    ----------
+    images : (N, C, H, W) float, normalised, on any device.
+    level : None for all that the model has (with deep supervision the mean of its heads'
+        probabilities, the papers' accurate mode), or the one head to use (the fast mode).
+    tile_size : images with a longer side are cut into tiles of this size (rounded up to a multiple
+        of 2^depth), which see a margin as wide as the network's reach: the answer is that of the
+        whole image within rounding. None runs the image whole.
+
+    Returns
+    -------
+    (N, num_classes, H, W) on the model's device: sigmoid for one class, softmax for several.
+
+    Raises
+    ------
+    ValueError : for a shape that the model does not take, and for a model with group norm, whose
+        statistics span the image, on an image larger than a tile.
+
+    Examples
+    --------
+    >>> predict(UNet(1, 3), torch.rand(1, 1, 37, 21)).shape
+    torch.Size([1, 3, 37, 21])
+    """
+    if images.ndim != 4 or 0 in images.shape:
+        raise ValueError(f"expected images of shape (N, C, H, W), got {tuple(images.shape)}")
+    if level is not None:
+        model = model.prune(level)
+    height, width = images.shape[-2:]
+    step = 2**model.depth
+    tile = max(height, width) if tile_size is None else tile_size
+    if tile < 1:
+        raise ValueError(f"tile_size must be at least 1, got {tile_size}")
+    if max(height, width) > tile and model.norm == "group":
+        raise ValueError(
+            "a network with group norm cannot be run in tiles: its statistics span the image; "
+            "pass tile_size=None"
+        )
+    tile = math.ceil(tile / step) * step
+    halo = _halo(model) if max(height, width) > tile else 0
+    device = next(model.parameters()).device
+    images = F.pad(images, (0, -width % step, 0, -height % step), mode="replicate")
+
+    was_training = model.training
+    model.eval()
+    probabilities = images.new_empty(
+        (len(images), model.num_classes, height, width), device=device, dtype=torch.float32
+    )
+    for top in range(0, height, tile):
+        for left in range(0, width, tile):
+            y, x = max(top - halo, 0), max(left - halo, 0)
+            patch = images[..., y : top + tile + halo, x : left + tile + halo].to(device)
+            answer = _probabilities(model(patch))[..., top - y :, left - x :]
+            view = probabilities[..., top : top + tile, left : left + tile]
+            view.copy_(answer[..., : view.shape[-2], : view.shape[-1]])
+    model.train(was_training)
+    return probabilities
+
+
+def to_mask(probabilities: Tensor, threshold: float = 0.5) -> Tensor:
+    """Probabilities (N, K, H, W) as a mask (N, H, W) of class indices, int64.
+
+    One class: 1 where the probability exceeds the threshold. Several: the most probable class.
+
+    >>> to_mask(torch.tensor([[[[0.2, 0.5, 0.8]]]]))
+    tensor([[[0, 0, 1]]])
+    """
+    if probabilities.shape[1] == 1:
+        return (probabilities[:, 0] > threshold).long()
+    return probabilities.argmax(dim=1)
+
+
+def _halo(model: NodeGrid) -> int:
+    """The farthest that an output pixel sees, rounded up to the pooling grid."""
+    step = 2**model.depth
+    reach = max(
+        max(row - first, last - row)
+        for row in range(step)
+        for level in model.levels
+        for first, last in [input_interval(model, (0, level), row, row)]
+    )
+    return math.ceil(reach / step) * step
+
+
+def _probabilities(logits: Tensor | list[Tensor]) -> Tensor:
+    """(N, K, H, W) probabilities; the mean over the heads for a list of logits."""
+    if isinstance(logits, list):
+        return torch.stack([_probabilities(head) for head in logits]).mean(dim=0)
+    return logits.float().sigmoid() if logits.shape[1] == 1 else logits.float().softmax(dim=1)
