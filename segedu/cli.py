@@ -1,0 +1,283 @@
+"""The command line: `python -m segedu train | evaluate | predict | info`."""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Train a U-Net or a U-Net++ on synthetic nuclei, real nuclei or your own pictures, "
+    "measure it, and use it. Start with: python -m segedu train",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Data(StrEnum):
+    synthetic = "synthetic"
+    nuclei = "nuclei"
+    folder = "folder"
+
+
+class Network(StrEnum):
+    unet = "unet"
+    unetpp = "unetpp"
+
+
+DataOption = Annotated[
+    Data,
+    typer.Option(
+        help="synthetic: made on the spot, nothing to download. nuclei: the 2018 Data Science Bowl "
+        "(BBBC038v1), a zip or folder given as --root. folder: your own pictures below --root, in "
+        "images/ and masks/ with the same file names."
+    ),
+]
+RootOption = Annotated[Path | None, typer.Option(help="Where the nuclei or your own folder is.")]
+ClassesOption = Annotated[
+    int,
+    typer.Option(
+        help="1: one kind of object against the background. More: the classes of your masks, "
+        "background included.",
+        min=1,
+    ),
+]
+OutOption = Annotated[Path, typer.Option(help="Folder for what the command writes.")]
+
+
+@app.command()
+def train(
+    data: DataOption = Data.synthetic,
+    root: RootOption = None,
+    num_classes: ClassesOption = 1,
+    out: OutOption = Path("runs/latest"),
+    model: Annotated[
+        Network, typer.Option(help="unetpp has deep supervision, so that it can be pruned.")
+    ] = Network.unetpp,
+    channels: Annotated[
+        str, typer.Option(help="Channels of each level, full resolution first.")
+    ] = "16,32,64,128",
+    steps: Annotated[int, typer.Option(help="Updates of the weights.", min=1)] = 400,
+    batch_size: Annotated[int, typer.Option(help="Crops an update.", min=1)] = 8,
+    crop_size: Annotated[int, typer.Option(help="Side of a crop in pixels.", min=1)] = 128,
+    learning_rate: Annotated[float, typer.Option(help="At the peak of the schedule.")] = 3e-3,
+    seed: Annotated[int, typer.Option(help="Same seed, same run (on the same machine).")] = 0,
+    accelerator: Annotated[str, typer.Option(help="cpu, gpu, or auto to take what is there.")] = (
+        "cpu"
+    ),
+    devices: Annotated[int, typer.Option(help="How many processes share a batch.", min=1)] = 1,
+    precision: Annotated[
+        str, typer.Option(help="32-true; bf16-mixed is faster where the hardware has it.")
+    ] = "32-true",
+    resume: Annotated[bool, typer.Option(help="Go on from the last state in --out.")] = False,
+):
+    """Train a network, keep the best by validation IoU, and measure it once on the test images.
+
+    The defaults are for two CPU cores. In --out: best.safetensors, last.safetensors, history.csv
+    and history.png. The IoU is printed beside that of Otsu's threshold: a network that does not
+    clearly beat a threshold has learnt nothing.
+    """
+    from lightning_fabric import Fabric
+
+    from . import losses
+    from .checkpoint import load_model
+    from .models import UNet, UNetPlusPlus, count_parameters
+    from .training import TrainConfig, evaluate, fit, network
+
+    train_set = _dataset(data, root, num_classes, "train")
+    validation_set = _dataset(data, root, num_classes, "validation")
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
+    fabric.launch()
+    fabric.seed_everything(seed, verbose=False)
+    shape = {"channels": _integers(channels)}
+    if model is Network.unetpp:
+        net = UNetPlusPlus(train_set[0][0].shape[0], num_classes, deep_supervision=True, **shape)
+    else:
+        net = UNet(train_set[0][0].shape[0], num_classes, **shape)
+    config = TrainConfig(
+        steps=steps, batch_size=batch_size, crop_size=crop_size, learning_rate=learning_rate,
+        validate_every=max(1, steps // 4), seed=seed,
+    )  # fmt: skip
+    fabric.print(
+        f"{len(train_set)} training and {len(validation_set)} validation images, "
+        f"{model.value} of {count_parameters(net):,} parameters"
+    )
+    started = time.monotonic()
+    fit(
+        net, losses.DeepSupervision(losses.compound_loss), train_set, validation_set, config,
+        out=out, fabric=fabric, resume=resume,
+    )  # fmt: skip
+    seconds = time.monotonic() - started
+    if not fabric.is_global_zero:
+        return
+    _draw_history(out)
+    best, info = load_model(out / "best.safetensors")
+    test_set = _dataset(data, root, num_classes, "test")
+    counts = evaluate(network(best, threshold=info["threshold"]), test_set, num_classes=num_classes)
+    print(
+        f"\ntrained {steps} steps in {seconds:.0f} s; best after step {info['step']}: "
+        f"validation IoU {info['validation_iou']:.3f}, threshold {info['threshold']}"
+    )
+    _report(counts, test_set, num_classes)
+    print(f"weights: {out / 'best.safetensors'}")
+
+
+@app.command()
+def evaluate(
+    weights: Annotated[
+        Path | None, typer.Option(help="A .safetensors file; the committed weights if not given.")
+    ] = None,
+    data: DataOption = Data.synthetic,
+    root: RootOption = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    level: Annotated[
+        int | None, typer.Option(help="Use the head at this level of a U-Net++ alone.")
+    ] = None,
+):
+    """Measure a network on images: IoU, Dice, precision and recall, beside Otsu's threshold."""
+    from .training import evaluate, network
+
+    model, info = _load(weights)
+    dataset = _dataset(data, root, model.num_classes, split)
+    segment = network(model, threshold=info.get("threshold", 0.5), level=level)
+    counts = evaluate(segment, dataset, num_classes=model.num_classes)
+    _report(counts, dataset, model.num_classes)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Pictures of any size.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="A .safetensors file; the committed weights if not given.")
+    ] = None,
+    out: OutOption = Path("predictions"),
+    level: Annotated[
+        int | None, typer.Option(help="Use the head at this level of a U-Net++ alone.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="For one class; the one chosen in training if not given.", min=0, max=1),
+    ] = None,
+):
+    """Segment pictures: NAME_mask.png and NAME_overlay.png for each.
+
+    A mask of one class is 0 and 255; of several, the class indices.
+    """
+    import matplotlib.pyplot as plt
+    import numpy as np
+    from PIL import Image
+
+    from .data.folder import read_image
+    from .data.transforms import normalize
+    from .files import atomic_path
+    from .plotting import overlay_mask
+    from .training import network
+
+    model, info = _load(weights)
+    threshold = info.get("threshold", 0.5) if threshold is None else threshold
+    segment = network(model, threshold=threshold, level=level)
+    for path in images:
+        picture = read_image(path, channels=model.in_channels)
+        mask = segment(normalize(picture)[None])[0].numpy().astype(np.uint8)
+        with atomic_path(out / f"{path.stem}_mask.png") as temporary:
+            Image.fromarray(mask * 255 if model.num_classes == 1 else mask).save(temporary)
+        with atomic_path(out / f"{path.stem}_overlay.png") as temporary:
+            axes = overlay_mask(picture, mask)
+            axes.figure.savefig(temporary, bbox_inches="tight")
+            plt.close(axes.figure)
+        covered = 100 * (mask > 0).mean()
+        print(f"{path}: {covered:.1f} % foreground -> {out / path.stem}_mask.png, _overlay.png")
+
+
+@app.command()
+def info(
+    data: DataOption = Data.synthetic,
+    root: RootOption = None,
+    num_classes: ClassesOption = 1,
+    out: OutOption = Path("runs/info"),
+):
+    """Look at data before training: how many images, how large, how balanced; and preview.png."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    from .files import atomic_path
+    from .plotting import overlay_mask
+
+    for split in ("train", "validation", "test"):
+        dataset = _dataset(data, root, num_classes, split)
+        pixels = sum(
+            np.bincount(mask.flatten(), minlength=max(num_classes, 2)) for _, mask in dataset
+        )
+        sides = sorted({tuple(mask.shape) for _, mask in dataset})
+        shares = ", ".join(f"class {k}: {share:.1%}" for k, share in enumerate(pixels / pixels.sum()))
+        print(f"{split}: {len(dataset)} images of {sides[0]} to {sides[-1]} pixels; {shares}")
+        if split == "train":
+            figure, axes = plt.subplots(1, 4, figsize=(12, 3.2))
+            for ax, index in zip(axes, range(len(dataset)), strict=False):
+                image, mask = dataset[index]
+                overlay_mask(image, mask, ax=ax)
+            for ax in axes[len(dataset) :]:
+                ax.axis("off")
+            with atomic_path(out / "preview.png") as temporary:
+                figure.savefig(temporary, bbox_inches="tight")
+    print(f"preview: {out / 'preview.png'}")
+
+
+def _dataset(data: Data, root: Path | None, num_classes: int, split: str):
+    from . import data as sets
+
+    if data is Data.synthetic:
+        # A seed of its own for each split keeps them apart; the numbers are those of the real set.
+        length, seed = {"train": (261, 1), "validation": (52, 2), "test": (85, 3)}[split]
+        return sets.SyntheticNuclei(length, seed=seed)
+    if root is None:
+        raise ValueError(f"--data {data.value} needs --root: the zip or the folder that holds it")
+    if data is Data.nuclei:
+        return sets.NucleiDataset(root, split=split)
+    return sets.FolderDataset(root, num_classes=num_classes, split=split)
+
+
+def _load(weights: Path | None):
+    from .checkpoint import load_model, pretrained_path
+
+    return load_model(weights or pretrained_path())
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--channels takes numbers like 16,32,64,128, got {text!r}") from None
+
+
+def _report(counts, dataset, num_classes: int) -> None:
+    from .metrics import dice, precision, recall
+    from .training import dataset_iou, evaluate, otsu_threshold
+
+    score = dataset_iou(counts)
+    kind = "IoU per image" if num_classes == 1 else "IoU over the classes"
+    print(f"{len(dataset)} {dataset.split} images: mean {kind} {score:.3f}")
+    for function in (dice, precision, recall):
+        value = function(*counts, pooling="class", absent="skip")
+        print(f"  {function.__name__} over all pixels: {value:.3f}")
+    if num_classes == 1:
+        otsu = dataset_iou(evaluate(otsu_threshold, dataset, num_classes=1))
+        print(f"Otsu's threshold on the same images: {otsu:.3f}, so {score - otsu:+.3f}")
+
+
+def _draw_history(out: Path) -> None:
+    from .files import atomic_path
+    from .plotting import plot_history
+
+    with atomic_path(out / "history.png") as temporary:
+        plot_history(out / "history.csv").figure.savefig(temporary, bbox_inches="tight")
+
+
+def main() -> None:
+    """Run a command; a mistake is one line on the screen, not a traceback."""
+    try:
+        app(prog_name="python -m segedu")
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+        raise SystemExit(f"error: {error}") from None

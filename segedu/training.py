@@ -1,0 +1,301 @@
+"""Training and evaluation: free functions over Lightning Fabric.
+
+Fabric owns the device, the precision and the number of processes; the model, the loss and the data
+are arguments. Sample k of training is a pure function of the seed and k, so a run that was stopped
+goes on exactly where it was.
+"""
+
+import csv
+import functools
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from .checkpoint import load_training, save_checkpoint
+from .data.transforms import train_transform
+from .files import atomic_path
+from .metrics import StatScores, iou, stat_scores
+from .models import NodeGrid, predict, to_mask
+
+THRESHOLDS = [round(0.05 * k, 2) for k in range(1, 20)]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how fast to train; the defaults take about two minutes on two cores."""
+
+    steps: int = 400
+    batch_size: int = 8  # crops a step, over all processes together
+    crop_size: int = 128  # pixels
+    learning_rate: float = 3e-3  # at the peak of the one-cycle schedule
+    weight_decay: float = 1e-2
+    validate_every: int = 100  # steps
+    seed: int = 0
+    workers: int = 0  # processes that prepare crops beside the training
+
+
+class TrainingStream(Dataset):
+    """The endless training set: sample k is a pure function of the seed and k.
+
+    Each run through `dataset` is shuffled anew, and each sample is transformed with random numbers
+    of its own. The global random state is left alone.
+    """
+
+    def __init__(self, dataset: Dataset, transform: Callable, seed: int):
+        self.dataset, self.transform, self.seed = dataset, transform, seed
+
+    def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
+        epoch, position = divmod(k, len(self.dataset))
+        index = self._order(epoch)[position]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0]))
+            return self.transform(*self.dataset[index])
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - a stream lives as long as its run
+    def _order(self, epoch: int) -> list[int]:
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset)).tolist()
+
+
+def fit(
+    model: NodeGrid,
+    loss: Callable[[Tensor | list[Tensor], Tensor], Tensor],
+    train_set: Dataset,
+    validation_set: Dataset,
+    config: TrainConfig | None = None,
+    *,
+    out: str | os.PathLike,
+    fabric: Fabric | None = None,
+    resume: bool = False,
+) -> list[dict]:
+    """Train with AdamW on a one-cycle schedule; keep the best network and the last state in `out`.
+
+    Parameters
+    ----------
+    model : changed in place; at the end it holds the weights of the last step.
+    loss : takes what the model returns and the target, (N, 1, H, W) float for one class, else
+        (N, H, W) int64.
+    train_set, validation_set : data sets of (image, mask), see `segedu.data`.
+    config : `TrainConfig()` unless given.
+    out : folder for `best.safetensors` (by validation IoU), `last.safetensors` (with all that is
+        needed to go on) and `history.csv` (a row a step).
+    fabric : where and how to compute; one CPU process in float32 unless given.
+    resume : go on from `out/last.safetensors`; the result is that of a run never stopped.
+
+    Returns
+    -------
+    The rows of `history.csv`: step, loss, learning_rate, validation_iou (None between validations),
+    seconds since the start.
+
+    Raises
+    ------
+    ValueError : for settings that do not fit each other, or a checkpoint of another network.
+    FloatingPointError : when the loss is not finite; the last checkpoint stays.
+    """
+    config = config or TrainConfig()
+    fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    fabric.launch()
+    if config.batch_size % fabric.world_size:
+        raise ValueError(
+            f"a batch of {config.batch_size} cannot be shared equally by {fabric.world_size} "
+            "processes; choose a multiple"
+        )
+    out = Path(out)
+    grid = model  # Fabric's wrapper computes; the network itself is saved and evaluated
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=config.learning_rate, total_steps=config.steps, pct_start=0.25
+    )
+    model.to(memory_format=torch.channels_last)
+    model, optimizer = fabric.setup(model, optimizer)
+    history, done, best = [], 0, -1.0
+    if resume:
+        info = load_training(out / "last.safetensors", grid, optimizer)
+        done, best = info["step"], info["best"]
+        schedule.load_state_dict(info["schedule"])
+        history = [row for row in read_history(out / "history.csv") if row["step"] <= done]
+    started = time.monotonic() - (history[-1]["seconds"] if history else 0)
+
+    stream = TrainingStream(train_set, train_transform(config.crop_size), config.seed)
+    mine = range(
+        done * config.batch_size + fabric.global_rank,
+        config.steps * config.batch_size,
+        fabric.world_size,
+    )
+    loader = fabric.setup_dataloaders(
+        DataLoader(
+            stream,
+            batch_size=config.batch_size // fabric.world_size,
+            sampler=mine,
+            num_workers=config.workers,
+        ),
+        use_distributed_sampler=False,
+    )
+    bar = tqdm(loader, initial=done, total=config.steps, disable=fabric.global_rank > 0)
+    for step, (images, masks) in enumerate(bar, start=done + 1):
+        model.train()
+        images = images.contiguous(memory_format=torch.channels_last)
+        value = loss(model(images), to_target(masks, grid.num_classes))
+        if not torch.isfinite(value):
+            raise FloatingPointError(
+                f"the loss is {value.item()} at step {step}, learning rate "
+                f"{schedule.get_last_lr()[0]:.2g}; the last checkpoint in {out} is from before. "
+                "Try a smaller learning rate"
+            )
+        optimizer.zero_grad()
+        fabric.backward(value)
+        optimizer.step()
+        row = {
+            "step": step,
+            "loss": value.item(),
+            "learning_rate": schedule.get_last_lr()[0],
+            "validation_iou": None,
+            "seconds": time.monotonic() - started,
+        }
+        history.append(row)
+        if step < config.steps:
+            schedule.step()
+        if step % config.validate_every and step < config.steps:
+            continue
+        row["validation_iou"] = score = dataset_iou(
+            evaluate(network(grid), validation_set, num_classes=grid.num_classes)
+        )
+        bar.set_postfix(loss=f"{row['loss']:.3f}", validation_iou=f"{score:.3f}")
+        if fabric.is_global_zero:
+            if score > best:
+                threshold = 0.5
+                if grid.num_classes == 1:
+                    threshold = choose_threshold(grid, validation_set)
+                save_checkpoint(
+                    out / "best.safetensors", grid, step=step, validation_iou=score,
+                    threshold=threshold,
+                )
+            save_checkpoint(
+                out / "last.safetensors", grid, optimizer=optimizer, step=step,
+                best=max(best, score), schedule=schedule.state_dict(),
+            )
+            write_rows(out / "history.csv", history)
+        best = max(best, score)
+    return history
+
+
+def to_target(masks: Tensor, num_classes: int) -> Tensor:
+    """Masks (N, H, W) as the target that the losses take: (N, 1, H, W) float for one class.
+
+    >>> to_target(torch.tensor([[[0, 1]]]), 1)
+    tensor([[[[0., 1.]]]])
+    """
+    return masks.unsqueeze(1).float() if num_classes == 1 else masks
+
+
+def evaluate(
+    segment: Callable[[Tensor], Tensor],
+    dataset: Iterable,
+    *,
+    num_classes: int,
+    ignore_index: int | None = None,
+) -> StatScores:
+    """Count what `segment` gets right, image by image, each in its own size.
+
+    Parameters
+    ----------
+    segment : turns an image (1, C, H, W) into a mask (1, H, W); `network(model)` and
+        `otsu_threshold` are two.
+    dataset : pairs of (image, mask), see `segedu.data`.
+
+    Returns
+    -------
+    tp, fp, fn, tn, each (images, num_classes) int64: ready for `segedu.metrics`.
+
+    Examples
+    --------
+    >>> image = torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])
+    >>> counts = evaluate(lambda images: images[:, 0] > 0.5, [(image, image[0].long())],
+    ...                   num_classes=1)
+    >>> dataset_iou(counts)
+    1.0
+    """
+    counts = [
+        stat_scores(
+            segment(image[None]).cpu().long(),
+            mask[None],
+            num_classes=num_classes,
+            ignore_index=ignore_index,
+        )
+        for image, mask in dataset
+    ]
+    return StatScores(*(torch.cat(column) for column in zip(*counts, strict=True)))
+
+
+def dataset_iou(counts: StatScores) -> float:
+    """The course's one number for a data set.
+
+    For one class the mean over the images of the foreground's IoU (an empty image that stays empty
+    counts 1); for several the mean over the classes of the IoU over the whole set.
+    """
+    if counts.tp.shape[1] == 1:
+        return iou(*counts, pooling="image", absent=1.0)
+    return iou(*counts, pooling="class", absent="skip")
+
+
+def network(
+    model: NodeGrid, *, threshold: float = 0.5, level: int | None = None
+) -> Callable[[Tensor], Tensor]:
+    """What `evaluate` takes, made of a network; `level` as in `segedu.predict`."""
+    return lambda images: to_mask(predict(model, images, level=level), threshold)
+
+
+def otsu_threshold(images: Tensor) -> Tensor:
+    """The baseline that a network has to beat: blur by one pixel, then Otsu's threshold (1979).
+
+    Takes (1, 1, H, W) or (1, 3, H, W), whose channels are averaged; gives (1, H, W).
+    """
+    from skimage.filters import gaussian, threshold_otsu
+
+    blurred = gaussian(images[0].mean(dim=0).numpy(), sigma=1)
+    return torch.from_numpy(blurred > threshold_otsu(blurred))[None]
+
+
+def choose_threshold(model: NodeGrid, dataset: Iterable) -> float:
+    """The threshold out of 0.05, 0.10, ..., 0.95 with the best mean IoU; for one class.
+
+    Choose it on validation images: chosen on the test images it would flatter the result.
+    """
+    counts = {threshold: [] for threshold in THRESHOLDS}
+    for image, mask in dataset:
+        probabilities = predict(model, image[None]).cpu()
+        for threshold, column in counts.items():
+            column.append(stat_scores(to_mask(probabilities, threshold), mask[None], num_classes=1))
+    score = {
+        threshold: dataset_iou(StatScores(*map(torch.cat, zip(*column, strict=True))))
+        for threshold, column in counts.items()
+    }
+    return max(score, key=score.get)
+
+
+def write_rows(path: str | os.PathLike, rows: list[dict]) -> None:
+    """Write rows with the same keys as a CSV table, atomically; None becomes an empty cell."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_history(path: str | os.PathLike) -> list[dict]:
+    """The rows of a `history.csv`, with numbers as numbers and None for an empty cell."""
+    with open(path, newline="") as file:
+        return [
+            {name: (int if name == "step" else float)(cell) if cell else None
+             for name, cell in row.items()}
+            for row in csv.DictReader(file)
+        ]
