@@ -1,0 +1,366 @@
+"""Losses for segmentation. Every one takes logits, never probabilities.
+
+Binary (K = 1): ``logits`` (N, 1, H, W) and ``target`` (N, 1, H, W) with values in [0, 1].
+K > 1 classes: ``logits`` (N, K, H, W) and ``target`` (N, H, W) with class indices.
+
+For all of them:
+
+- Pixels whose target is ``ignore_index`` do not count. If none counts, loss and gradient are 0.
+- ``reduction``: "none" gives one loss a pixel (Tversky, Dice, Jaccard: one an image and class),
+  0 where ignored; "sum" adds them; "mean" averages over those that count.
+- Half precision is computed in float32, also under autocast.
+- ValueError for a wrong shape, dtype, value or option, TypeError for no tensor.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def _check_range(target: Tensor, high: int) -> None:
+    """Reject values outside [0, high], NaN among them. Compiled code does not look."""
+    if not torch.compiler.is_compiling():
+        least, most = (value.item() for value in target.aminmax())
+        if not (least >= 0 and most <= high):
+            raise ValueError(
+                f"target must lie in [0, {high}], got values from {least} to {most}: "
+                "pass ignore_index if one of them marks pixels to leave out"
+            )
+
+
+def _prepare(
+    logits: Tensor, target: Tensor, ignore_index: int | None, *, binary: bool | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Logits of at least float32, target with 0 where ignored, mask of what counts (None: all)."""
+    if not (isinstance(logits, Tensor) and isinstance(target, Tensor)):
+        got = f"{type(logits).__name__} and {type(target).__name__}"
+        raise TypeError(f"logits and target must be tensors, got {got} (lists: DeepSupervision)")
+    if logits.ndim != 4 or not logits.is_floating_point() or not logits.numel():
+        got = f"{logits.dtype} {tuple(logits.shape)}"
+        raise ValueError(f"logits must be floats (N, K, H, W), not empty, got {got}")
+    n, k, h, w = logits.shape
+    if binary is not None and binary != (k == 1):
+        raise ValueError(f"got K = {k}: binary_cross_entropy is for K = 1, cross_entropy for more")
+    wanted = (n, 1, h, w) if k == 1 else (n, h, w)
+    if target.shape != wanted or (k > 1 and target.is_floating_point()):
+        wanted = f"{wanted} of {'values in [0, 1]' if k == 1 else 'integer class indices'}"
+        got = f"{target.dtype} {tuple(target.shape)}"
+        raise ValueError(f"logits {tuple(logits.shape)} need a target {wanted}, got {got}")
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    counted = None if ignore_index is None else target != ignore_index
+    target = target.to(logits.dtype if k == 1 else torch.int64)
+    if counted is not None:
+        target = target.masked_fill(~counted, 0)
+    _check_range(target, max(k - 1, 1))
+    return logits, target, counted
+
+
+def _per_class(name: str, values: Tensor, logits: Tensor) -> Tensor:
+    values = torch.as_tensor(values).to(logits)
+    if values.shape != logits.shape[1:2] or not (values >= 0).all():
+        raise ValueError(f"{name} needs {logits.shape[1]} numbers of at least 0, got {values}")
+    return values
+
+
+def _reduce(loss: Tensor, counted: Tensor | None, reduction: str) -> Tensor:
+    """Reduce a loss; ``counted`` is the share of each element in the mean (None: all the same)."""
+    if counted is not None:
+        loss = loss.masked_fill(counted == 0, 0)
+    if reduction == "none":
+        return loss
+    if reduction == "sum":
+        return loss.sum()
+    if reduction != "mean":
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    if counted is None:
+        return loss.mean()
+    total = counted.sum()
+    return loss.sum() / total.where(total > 0, 1)
+
+
+def cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Cross-entropy, -log p of the true class, for K > 1 classes.
+
+    ``weight`` (K,) multiplies each class's loss; "mean" then divides by the pixels' weights, as
+    torch does.
+
+    Example
+    -------
+    >>> cross_entropy(torch.zeros(1, 4, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long))  # log 4
+    tensor(1.3863)
+    """
+    logits, target, counted = _prepare(logits, target, ignore_index, binary=False)
+    if weight is not None:
+        weight = _per_class("weight", weight, logits)
+        counted = weight[target] if counted is None else weight[target] * counted
+    return _reduce(F.cross_entropy(logits, target, weight, reduction="none"), counted, reduction)
+
+
+def binary_cross_entropy(
+    logits: Tensor, target: Tensor, *, ignore_index: int | None = None, reduction: str = "mean"
+) -> Tensor:
+    """Binary cross-entropy, -y log p - (1 - y) log(1 - p) with p = sigmoid(logits), for K = 1.
+
+    Example
+    -------
+    >>> binary_cross_entropy(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2))  # log 2
+    tensor(0.6931)
+    """
+    logits, target, counted = _prepare(logits, target, ignore_index, binary=True)
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return _reduce(loss, counted, reduction)
+
+
+def _focal(margin: Tensor, gamma: float) -> Tensor:
+    """-(1 - p)^gamma log p with p = sigmoid(margin), so that softplus(margin) = -log(1 - p).
+
+    The power is exp(gamma log(1 - p)): for gamma < 1 its own slope is infinite at p = 1.
+    """
+    return F.softplus(-margin) * (-gamma * F.softplus(margin)).exp()
+
+
+def focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    gamma: float = 2.0,
+    alpha: float | Tensor | None = None,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Focal loss: cross-entropy times (1 - p)^gamma, which turns down what is already right.
+
+    K = 1: -alpha (1 - p)^gamma y log p - (1 - alpha) p^gamma (1 - y) log(1 - p).
+    K > 1: -alpha_t (1 - p_t)^gamma log p_t for the true class t.
+    Lin et al. 2017, arXiv 1708.02002, equations 4 and 5.
+
+    Parameters
+    ----------
+    gamma : at least 0; with 0 and no alpha this is (binary) cross-entropy.
+    alpha : weight of the positive class in [0, 1], the negative's is 1 - alpha (see
+        `class_balance`); for K > 1 a weight for each class (K,). None: all weights are 1.
+        "mean" divides by the number of pixels whatever alpha is.
+
+    Example
+    -------
+    >>> logits, target = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
+    >>> focal_loss(logits, target) / binary_cross_entropy(logits, target)  # (1 - 0.5)^2
+    tensor(0.2500)
+    """
+    if not 0 <= gamma < float("inf"):
+        raise ValueError(f"gamma must be a number of at least 0, got {gamma}")
+    logits, target, counted = _prepare(logits, target, ignore_index)
+    if logits.shape[1] == 1:
+        if alpha is not None and not 0 <= alpha <= 1:
+            raise ValueError(f"alpha must be a number in [0, 1] for K = 1, got {alpha}")
+        positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+        if not torch.compiler.is_compiling() and torch.equal(target, target.round()):
+            # only 0 and 1: one of the two terms is enough
+            loss = _focal((2 * target - 1) * logits, gamma)
+            if alpha is not None:
+                loss = loss * (negative + (positive - negative) * target)
+        else:
+            terms = negative * _focal(-logits, gamma), positive * _focal(logits, gamma)
+            loss = torch.lerp(*terms, target)
+    else:
+        # p_t = sigmoid(margin): how far the true class's logit leads all the others together
+        index = target.unsqueeze(1)
+        others = logits.scatter(1, index, float("-inf")).logsumexp(1)
+        loss = _focal(logits.gather(1, index).squeeze(1) - others, gamma)
+        if alpha is not None:
+            loss = loss * _per_class("alpha", alpha, logits)[target]
+    return _reduce(loss, counted, reduction)
+
+
+def tversky_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    alpha: float,
+    beta: float,
+    smooth: float = 1.0,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth), counted with probabilities.
+
+    One loss for each image and class, the background among them; without it:
+    ``tversky_loss(..., reduction="none")[:, 1:].mean()``. An image that is ignored altogether
+    does not count. Salehi et al. 2017, arXiv 1706.05721, equation 3.
+
+    Parameters
+    ----------
+    alpha, beta : at least 0; alpha weighs false positives, beta false negatives.
+    smooth : in pixels, above 0. An empty mask has the loss 1 - smooth / (smooth + alpha FP):
+        it falls to 0 as the predicted pixels go.
+
+    Example
+    -------
+    >>> logits, target = torch.full((1, 1, 4, 4), 20.0), torch.zeros(1, 1, 4, 4)
+    >>> target[..., :2] = 1  # 8 true positives, 8 false positives
+    >>> tversky_loss(logits, target, alpha=0.5, beta=0.5)  # 1 - (8 + 1) / (8 + 4 + 1)
+    tensor(0.3077)
+    """
+    if not (0 <= alpha < float("inf") and 0 <= beta < float("inf")):
+        raise ValueError(f"alpha and beta must be at least 0, got {alpha} and {beta}")
+    if not 0 < smooth < float("inf"):
+        raise ValueError(f"smooth must be above 0, or an empty mask gives 0 / 0; got {smooth}")
+    logits, target, counted = _prepare(logits, target, ignore_index)
+    if logits.shape[1] == 1:
+        p, truth = logits.sigmoid(), target
+    else:
+        p = logits.softmax(1)
+        truth = torch.zeros_like(p).scatter_(1, target.unsqueeze(1), 1)  # one-hot
+    if counted is not None:
+        counted = counted.view_as(logits[:, :1])
+        p, truth = p * counted, truth * counted
+        counted = counted.any(3).any(2).expand(logits.shape[:2])
+    tp = (p * truth).sum((2, 3))  # (N, K), as all that follows
+    fp, fn = p.sum((2, 3)) - tp, truth.sum((2, 3)) - tp
+    return _reduce(1 - (tp + smooth) / (tp + alpha * fp + beta * fn + smooth), counted, reduction)
+
+
+def dice_loss(logits: Tensor, target: Tensor, **options) -> Tensor:
+    """Dice loss, 1 - 2 TP / (2 TP + FP + FN): `tversky_loss` with alpha = beta = 0.5.
+
+    The options are its smooth, ignore_index and reduction. No squares in the denominator, unlike
+    Milletari et al. 2016, arXiv 1606.04797.
+    """
+    return tversky_loss(logits, target, alpha=0.5, beta=0.5, **options)
+
+
+def jaccard_loss(logits: Tensor, target: Tensor, **options) -> Tensor:
+    """Jaccard (IoU) loss, 1 - TP / (TP + FP + FN): `tversky_loss` with alpha = beta = 1.
+
+    The options are its smooth, ignore_index and reduction.
+    """
+    return tversky_loss(logits, target, alpha=1.0, beta=1.0, **options)
+
+
+def compound_loss(logits: Tensor, target: Tensor, *, ignore_index: int | None = None) -> Tensor:
+    """Dice loss plus cross-entropy (binary for K = 1), each its mean: the training default."""
+    dice = dice_loss(logits, target, ignore_index=ignore_index)
+    entropy = binary_cross_entropy if logits.shape[1] == 1 else cross_entropy
+    return dice + entropy(logits, target, ignore_index=ignore_index)
+
+
+def deep_supervision(
+    loss: Loss,
+    logits: Tensor | Sequence[Tensor],
+    target: Tensor,
+    *,
+    weights: Sequence[float] | None = None,
+) -> Tensor:
+    """The average, weighted by ``weights`` if given, of a loss over the logits of several heads.
+
+    All heads have the target's resolution, as in U-Net++ (Zhou et al. 2018, arXiv 1807.10165,
+    section 3.2). A single tensor of logits gives its plain loss.
+
+    Example
+    -------
+    >>> heads, target = [torch.zeros(1, 1, 2, 2)] * 3, torch.ones(1, 1, 2, 2)
+    >>> deep_supervision(binary_cross_entropy, heads, target, weights=[1, 1, 2])
+    tensor(0.6931)
+    """
+    if isinstance(logits, Tensor):
+        return loss(logits, target)
+    weights = [1.0] * len(logits) if weights is None else list(weights)
+    if len(weights) != len(logits) or min(weights, default=-1) < 0 or sum(weights) == 0:
+        raise ValueError(f"{len(logits)} heads need as many weights >= 0, not all 0; got {weights}")
+    return sum(w * loss(x, target) for w, x in zip(weights, logits, strict=True)) / sum(weights)
+
+
+def class_balance(target: Tensor, *, ignore_index: int | None = None) -> float:
+    """N_neg / (N_pos + N_neg) of a binary mask of any shape: focal loss's alpha in the course.
+
+    ValueError for values outside [0, 1], or where no pixel counts.
+
+    Example
+    -------
+    >>> class_balance(torch.tensor([0, 0, 0, 1, 255]), ignore_index=255)
+    0.75
+    """
+    counted = target if ignore_index is None else target[target != ignore_index]
+    if not counted.numel():
+        raise ValueError("class_balance needs a pixel that is not ignored, got none")
+    _check_range(counted, 1)
+    return 1 - counted.double().mean().item()
+
+
+class _LossModule(nn.Module):
+    """The loss function of the same name as a module; its keyword arguments are the options."""
+
+    function: Callable[..., Tensor]
+
+    def __init__(self, **options):
+        super().__init__()
+        inspect.signature(self.function).bind(None, None, **options)  # TypeError now, not later
+        self.options = options
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return self.function(logits, target, **self.options)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.options.items())
+
+
+class CrossEntropyLoss(_LossModule):
+    function = staticmethod(cross_entropy)
+
+
+class BinaryCrossEntropyLoss(_LossModule):
+    function = staticmethod(binary_cross_entropy)
+
+
+class FocalLoss(_LossModule):
+    function = staticmethod(focal_loss)
+
+
+class TverskyLoss(_LossModule):
+    function = staticmethod(tversky_loss)
+
+
+class DiceLoss(_LossModule):
+    function = staticmethod(dice_loss)
+
+
+class JaccardLoss(_LossModule):
+    function = staticmethod(jaccard_loss)
+
+
+class CompoundLoss(_LossModule):
+    function = staticmethod(compound_loss)
+
+
+class DeepSupervision(nn.Module):
+    """`deep_supervision` as a module: wraps a loss so that it takes the logits of several heads.
+
+    Example
+    -------
+    >>> DeepSupervision(FocalLoss(gamma=2.0))
+    DeepSupervision(
+      (loss): FocalLoss(gamma=2.0)
+    )
+    """
+
+    def __init__(self, loss: Loss, *, weights: Sequence[float] | None = None):
+        super().__init__()
+        self.loss, self.weights = loss, weights
+
+    def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
+        return deep_supervision(self.loss, logits, target, weights=self.weights)
+
+    def extra_repr(self) -> str:
+        return "" if self.weights is None else f"weights={self.weights}"

@@ -1,0 +1,521 @@
+"""Losses against torch, torchvision, MONAI and segmentation_models_pytorch, and at the edges."""
+
+import functools
+import itertools
+
+import monai.losses
+import pytest
+import segmentation_models_pytorch.losses as smp
+import torch
+import torch.nn.functional as F
+from torchvision.ops import sigmoid_focal_loss
+
+import segedu.losses as L
+
+IGNORE = 255
+GAMMAS = [0, 0.1, 0.5, 1, 2, 5]
+tversky = functools.partial(L.tversky_loss, alpha=0.3, beta=0.7)
+BINARY = [L.binary_cross_entropy, L.focal_loss, tversky, L.compound_loss]
+MULTI = [L.cross_entropy, L.focal_loss, tversky, L.compound_loss]
+CASES = pytest.mark.parametrize(
+    ("num_classes", "loss"), [(1, loss) for loss in BINARY] + [(3, loss) for loss in MULTI]
+)
+
+
+def example(num_classes, *, size=32, seed=0, dtype=torch.float32, scale=2.0):
+    """Logits and hard target of two images."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, num_classes, size, size, generator=generator, dtype=dtype) * scale
+    if num_classes == 1:
+        return logits, (torch.rand(logits.shape, generator=generator) < 0.2).to(dtype)
+    return logits, torch.randint(num_classes, (2, size, size), generator=generator)
+
+
+def value_and_gradient(loss, logits, target):
+    logits = logits.clone().requires_grad_()
+    value = loss(logits, target)
+    value.backward()
+    return value.detach(), logits.grad
+
+
+def assert_same(ours, reference, logits, target):
+    """Value and gradient equal to 1e-6, relative to the size of the whole gradient."""
+    value, gradient = value_and_gradient(ours, logits, target)
+    other_value, other_gradient = value_and_gradient(reference, logits, target)
+    torch.testing.assert_close(value, other_value, rtol=1e-6, atol=0)
+    assert (gradient - other_gradient).norm() <= 1e-6 * other_gradient.norm()
+
+
+# -- equal to other libraries ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [0.1, 2.0, 20.0])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_cross_entropy_equals_torch(scale, reduction):
+    logits, target = example(5, scale=scale)
+    weight = torch.tensor([0.1, 1.0, 2.0, 0.5, 3.0])
+    for options in ({}, {"weight": weight}):
+        assert_same(
+            functools.partial(L.cross_entropy, **options, reduction=reduction),
+            functools.partial(F.cross_entropy, **options, reduction=reduction),
+            logits,
+            target,
+        )
+
+
+def test_weighted_cross_entropy_with_ignored_pixels_equals_torch():
+    logits, target = example(3)
+    target[:, ::3] = IGNORE
+    options = {"weight": torch.tensor([0.2, 1.0, 3.0]), "ignore_index": IGNORE}
+    assert_same(
+        functools.partial(L.cross_entropy, **options),
+        functools.partial(F.cross_entropy, **options),
+        logits,
+        target,
+    )
+
+
+@pytest.mark.parametrize("scale", [0.1, 2.0, 20.0])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_binary_cross_entropy_equals_torch(scale, reduction):
+    logits, target = example(1, scale=scale)
+    for hard_or_soft in (target, torch.rand_like(target)):
+        assert_same(
+            functools.partial(L.binary_cross_entropy, reduction=reduction),
+            functools.partial(F.binary_cross_entropy_with_logits, reduction=reduction),
+            logits,
+            hard_or_soft,
+        )
+
+
+@pytest.mark.parametrize("gamma", [0, 1, 2, 5])
+@pytest.mark.parametrize("alpha", [None, 0.0, 0.25, 0.75, 1.0])
+def test_focal_loss_equals_torchvision(gamma, alpha):
+    their_alpha = -1 if alpha is None else alpha  # torchvision's way to say none
+    assert_same(
+        functools.partial(L.focal_loss, gamma=gamma, alpha=alpha),
+        functools.partial(sigmoid_focal_loss, gamma=gamma, alpha=their_alpha, reduction="mean"),
+        *example(1),
+    )
+
+
+@pytest.mark.parametrize("num_classes", [1, 4])
+def test_focal_loss_with_gamma_0_is_cross_entropy(num_classes):
+    entropy = L.binary_cross_entropy if num_classes == 1 else L.cross_entropy
+    assert_same(functools.partial(L.focal_loss, gamma=0), entropy, *example(num_classes))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_loss_follows_the_formula_for_soft_targets(gamma):
+    logits, target = example(1, dtype=torch.float64)
+    y, p, alpha = torch.rand_like(target), logits.sigmoid(), 0.7
+    expected = -alpha * (1 - p) ** gamma * y * p.log()
+    expected -= (1 - alpha) * p**gamma * (1 - y) * (1 - p).log()
+    loss = L.focal_loss(logits, y, gamma=gamma, alpha=alpha, reduction="none")
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_multiclass_focal_loss_follows_the_formula(gamma):
+    logits, target = example(4, dtype=torch.float64)
+    alpha = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    p_t = logits.softmax(1).gather(1, target[:, None])[:, 0]
+    loss = L.focal_loss(logits, target, gamma=gamma, alpha=alpha, reduction="none")
+    torch.testing.assert_close(loss, -alpha[target] * (1 - p_t) ** gamma * p_t.log())
+
+
+def test_two_classes_with_one_logit_at_zero_are_the_binary_case():
+    logits, target = example(1)
+    two, index = torch.cat([torch.zeros_like(logits), logits], 1), target[:, 0].long()
+    torch.testing.assert_close(L.cross_entropy(two, index), L.binary_cross_entropy(logits, target))
+    torch.testing.assert_close(
+        L.focal_loss(two, index, alpha=torch.tensor([0.2, 0.8])),
+        L.focal_loss(logits, target, alpha=0.8),
+    )
+
+
+@pytest.mark.parametrize("num_classes", [1, 3])
+@pytest.mark.parametrize(("alpha", "beta"), [(0.5, 0.5), (1.0, 1.0), (0.3, 0.7)])
+def test_tversky_loss_equals_monai(num_classes, alpha, beta):
+    # MONAI averages over images and classes too; its alpha and beta have the same sense.
+    logits, target = example(num_classes)
+    reference = monai.losses.TverskyLoss(
+        sigmoid=num_classes == 1,
+        softmax=num_classes > 1,
+        to_onehot_y=num_classes > 1,
+        alpha=alpha,
+        beta=beta,
+        smooth_nr=1.0,
+        smooth_dr=1.0,
+    )
+    assert_same(
+        functools.partial(L.tversky_loss, alpha=alpha, beta=beta),
+        lambda x, y: reference(x, y.view(2, 1, 32, 32)),
+        logits,
+        target,
+    )
+
+
+def test_tversky_loss_equals_smp_for_one_image():
+    # smp sums the counts over the whole batch before the ratio, so it agrees for one image only.
+    logits, target = (tensor[:1] for tensor in example(1))
+    reference = smp.TverskyLoss("binary", alpha=0.3, beta=0.7, smooth=1.0)
+    assert_same(tversky, reference, logits, target)
+    logits, target = example(1)
+    target[1] = 0
+    assert abs(tversky(logits, target) - reference(logits, target)) > 0.05
+
+
+def test_dice_and_jaccard_equal_smp_for_one_image():
+    logits, target = (tensor[:1] for tensor in example(1))
+    assert_same(L.dice_loss, smp.DiceLoss("binary", smooth=1.0), logits, target)
+    assert_same(L.jaccard_loss, smp.JaccardLoss("binary", smooth=1.0), logits, target)
+
+
+def test_tversky_loss_by_hand_for_each_image_and_class():
+    logits, target = torch.full((2, 1, 4, 4), -50.0), torch.zeros(2, 1, 4, 4)
+    logits[0, 0, :2], target[0, 0, 1:3] = 50.0, 1  # 4 true positives, 4 false ones, 4 missed
+    loss = functools.partial(L.tversky_loss, logits, target, alpha=0.3, beta=0.7)
+    expected = torch.tensor([[1 - 5 / (4 + 1.2 + 2.8 + 1)], [0.0]])  # the second image is empty
+    torch.testing.assert_close(loss(reduction="none"), expected)
+    torch.testing.assert_close(loss(), expected.mean())
+    torch.testing.assert_close(loss(reduction="sum"), expected.sum())
+
+
+def test_compound_loss_is_entropy_plus_dice():
+    for num_classes, entropy in ((1, L.binary_cross_entropy), (3, L.cross_entropy)):
+        logits, target = example(num_classes)
+        expected = entropy(logits, target) + L.dice_loss(logits, target)
+        torch.testing.assert_close(L.compound_loss(logits, target), expected)
+
+
+# -- gradients and extremes --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_focal_gradcheck(gamma, num_classes):
+    logits, target = example(num_classes, size=2, dtype=torch.float64)
+    alpha = 0.3 if num_classes == 1 else torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+    if num_classes == 1:
+        target = torch.rand_like(target)
+    loss = functools.partial(L.focal_loss, target=target[:1], gamma=gamma, alpha=alpha)
+    assert torch.autograd.gradcheck(loss, logits[:1].requires_grad_())
+
+
+@CASES
+def test_gradcheck_with_ignored_pixels(num_classes, loss):
+    logits, target = example(num_classes, size=2, dtype=torch.float64)
+    target[0, ..., 0] = IGNORE
+    function = functools.partial(loss, target=target, ignore_index=IGNORE)
+    assert torch.autograd.gradcheck(function, logits.requires_grad_(), fast_mode=True)
+
+
+def extreme_logits(num_classes, dtype):
+    values = torch.tensor([-1e4, -100, -17, -1, 0, 1, 17, 100, 1e4], dtype=dtype)
+    return torch.stack([values.roll(shift) for shift in range(num_classes)]).view(
+        1, num_classes, 3, 3
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_focal_is_finite_at_extremes(gamma, dtype):
+    binary, multi = extreme_logits(1, dtype), extreme_logits(3, dtype)
+    for alpha, y in itertools.product([None, 0.0, 0.25, 1.0], [0.0, 0.3, 1.0]):
+        loss = functools.partial(L.focal_loss, gamma=gamma, alpha=alpha)
+        value, gradient = value_and_gradient(loss, binary, torch.full((1, 1, 3, 3), y))
+        assert value.isfinite()
+        assert gradient.isfinite().all()
+    for alpha, k in itertools.product([None, torch.tensor([0.0, 0.5, 1.0])], range(3)):
+        loss = functools.partial(L.focal_loss, gamma=gamma, alpha=alpha)
+        value, gradient = value_and_gradient(loss, multi, torch.full((1, 3, 3), k))
+        assert value.isfinite()
+        assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("case", ["random", "empty", "full"])
+@CASES
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_losses_are_finite_at_extremes_and_under_autocast(dtype, num_classes, loss, case):
+    logits = extreme_logits(num_classes, dtype).requires_grad_()
+    _, target = example(num_classes, size=3)
+    target = {"random": target[:1], "empty": target[:1] * 0, "full": target[:1] * 0 + 1}[case]
+    lowered = torch.bfloat16 if dtype == torch.float32 else dtype
+    with torch.autocast("cpu", dtype=lowered):
+        value = loss(logits, target)
+    value.backward()
+    assert value.dtype == torch.float32
+    assert value.isfinite()
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_half_precision_is_computed_in_float32(num_classes):
+    logits, target = example(num_classes)
+    for loss in BINARY if num_classes == 1 else MULTI:
+        half = logits.bfloat16()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert loss(half, target) == loss(half.float(), target)
+
+
+def test_focal_loss_can_follow_a_logit_down_to_nothing():
+    """The gradient of a positive pixel vanishes smoothly as its logit grows."""
+    for gamma in GAMMAS:
+        loss = functools.partial(L.focal_loss, gamma=gamma)
+        _, gradient = value_and_gradient(
+            loss, torch.linspace(0, 120, 50).view(1, 1, 5, 10), torch.ones(1, 1, 5, 10)
+        )
+        assert (gradient.flatten().diff() >= 0).all()
+        assert (gradient <= 0).all()
+
+
+# -- ignored pixels ----------------------------------------------------------------------------
+
+
+@CASES
+def test_ignored_pixels_are_as_if_cut_away(num_classes, loss):
+    logits, target = example(num_classes)
+    masked = target.clone()
+    masked[..., 20:] = IGNORE
+    value, gradient = value_and_gradient(
+        functools.partial(loss, ignore_index=IGNORE), logits, masked
+    )
+    expected, expected_gradient = value_and_gradient(loss, logits[..., :20], target[..., :20])
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(gradient[..., :20], expected_gradient)
+    assert not gradient[..., 20:].any()
+
+
+@CASES
+def test_everything_ignored_is_0_with_a_live_graph(num_classes, loss):
+    logits, target = example(num_classes)
+    everything = functools.partial(loss, ignore_index=IGNORE)
+    value, gradient = value_and_gradient(everything, logits * 1e4, target * 0 + IGNORE)
+    assert value == 0
+    assert not gradient.any()
+    if num_classes > 1 and loss is L.cross_entropy:  # in contrast
+        assert F.cross_entropy(logits, target * 0 + IGNORE, ignore_index=IGNORE).isnan()
+
+
+def test_an_image_that_is_ignored_altogether_does_not_count_in_tversky():
+    logits, target = example(3)
+    masked = target.clone()
+    masked[1] = IGNORE
+    torch.testing.assert_close(
+        tversky(logits, masked, ignore_index=IGNORE), tversky(logits[:1], target[:1])
+    )
+
+
+def test_reduction_none_has_a_loss_for_each_pixel_and_0_where_ignored():
+    for num_classes, loss in ((1, L.focal_loss), (3, L.focal_loss), (3, L.cross_entropy)):
+        logits, target = example(num_classes)
+        target[..., 0] = IGNORE
+        loss = functools.partial(loss, logits, target, ignore_index=IGNORE)
+        table = loss(reduction="none")
+        assert table.shape == target.shape
+        assert not table[..., 0].any()
+        torch.testing.assert_close(loss(reduction="sum"), table.sum())
+        torch.testing.assert_close(loss(), table[..., 1:].mean())
+
+
+# -- deep supervision, class balance, modules --------------------------------------------------
+
+
+def test_deep_supervision_averages_the_heads():
+    heads, target = [example(1, seed=seed)[0] for seed in range(3)], example(1)[1]
+    losses = torch.stack([L.compound_loss(head, target) for head in heads])
+    supervised = L.DeepSupervision(L.compound_loss)
+    torch.testing.assert_close(supervised(heads, target), losses.mean())
+    torch.testing.assert_close(supervised(heads[0], target), losses[0])
+    weighted = L.deep_supervision(L.compound_loss, heads, target, weights=[0, 1, 3])
+    torch.testing.assert_close(weighted, (losses[1] + 3 * losses[2]) / 4)
+
+
+@pytest.mark.parametrize("weights", [[1], [1, -1, 1], [0, 0, 0]])
+def test_deep_supervision_rejects_weights(weights):
+    logits, target = example(1)
+    with pytest.raises(ValueError, match="3 heads"):
+        L.deep_supervision(L.compound_loss, [logits] * 3, target, weights=weights)
+
+
+def test_deep_supervision_needs_a_head():
+    with pytest.raises(ValueError, match="0 heads"):
+        L.deep_supervision(L.compound_loss, [], example(1)[1])
+
+
+def test_class_balance():
+    mask = torch.zeros(2, 1, 5, 5)
+    mask[0, 0, 0] = 1
+    assert L.class_balance(mask) == pytest.approx(0.9)
+    assert L.class_balance(mask.long()) == L.class_balance(mask.bool()) == L.class_balance(mask)
+    mask[1] = IGNORE
+    assert L.class_balance(mask, ignore_index=IGNORE) == pytest.approx(0.8)
+    for bad, options in ((mask, {}), (mask[1], {"ignore_index": IGNORE})):
+        with pytest.raises(ValueError, match="ignore"):
+            L.class_balance(bad, **options)
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "options"),
+    [
+        (L.CrossEntropyLoss, L.cross_entropy, {"weight": torch.tensor([1.0, 2.0, 3.0])}),
+        (L.FocalLoss, L.focal_loss, {"gamma": 1.0}),
+        (L.TverskyLoss, L.tversky_loss, {"alpha": 0.3, "beta": 0.7}),
+        (L.DiceLoss, L.dice_loss, {"smooth": 2.0}),
+        (L.JaccardLoss, L.jaccard_loss, {"reduction": "sum"}),
+        (L.CompoundLoss, L.compound_loss, {"ignore_index": 0}),
+    ],
+)
+def test_modules_are_the_functions(module, function, options):
+    logits, target = example(3)
+    loss = module(**options)
+    torch.testing.assert_close(loss(logits, target), function(logits, target, **options))
+    assert repr(loss).startswith(f"{module.__name__}({next(iter(options))}=")
+    assert " at 0x" not in repr(L.DeepSupervision(loss, weights=[1, 2]))
+
+
+def test_modules_reject_options_at_once():
+    assert L.BinaryCrossEntropyLoss()(*example(1)) == L.binary_cross_entropy(*example(1))
+    with pytest.raises(TypeError, match="gama"):
+        L.FocalLoss(gama=2)
+    with pytest.raises(TypeError, match="beta"):
+        L.TverskyLoss(alpha=0.5)
+
+
+def test_compiles_without_a_break():
+    logits, target = example(1)
+    compiled = torch.compile(L.focal_loss, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(logits, target), L.focal_loss(logits, target))
+
+
+# -- bad input ---------------------------------------------------------------------------------
+
+ONE, THREE = torch.zeros(1, 1, 4, 4), torch.zeros(1, 3, 4, 4)
+CLASSES = torch.zeros(1, 4, 4, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("logits", "target", "message"),
+    [
+        (CLASSES.float(), CLASSES.float(), "logits must be floats"),
+        (ONE.long(), ONE, "logits must be floats"),
+        (ONE[..., :0], ONE[..., :0], "not empty"),
+        (ONE, ONE[0], "need a target"),
+        (THREE, THREE, "need a target"),
+        (THREE, CLASSES.float(), "integer class indices"),
+        (ONE, ONE + 255, "ignore_index"),
+        (ONE, ONE * torch.nan, "nan"),
+        (THREE, CLASSES + 3, "ignore_index"),
+        (THREE, CLASSES - 1, "ignore_index"),
+    ],
+)
+@pytest.mark.parametrize("loss", [L.focal_loss, tversky, L.compound_loss])
+def test_bad_tensors_raise(loss, logits, target, message):
+    with pytest.raises(ValueError, match=message):
+        loss(logits, target)
+
+
+def test_entropies_reject_the_other_number_of_classes():
+    with pytest.raises(ValueError, match="K = 1"):
+        L.cross_entropy(ONE, ONE)
+    with pytest.raises(ValueError, match="K = 3"):
+        L.binary_cross_entropy(THREE, CLASSES)
+    with pytest.raises(ValueError, match="weight needs 3"):
+        L.cross_entropy(THREE, CLASSES, weight=torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "options"),
+    [
+        (1, {"gamma": -1}),
+        (1, {"gamma": float("nan")}),
+        (1, {"alpha": 1.5}),
+        (3, {"alpha": torch.ones(2)}),
+        (3, {"alpha": 0.5}),
+        (3, {"alpha": -torch.ones(3)}),
+        (1, {"reduction": "average"}),
+    ],
+)
+def test_bad_focal_options_raise(num_classes, options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        L.focal_loss(*example(num_classes), **options)
+
+
+@pytest.mark.parametrize("options", [{"alpha": -1}, {"beta": -1}, {"smooth": 0}])
+def test_bad_tversky_options_raise(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        L.tversky_loss(*example(1), **{"alpha": 0.5, "beta": 0.5, **options})
+
+
+def test_a_list_of_heads_needs_deep_supervision():
+    logits, target = example(1)
+    with pytest.raises(TypeError, match="DeepSupervision"):
+        L.compound_loss([logits], target)
+
+
+# -- pitfalls, in numbers ----------------------------------------------------------------------
+
+
+def positive_share(loss, logit_of_positives, logit_of_negatives):
+    """Share of 10 positive pixels in the absolute gradient, beside 90 negative ones."""
+    target = torch.zeros(1, 1, 10, 10, dtype=torch.float64)
+    target[..., 0] = 1
+    logits = torch.where(target == 1, logit_of_positives, logit_of_negatives).double()
+    _, gradient = value_and_gradient(loss, logits, target)
+    return (gradient.abs() * target).sum() / gradient.abs().sum()
+
+
+@pytest.mark.parametrize(("alpha", "share"), [(0.25, 0.036), (0.5, 0.1), (0.75, 0.25), (0.9, 0.5)])
+@pytest.mark.parametrize("gamma", [0, 2])
+def test_pitfall_alpha_of_the_paper_turns_the_rare_class_down(gamma, alpha, share):
+    loss = functools.partial(L.focal_loss, gamma=gamma, alpha=alpha)
+    assert positive_share(loss, 0.0, 0.0) == pytest.approx(share, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "alpha", "share"), [(2, 0.25, 0.79), (2, 0.5, 0.92), (0, 0.25, 0.16), (0, 0.5, 0.36)]
+)
+def test_pitfall_gamma_lifts_the_rare_class_once_negatives_are_easy(gamma, alpha, share):
+    loss = functools.partial(L.focal_loss, gamma=gamma, alpha=alpha)
+    easy = torch.tensor(0.1, dtype=torch.float64).logit().item()
+    assert positive_share(loss, 0.0, easy) == pytest.approx(share, abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "scale"), [(None, 0.25), (0.25, 0.175), (0.5, 0.125), (0.9, 0.045)]
+)
+def test_pitfall_focal_loss_changes_the_scale(alpha, scale):
+    logits, target = torch.zeros(1, 1, 10, 10), torch.zeros(1, 1, 10, 10)
+    target[..., 0] = 1
+    ratio = L.focal_loss(logits, target, alpha=alpha) / L.binary_cross_entropy(logits, target)
+    assert ratio.item() == pytest.approx(scale, rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.5])
+def test_pitfall_naive_power_has_no_gradient_where_gamma_is_below_1(gamma):
+    logits, target = torch.full((1, 1, 1, 1), 17.0), torch.ones(1, 1, 1, 1)
+    _, gradient = value_and_gradient(functools.partial(L.focal_loss, gamma=gamma), logits, target)
+    assert gradient.isfinite().all()
+    naive = functools.partial(sigmoid_focal_loss, gamma=gamma, alpha=-1, reduction="mean")
+    _, gradient = value_and_gradient(naive, logits, target)
+    assert gradient.isnan().all()  # torchvision; if this ever fails, the pitfall is mended
+
+
+def test_pitfall_bce_on_probabilities_does_not_learn_from_a_confident_error():
+    logits, target = torch.full((1, 1, 1, 1), 200.0), torch.zeros(1, 1, 1, 1)
+    value, gradient = value_and_gradient(L.binary_cross_entropy, logits, target)
+    assert (value, gradient) == (200, 1)
+    value, gradient = value_and_gradient(
+        lambda x, y: F.binary_cross_entropy(x.sigmoid(), y), logits, target
+    )
+    assert (value, gradient) == (100, 0)
+
+
+def test_pitfall_multiclass_focal_mean_of_monai_is_too_small_by_the_number_of_classes():
+    logits, target = example(5)
+    theirs = monai.losses.FocalLoss(gamma=0.0, use_softmax=True, to_onehot_y=True)(
+        logits, target[:, None]
+    )
+    ours = L.focal_loss(logits, target, gamma=0)
+    assert (ours / theirs).item() == pytest.approx(5, rel=1e-5)

@@ -1,0 +1,379 @@
+"""Metrics against scikit-learn, torchmetrics and segmentation_models_pytorch, and by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import segmentation_models_pytorch.metrics as smp
+import sklearn.metrics as sk
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchmetrics.functional import classification as tm
+
+import segedu.metrics as M
+
+IGNORE = 255
+TORCHMETRICS_ORDER = [0, 1, 3, 2]  # it has tp, fp, tn, fn, support
+METRICS = ["iou", "dice", "precision", "recall"]
+SKLEARN = {
+    "iou": sk.jaccard_score,
+    "dice": sk.f1_score,
+    "precision": sk.precision_score,
+    "recall": sk.recall_score,
+}
+SMP = {
+    "iou": smp.iou_score,
+    "dice": smp.f1_score,
+    "precision": smp.precision,
+    "recall": smp.recall,
+}
+
+# Two images of 4x4, by hand. First: TP 2, FP 2, FN 4. Second: nothing there, nothing predicted.
+TRUTH = torch.tensor([[[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]], [[0, 0, 0, 0]] * 4])
+PREDS = torch.tensor([[[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]], [[0, 0, 0, 0]] * 4])
+
+
+def masks(num_classes, *, n=3, size=16, seed=0):
+    """Truth, and a prediction that is right in about 70 % of the pixels."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (n, size, size)
+    truth = torch.randint(num_classes, shape, generator=generator)
+    noise = torch.randint(num_classes, shape, generator=generator)
+    return torch.where(torch.rand(shape, generator=generator) < 0.7, truth, noise), truth
+
+
+# -- counts ------------------------------------------------------------------------------------
+
+
+def test_stat_scores_by_hand():
+    scores = M.stat_scores(PREDS, TRUTH, num_classes=1)
+    assert [count.tolist() for count in scores] == [[[2], [0]], [[2], [0]], [[4], [0]], [[8], [16]]]
+    tp, fp, fn, tn = M.stat_scores(PREDS, TRUTH, num_classes=2)
+    assert tp.tolist() == [[8, 2], [16, 0]]  # the background's true positives are the negatives
+    assert (fp[:, 0] == fn[:, 1]).all()
+    assert (tn[:, 1] == tp[:, 0]).all()
+    assert all(count.dtype == torch.int64 for count in scores)
+
+
+@pytest.mark.parametrize("num_classes", [2, 5])
+@pytest.mark.parametrize("ignore_index", [None, 0, IGNORE])
+def test_stat_scores_equal_torchmetrics(num_classes, ignore_index):
+    preds, truth = masks(num_classes)
+    if ignore_index is not None:
+        truth[:, ::3] = ignore_index
+    options = {"num_classes": num_classes, "ignore_index": ignore_index}
+    expected = tm.multiclass_stat_scores(
+        preds, truth, average=None, multidim_average="samplewise", **options
+    )
+    ours = torch.stack(M.stat_scores(preds, truth, **options), -1)
+    assert torch.equal(ours, expected[..., TORCHMETRICS_ORDER])
+
+
+@pytest.mark.parametrize("ignore_index", [None, IGNORE])
+def test_binary_stat_scores_equal_torchmetrics(ignore_index):
+    preds, truth = masks(2)
+    if ignore_index is not None:
+        truth[:, ::3] = ignore_index
+    expected = tm.binary_stat_scores(
+        preds, truth, multidim_average="samplewise", ignore_index=ignore_index
+    )
+    ours = M.stat_scores(preds, truth, num_classes=1, ignore_index=ignore_index)
+    assert torch.equal(torch.cat(ours, 1), expected[:, TORCHMETRICS_ORDER])
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.int32])
+def test_masks_may_be_numpy_and_have_a_channel(dtype):
+    preds, truth = (mask.numpy().astype(dtype) for mask in (PREDS, TRUTH))
+    expected = M.stat_scores(PREDS, TRUTH, num_classes=1)
+    ours = M.stat_scores(preds[:, None], truth[:, None], num_classes=1)
+    assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_confusion_matrix_equals_sklearn(num_classes):
+    preds, truth = masks(num_classes)
+    ours = M.confusion_matrix(preds, truth, num_classes=num_classes)
+    assert ours.tolist() == sk.confusion_matrix(truth.ravel(), preds.ravel()).tolist()
+    truth[0] = IGNORE
+    ours = M.confusion_matrix(preds, truth, num_classes=num_classes, ignore_index=IGNORE)
+    assert ours.tolist() == sk.confusion_matrix(truth[1:].ravel(), preds[1:].ravel()).tolist()
+
+
+# -- scores ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pooling", ["image", "image_set"])
+def test_scores_by_hand_per_image(pooling):
+    scores = M.stat_scores(PREDS, TRUTH, num_classes=1)
+    by_hand = {"iou": 2 / 8, "dice": 4 / 10, "precision": 2 / 4, "recall": 2 / 6}
+    for name, score in by_hand.items():
+        for absent, expected in ((0.0, score / 2), (1.0, (score + 1) / 2), ("skip", score)):
+            ours = getattr(M, name)(*scores, pooling=pooling, absent=absent)
+            assert ours == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("pooling", ["class", "set"])
+def test_scores_by_hand_over_the_set(pooling):
+    scores = M.stat_scores(PREDS, TRUTH, num_classes=1)
+    for absent in (0.0, 1.0, "skip"):  # the empty image does not matter here
+        assert M.iou(*scores, pooling=pooling, absent=absent) == 2 / 8
+
+
+def test_scores_by_hand_of_two_classes():
+    scores = M.stat_scores(PREDS, TRUTH, num_classes=2)
+    background = 8 / 14, 16 / 16
+    table = M.iou(*scores, pooling="none", absent="skip")
+    torch.testing.assert_close(table[:, 0], torch.tensor(background, dtype=torch.float64))
+    assert table[0, 1] == 2 / 8
+    assert math.isnan(table[1, 1])
+    expected = {
+        "image": ((8 / 14 + 2 / 8) / 2 + 1) / 2,  # the second image has only background
+        "image_set": (10 / 22 + 16 / 16) / 2,
+        "class": (24 / 30 + 2 / 8) / 2,
+        "set": 26 / 38,
+    }
+    for pooling, score in expected.items():
+        assert M.iou(*scores, pooling=pooling, absent="skip") == pytest.approx(score)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize(("pooling", "average"), [("class", "macro"), ("set", "micro")])
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_pooled_scores_equal_sklearn(name, pooling, average, num_classes):
+    preds, truth = masks(num_classes)
+    scores = M.stat_scores(preds, truth, num_classes=num_classes)
+    expected = SKLEARN[name](truth.ravel(), preds.ravel(), average=average)
+    ours = getattr(M, name)(*scores, pooling=pooling, absent=0.0)
+    assert ours == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("absent", [0.0, 1.0])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+def test_scores_per_image_equal_sklearn_samples(name, absent):
+    scores = M.stat_scores(PREDS, TRUTH, num_classes=1)
+    expected = SKLEARN[name](
+        TRUTH.view(2, -1), PREDS.view(2, -1), average="samples", zero_division=absent
+    )
+    assert getattr(M, name)(*scores, pooling="image_set", absent=absent) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("absent", [0.0, 1.0])
+@pytest.mark.parametrize("num_classes", [1, 4])
+@pytest.mark.parametrize(
+    ("pooling", "reduction"),
+    [
+        ("none", "none"),
+        ("image", "macro-imagewise"),
+        ("image_set", "micro-imagewise"),
+        ("class", "macro"),
+        ("set", "micro"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Zero division")
+def test_scores_equal_smp(name, absent, num_classes, pooling, reduction):
+    preds, truth = masks(max(num_classes, 2))
+    preds[0] = truth[0] = 0  # an empty image
+    preds, truth = preds.unsqueeze(1), truth.unsqueeze(1)
+    mode = {"mode": "binary"} if num_classes == 1 else {"mode": "multiclass", "num_classes": 4}
+    counts = smp.get_stats(preds, truth, **mode)
+    expected = SMP[name](*counts, reduction=reduction, zero_division=absent)
+    scores = M.stat_scores(preds, truth, num_classes=num_classes)
+    ours = getattr(M, name)(*scores, pooling=pooling, absent=absent)
+    torch.testing.assert_close(torch.as_tensor(ours).float(), torch.as_tensor(expected).float())
+
+
+def test_mean_iou_equals_torchmetrics_and_leaves_the_background_out():
+    preds, truth = masks(4)
+    scores = M.stat_scores(preds, truth, num_classes=5)  # class 4 is nowhere
+    matrix = M.confusion_matrix(preds, truth, num_classes=5)
+    ours = M.mean_iou(matrix, absent="skip")
+    assert ours == pytest.approx(M.iou(*scores, pooling="class", absent="skip"))
+    assert ours == pytest.approx(tm.multiclass_jaccard_index(preds, truth, 5).item())
+    without = M.mean_iou(matrix, absent=0.0, background=False)
+    foreground = (count[:, 1:] for count in scores)
+    assert without == pytest.approx(M.iou(*foreground, pooling="class", absent=0.0))
+
+
+def test_ignored_pixels_are_as_if_cut_away():
+    preds, truth = masks(3)
+    masked = truth.clone()
+    masked[..., 10:] = IGNORE
+    ours = M.stat_scores(preds, masked, num_classes=3, ignore_index=IGNORE)
+    expected = M.stat_scores(preds[..., :10], truth[..., :10], num_classes=3)
+    assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
+
+
+counts = st.integers(0, 1000)
+
+
+@given(counts, counts, counts)
+@settings(max_examples=50, deadline=None)
+def test_dice_follows_from_iou_on_one_table(tp, fp, fn):
+    table = [torch.tensor([[count]]) for count in (tp, fp, fn)]
+    iou, dice, precision, recall = (
+        getattr(M, name)(*table, pooling="set", absent=1.0) for name in METRICS
+    )
+    assert 0 <= iou <= dice <= 1
+    assert dice == pytest.approx(2 * iou / (1 + iou))
+    assert iou <= min(precision, recall) or not tp
+    if precision + recall and tp:
+        assert dice == pytest.approx(2 * precision * recall / (precision + recall))
+
+
+@given(st.lists(st.tuples(counts, counts, counts), min_size=1, max_size=6))
+@settings(max_examples=50, deadline=None)
+def test_poolings_agree_for_one_class_and_order_does_not_matter(rows):
+    table = torch.tensor(rows).T.unsqueeze(2)  # (3, N, 1)
+    score = {
+        p: M.iou(*table, pooling=p, absent=0.5) for p in ("image", "image_set", "class", "set")
+    }
+    assert score["image"] == score["image_set"]
+    assert score["class"] == score["set"]
+    reverse = M.iou(*table.flip(1), pooling="image", absent=0.5)
+    assert reverse == pytest.approx(score["image"])
+
+
+def test_pitfall_one_set_of_predictions_has_many_ious():
+    """Empty images, batches and pooling move the answer; the masks are the same 64."""
+    generator = torch.Generator().manual_seed(0)
+    side = torch.randint(1, 26, (64,), generator=generator)  # sides of square objects
+    side[::8] = 0  # every eighth image is empty
+    inside = torch.arange(32).expand(64, 32) < side[:, None]
+    truth = (inside[:, None] & inside[:, :, None]).long()
+    preds = truth.roll(1, dims=-1)
+    preds[0, 0, 0] = 1  # one false alarm in an empty image
+    tp, fp, fn, _ = M.stat_scores(preds, truth, num_classes=1)
+    answers = [M.iou(tp, fp, fn, pooling="image", absent=a) for a in (0.0, "skip", 1.0)]
+    for size in (4, 16, 64):  # mean over batches of this size; the last one is the whole set
+        batches = [count.view(-1, size).sum(1, keepdim=True) for count in (tp, fp, fn)]
+        answers.append(M.iou(*batches, pooling="image", absent=1.0))
+    assert answers[-1] == M.iou(tp, fp, fn, pooling="set", absent=0.0)
+    assert [round(answer, 2) for answer in answers] == [0.69, 0.77, 0.8, 0.87, 0.89, 0.89]
+    assert answers == sorted(set(answers))  # no two are equal
+
+
+def test_pitfall_foreground_iou_of_0_843_is_a_dice_of_0_915():
+    tp, fp, fn = (torch.tensor([[count]]) for count in (843, 57, 100))
+    assert M.iou(tp, fp, fn, pooling="set", absent=0.0) == pytest.approx(0.843)
+    assert M.dice(tp, fp, fn, pooling="set", absent=0.0) == pytest.approx(0.915, abs=5e-4)
+    for foreground in (0.1, 0.2):  # averaging the background's IoU in
+        background = round(943 * (1 / foreground - 1)) - 57  # its true positives
+        matrix = torch.tensor([[background, 57], [100, 843]])
+        assert 0.895 < M.mean_iou(matrix, absent="skip") < 0.92
+
+
+# -- objects -----------------------------------------------------------------------------------
+
+
+def rows(*lengths_and_labels, width=40):
+    """A label image of one row: (label, start, stop) each."""
+    image = np.zeros((1, width), dtype=np.uint16)
+    for label, start, stop in lengths_and_labels:
+        image[0, start:stop] = label
+    return image
+
+
+def test_average_precision_by_hand():
+    truth = rows((3, 0, 10), (7, 20, 30))
+    preds = rows((1, 0, 8), (2, 20, 26), (9, 35, 40))  # IoU 0.8, 0.6, and a false alarm
+    mean, scores = M.average_precision(preds, truth)
+    assert scores == [2 / 3] * 2 + [1 / 4] * 4 + [0] * 4  # IoU has to be above the threshold
+    assert mean == pytest.approx(sum(scores) / 10)
+    assert M.average_precision(preds, truth, thresholds=[0.5]).mean == 2 / 3
+
+
+def test_average_precision_without_objects():
+    nothing, something = rows(), rows((1, 0, 5))
+    assert M.average_precision(nothing, nothing).mean == 1
+    assert M.average_precision(nothing, something).mean == 0
+    assert M.average_precision(something, nothing).mean == 0
+    assert M.average_precision(something, something * 500).mean == 1  # labels are only names
+    assert M.average_precision(np.ones((2, 2), int), np.full((2, 2), 9)).mean == 1
+
+
+def test_merged_and_split_objects_are_errors():
+    two, one = rows((1, 0, 10), (2, 10, 20)), rows((1, 0, 20))
+    assert M.average_precision(one, two, thresholds=[0.5]).mean == 0  # each IoU is exactly 0.5
+    assert M.average_precision(two, one, thresholds=[0.5]).mean == 0
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_average_precision_equals_a_plain_loop(seed):
+    generator = np.random.default_rng(seed)
+    truth = np.repeat(generator.integers(0, 5, (4, 6)), 3, axis=1)
+    preds = np.where(generator.random(truth.shape) < 0.15, 0, truth * 11)
+    expected = []
+    for threshold in (0.5, 0.75):
+        objects = [(truth == i, preds == j) for i in range(1, 5) for j in (11, 22, 33, 44)]
+        tp = sum((t & p).sum() > threshold * (t | p).sum() for t, p in objects if (t | p).any())
+        total = len(set(truth[truth > 0])) + len(set(preds[preds > 0])) - tp
+        expected.append(tp / total if total else 1)
+    assert M.average_precision(preds, truth, thresholds=(0.5, 0.75)).scores == expected
+
+
+# -- bad input ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("preds", "target", "options", "message"),
+    [
+        (PREDS.float(), TRUTH, {}, "preds must hold integer labels"),
+        (PREDS, TRUTH.float(), {}, "target must hold integer labels"),
+        (PREDS[:0], TRUTH[:0], {}, "integer labels"),
+        (PREDS, TRUTH[:1], {}, r"\(2, 4, 4\) and \(1, 4, 4\)"),
+        (PREDS[0], TRUTH[0], {}, "N, H, W"),
+        (PREDS.expand(2, 2, 4, 4), TRUTH.expand(2, 2, 4, 4), {}, "N, 1, H, W"),
+        (PREDS * 255, TRUTH, {}, "preds must lie in .0, 1., got values from 0 to 255"),
+        (PREDS, TRUTH * 255, {}, "target must lie in .0, 1., got values from 0 to 255"),
+        (PREDS, TRUTH - 1, {"ignore_index": IGNORE}, "from -1"),
+        (PREDS, TRUTH, {"num_classes": 0}, "num_classes"),
+    ],
+)
+def test_bad_masks_raise(preds, target, options, message):
+    with pytest.raises(ValueError, match=message):
+        M.stat_scores(preds, target, **{"num_classes": 1, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pooling": "mean"}, "pooling must be"),
+        ({"absent": 2}, "absent must be"),
+        ({"absent": float("nan")}, "absent must be"),
+        ({"absent": "zero"}, "absent must be"),
+        ({"fn": torch.zeros(1, 1)}, "shapes"),
+        ({"fn": -torch.ones(2, 1)}, "at least 0"),
+        ({"tp": torch.zeros(2, 1), "fp": torch.zeros(2, 1)}, "nothing|skipped"),
+    ],
+)
+def test_bad_scores_raise(options, message):
+    defaults = {"tp": torch.ones(2, 1), "fp": torch.ones(2, 1), "fn": torch.zeros(2, 1)}
+    with pytest.raises(ValueError, match=message):
+        M.iou(**{**defaults, "pooling": "image", "absent": "skip", **options})
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_pooling_and_absent_have_no_default(name):
+    scores = M.stat_scores(PREDS, TRUTH, num_classes=1)
+    with pytest.raises(TypeError, match="pooling"):
+        getattr(M, name)(*scores, absent=1.0)
+    with pytest.raises(TypeError, match="absent"):
+        getattr(M, name)(*scores, pooling="set")
+
+
+def test_other_bad_input_raises():
+    with pytest.raises(ValueError, match="num_classes"):
+        M.confusion_matrix(PREDS, TRUTH, num_classes=1)
+    with pytest.raises(ValueError, match="K, K"):
+        M.mean_iou(torch.zeros(2, 3), absent=0.0)
+    image = rows((1, 0, 5))
+    for thresholds in ([0.4], [1.0], []):
+        with pytest.raises(ValueError, match="thresholds"):
+            M.average_precision(image, image, thresholds=thresholds)
+    for bad in (image[0], image[:, :5], image.astype(float), image.astype(int) - 1):
+        with pytest.raises(ValueError, match="labels"):
+            M.average_precision(bad, image)
