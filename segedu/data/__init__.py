@@ -1,0 +1,22 @@
+"""Images and masks to learn from: synthetic nuclei, real nuclei, and your own folder."""
+
+from .folder import FolderDataset, read_image
+from .nuclei import NucleiDataset, Sample, download_nuclei, prepare_nuclei, sample
+from .synthetic import SyntheticNuclei, synthetic_nuclei
+from .transforms import instances_to_target, normalize, three_class_to_instances, train_transform
+
+__all__ = [
+    "FolderDataset",
+    "NucleiDataset",
+    "Sample",
+    "SyntheticNuclei",
+    "download_nuclei",
+    "instances_to_target",
+    "normalize",
+    "prepare_nuclei",
+    "read_image",
+    "sample",
+    "synthetic_nuclei",
+    "three_class_to_instances",
+    "train_transform",
+]

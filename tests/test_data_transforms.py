@@ -1,0 +1,178 @@
+import numpy as np
+import pytest
+import torch
+from torchvision import tv_tensors
+
+from segedu.data import (
+    instances_to_target,
+    normalize,
+    sample,
+    three_class_to_instances,
+    train_transform,
+)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float16", "float64"])
+@pytest.mark.parametrize(("shape", "channels"), [((40, 50), 1), ((40, 50, 1), 1), ((40, 50, 3), 3)])
+def test_normalize_takes_any_numeric_dtype(dtype, shape, channels):
+    image = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
+    result = normalize(image)
+    assert result.dtype == torch.float32
+    assert result.shape == (channels, 40, 50)
+    assert np.percentile(result, 1) == pytest.approx(0, abs=1e-2)
+    assert np.percentile(result, 99.9) == pytest.approx(1, abs=1e-2)
+
+
+def test_normalize_does_not_depend_on_exposure():
+    image = np.random.default_rng(0).integers(0, 100, (64, 64))
+    torch.testing.assert_close(normalize(image), normalize(image * 300 + 7))
+
+
+def test_normalize_takes_channels_together():
+    image = np.random.default_rng(0).integers(0, 100, (64, 64, 3))
+    image[..., 2] //= 10
+    assert normalize(image)[2].max() < 0.15
+
+
+def test_normalize_of_a_constant_is_zero():
+    assert not normalize(np.full((8, 8), 7, np.uint8)).any()
+
+
+def test_normalize_sees_one_bright_pixel():
+    image = np.zeros((64, 64), np.uint8)
+    image[3, 4] = 9
+    assert normalize(image)[0, 3, 4] == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_normalize_refuses_what_is_not_finite(value, everywhere):
+    image = np.full((64, 64), value) if everywhere else np.eye(64)
+    image[0, 0] = value
+    if everywhere and value == 1e300:
+        assert not normalize(image).any()
+    else:
+        with pytest.raises(ValueError, match="NaN"):
+            normalize(image)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((3, 16, 16), np.uint8),
+        np.zeros(4),
+        np.zeros((0, 4)),
+        np.zeros((4, 4), bool),
+        np.zeros((4, 4), complex),
+        np.full((4, 4), "a"),
+    ],
+)
+def test_normalize_refuses_other_shapes_and_dtypes(image):
+    with pytest.raises(ValueError, match="expected"):
+        normalize(image)
+
+
+def test_targets_by_hand():
+    instances = np.zeros((5, 8), np.uint16)
+    instances[1:4, 1:4], instances[1:4, 4:7] = 3, 9
+    assert instances_to_target(instances, "binary").sum() == 18
+    assert instances_to_target(instances, "three_class").tolist() == [
+        [0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 2, 2, 2, 2, 2, 2, 0],
+        [0, 2, 1, 2, 2, 1, 2, 0],
+        [0, 2, 2, 2, 2, 2, 2, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0],
+    ]
+    kept = instances_to_target(instances, "instances")
+    assert kept.dtype == torch.int64
+    assert (kept.numpy() == instances).all()
+
+
+@pytest.mark.parametrize(
+    ("instances", "kind"),
+    [
+        (np.zeros((4, 4), int), "semantic"),
+        (np.zeros((4, 4)), "binary"),
+        (np.full((4, 4), -1), "binary"),
+        (np.zeros((1, 4, 4), int), "binary"),
+    ],
+)
+def test_targets_refuse(instances, kind):
+    with pytest.raises(ValueError, match="expected"):
+        instances_to_target(instances, kind)
+
+
+def test_three_classes_separate_touching_nuclei():
+    """On the real field 125 nuclei are 102 connected pieces; the interior counts them."""
+    instances = sample().instances
+    back = three_class_to_instances(instances_to_target(instances, "three_class"))
+    assert ((back > 0) == (instances > 0)).all()
+    assert abs(back.max() - 125) <= 1
+    found = [np.bincount(back[instances == k]).argmax() for k in range(1, 126)]
+    ious = [
+        ((instances == k) & (back == j)).sum() / ((instances == k) | (back == j)).sum()
+        for k, j in enumerate(found, start=1)
+    ]
+    assert np.mean(ious) > 0.98
+
+
+def test_three_class_without_interior_or_anything():
+    assert three_class_to_instances(np.zeros((4, 4), int)).max() == 0
+    assert three_class_to_instances(np.array([[2, 0, 2]])).tolist() == [[1, 0, 2]]
+
+
+@pytest.mark.parametrize("mask", [np.full((4, 4), 3), np.zeros((1, 4, 4)), np.full((4, 4), np.nan)])
+def test_three_class_refuses(mask):
+    with pytest.raises(ValueError, match="expected"):
+        three_class_to_instances(mask)
+
+
+def pair(height=150, width=200, channels=1):
+    """An image whose values say where a pixel came from, and the same as a mask."""
+    where = torch.arange(height * width).reshape(height, width)
+    image = (where / (height * width)).expand(channels, -1, -1)
+    return tv_tensors.Image(image), tv_tensors.Mask(where + 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(150, 200), (128, 128), (60, 200), (1, 7)])
+def test_train_transform_moves_image_and_mask_together(size, channels):
+    torch.manual_seed(0)
+    transform = train_transform(128)
+    image, mask = transform(*pair(*size, channels=channels))
+    assert isinstance(image, tv_tensors.Image)
+    assert isinstance(mask, tv_tensors.Mask)
+    assert image.dtype == torch.float32
+    assert mask.dtype == torch.int64
+    assert image.shape == (channels, 128, 128)
+    assert mask.shape == (128, 128)
+    # The change of light keeps the order of brightness, which is the order of the mask's numbers.
+    inside = mask > 0
+    assert inside.sum() >= min(size[0], 128) * min(size[1], 128)
+    order = mask[inside].argsort()
+    assert (image[0][inside][order].diff() >= 0).all()
+
+
+def test_train_transform_repeats_with_the_seed():
+    transform, (image, mask) = train_transform(64), pair()
+    results = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        results.append(transform(image, mask))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+    assert not torch.equal(results[0][1], results[2][1])
+
+
+def test_train_transform_reaches_all_eight_poses():
+    torch.manual_seed(0)
+    transform, (image, mask) = train_transform(8), pair(8, 8)
+    poses = {tuple(transform(image, mask)[1].flatten().tolist()) for _ in range(100)}
+    assert len(poses) == 8
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, (64, 64), None])
+def test_train_transform_refuses_other_sizes(size):
+    with pytest.raises(ValueError, match="crop size"):
+        train_transform(size)
