@@ -112,7 +112,6 @@ def train(
     seconds = time.monotonic() - started
     if not fabric.is_global_zero:
         return
-    _draw_history(out)
     best, info = load_model(out / "best.safetensors")
     test_set = _dataset(data, root, num_classes, "test")
     counts = evaluate(network(best, threshold=info["threshold"]), test_set, num_classes=num_classes)
@@ -121,6 +120,7 @@ def train(
         f"validation IoU {info['validation_iou']:.3f}, threshold {info['threshold']}"
     )
     _report(counts, test_set, num_classes)
+    _draw_history(out)
     print(f"weights: {out / 'best.safetensors'}")
 
 
@@ -211,7 +211,9 @@ def info(
             np.bincount(mask.flatten(), minlength=max(num_classes, 2)) for _, mask in dataset
         )
         sides = sorted({tuple(mask.shape) for _, mask in dataset})
-        shares = ", ".join(f"class {k}: {share:.1%}" for k, share in enumerate(pixels / pixels.sum()))
+        shares = ", ".join(
+            f"class {k}: {share:.1%}" for k, share in enumerate(pixels / pixels.sum())
+        )
         print(f"{split}: {len(dataset)} images of {sides[0]} to {sides[-1]} pixels; {shares}")
         if split == "train":
             figure, axes = plt.subplots(1, 4, figsize=(12, 3.2))

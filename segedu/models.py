@@ -312,7 +312,9 @@ def input_interval(grid: NodeGrid, node: Node, first: int, last: int) -> tuple[i
     i, j = node
     first, last = first - 2, last + 2  # two 3x3 convolutions
     if j == 0:
-        return (first, last) if i == 0 else input_interval(grid, (i - 1, 0), 2 * first, 2 * last + 1)
+        return (
+            (first, last) if i == 0 else input_interval(grid, (i - 1, 0), 2 * first, 2 * last + 1)
+        )
     reach = 1 if grid.up == "bilinear" else 0  # interpolation mixes two neighbours
     below = input_interval(grid, (i + 1, j - 1), (first - reach) // 2, (last + reach) // 2)
     paths = [below, *(input_interval(grid, (i, k), first, last) for k in grid.left(i, j))]
@@ -331,8 +333,15 @@ def receptive_field(grid: NodeGrid, node: Node | None = None, *, row: int = 0) -
     (0, 19)
     """
     node = node or (0, grid.depth)
-    twin = NodeGrid(**grid.config | {"in_channels": 1, "num_classes": 1, "norm": "batch"}
-                    | {"channels": (1,) * len(grid.channels)}).double().eval()
+    twin = (
+        NodeGrid(
+            **grid.config
+            | {"in_channels": 1, "num_classes": 1, "norm": "batch"}
+            | {"channels": (1,) * len(grid.channels)}
+        )
+        .double()
+        .eval()
+    )
     for parameter in twin.parameters():
         nn.init.constant_(parameter, 1 / 9)
     twin.pool = nn.AvgPool2d(2)

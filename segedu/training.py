@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -167,23 +167,19 @@ def fit(
             schedule.step()
         if step % config.validate_every and step < config.steps:
             continue
-        row["validation_iou"] = score = dataset_iou(
-            evaluate(network(grid), validation_set, num_classes=grid.num_classes)
-        )
+        score, threshold = validate(grid, validation_set)
+        row["validation_iou"] = score
         bar.set_postfix(loss=f"{row['loss']:.3f}", validation_iou=f"{score:.3f}")
         if fabric.is_global_zero:
             if score > best:
-                threshold = 0.5
-                if grid.num_classes == 1:
-                    threshold = choose_threshold(grid, validation_set)
                 save_checkpoint(
                     out / "best.safetensors", grid, step=step, validation_iou=score,
                     threshold=threshold,
-                )
+                )  # fmt: skip
             save_checkpoint(
                 out / "last.safetensors", grid, optimizer=optimizer, step=step,
                 best=max(best, score), schedule=schedule.state_dict(),
-            )
+            )  # fmt: skip
             write_rows(out / "history.csv", history)
         best = max(best, score)
     return history
@@ -234,7 +230,7 @@ def evaluate(
         )
         for image, mask in dataset
     ]
-    return StatScores(*(torch.cat(column) for column in zip(*counts, strict=True)))
+    return _concatenate(counts)
 
 
 def dataset_iou(counts: StatScores) -> float:
@@ -266,21 +262,27 @@ def otsu_threshold(images: Tensor) -> Tensor:
     return torch.from_numpy(blurred > threshold_otsu(blurred))[None]
 
 
-def choose_threshold(model: NodeGrid, dataset: Iterable) -> float:
-    """The threshold out of 0.05, 0.10, ..., 0.95 with the best mean IoU; for one class.
+def validate(model: NodeGrid, dataset: Iterable) -> tuple[float, float]:
+    """The IoU on a data set (see `dataset_iou`) at the best threshold, and that threshold.
 
-    Choose it on validation images: chosen on the test images it would flatter the result.
+    For one class, the best of 0.05, 0.10, ..., 0.95: chosen on the test images it would flatter the
+    result, so choose it on validation images. For several classes there is none to choose, and the
+    threshold is 0.5.
     """
-    counts = {threshold: [] for threshold in THRESHOLDS}
+    counts = {threshold: [] for threshold in (THRESHOLDS if model.num_classes == 1 else [0.5])}
     for image, mask in dataset:
         probabilities = predict(model, image[None]).cpu()
         for threshold, column in counts.items():
-            column.append(stat_scores(to_mask(probabilities, threshold), mask[None], num_classes=1))
-    score = {
-        threshold: dataset_iou(StatScores(*map(torch.cat, zip(*column, strict=True))))
-        for threshold, column in counts.items()
-    }
-    return max(score, key=score.get)
+            preds = to_mask(probabilities, threshold)
+            column.append(stat_scores(preds, mask[None], num_classes=model.num_classes))
+    return max(
+        (dataset_iou(_concatenate(column)), threshold) for threshold, column in counts.items()
+    )
+
+
+def _concatenate(counts: list[StatScores]) -> StatScores:
+    """The counts of many images as one table."""
+    return StatScores(*(torch.cat(column) for column in zip(*counts, strict=True)))
 
 
 def write_rows(path: str | os.PathLike, rows: list[dict]) -> None:
@@ -295,7 +297,9 @@ def read_history(path: str | os.PathLike) -> list[dict]:
     """The rows of a `history.csv`, with numbers as numbers and None for an empty cell."""
     with open(path, newline="") as file:
         return [
-            {name: (int if name == "step" else float)(cell) if cell else None
-             for name, cell in row.items()}
+            {
+                name: (int if name == "step" else float)(cell) if cell else None
+                for name, cell in row.items()
+            }
             for row in csv.DictReader(file)
         ]
