@@ -19,7 +19,6 @@ from .transforms import TARGETS, instances_to_target, normalize
 MARGIN = 32  # px around the picture where nuclei lie too, so that some are cut by its edge
 TRIES = 12  # places that a nucleus may try before it is left out
 
-
 # The real images come in three kinds: small bright nuclei on a grey background, sparse and longish
 # ones on a dark background, and large blurred ones that crowd. Lengths are in pixels, light in grey
 # levels, numbers on 256x256 pixels; a spread is the standard deviation of the logarithm.
@@ -63,7 +62,7 @@ def synthetic_nuclei(
     ----------
     index, seed : non-negative integers; which picture, of which endless series.
     size : side in pixels, or (height, width), at least 32. Nuclei keep their size and their number
-        per area: a small picture is like a crop of a large one, and may be empty (one in six at 64).
+        per area: a small picture is like a crop of a large one, and at 64 one in six is empty.
     difficulty : 0 to 1; 0.5 is like the real images. Contrast is `4 ** (0.5 - difficulty)` times
         the real one; noise and uneven background grow with it, and `0.4 * difficulty ** 2` of the
         pictures are hard. The nuclei of one index stay where they are.
@@ -268,16 +267,17 @@ def _photograph(
 
     if clutter.random() < 0.4 * difficulty**2:  # a hard picture
         contrast *= 0.5
-        grey += _blobs(clutter, shape, 6 * shape[0] * shape[1] / 256**2, (5, 12), (0.1, 0.6))
-        grey += _blobs(clutter, shape, 8 * shape[0] * shape[1] / 256**2, (0.7, 1.5), (0.5, 2))
-        grey += _blobs(clutter, shape, 0.5, (50, 90), (0.2, 1.5))
+        area = shape[0] * shape[1] / 256**2
+        grey += _blobs(clutter, shape, 6 * area, (5, 12), (0.1, 0.6))  # nuclei out of focus
+        grey += _blobs(clutter, shape, 8 * area, (0.7, 1.5), (0.5, 2))  # debris
+        grey += _blobs(clutter, shape, 0.5, (50, 90), (0.2, 1.5))  # glare
 
     grey *= contrast
-    spent = np.sqrt(look.noise + 0.03 * grey)
+    noise *= 2 * difficulty * np.sqrt(look.noise + 0.03 * grey)  # of the camera, of the photons
     grey += background
     grey += slope_y * np.linspace(-0.5, 0.5, shape[0], dtype=np.float32)[:, None]
     grey += slope_x * np.linspace(-0.5, 0.5, shape[1], dtype=np.float32)
-    grey += 2 * difficulty * spent * noise
+    grey += noise
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
 
 

@@ -1,0 +1,265 @@
+"""Drawings of a NodeGrid, read off the module itself: its nodes, its skips, its heads, its shapes.
+
+Node X(i, j) is drawn at x = i + 2 j, y = -i: the way down runs to the lower right, the way up to
+the upper right, and a row's skips run level. The same rule draws U-Net and U-Net++.
+"""
+
+import copy
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+
+from .plotting import COLOURS
+
+Node = tuple[int, int]
+
+# Each kind of arrow has its own direction and dashes, so its colour is not needed to tell it.
+ARROWS = {
+    "block": (COLOURS["blue"], "-"),
+    "down": (COLOURS["vermilion"], "-"),
+    "up": (COLOURS["green"], "-"),
+    "skip": ("#555555", (0, (4, 2))),
+    "head": (COLOURS["purple"], "-"),
+}
+FILL, ADDED, REMOVED, INK, FAINT = "#BFE0F5", "#FFF1C9", "#F3F3F3", "#222222", "#CFCFCF"
+ROW = 1.8  # height of a row in draw_grid, in units of x
+
+
+def grid_edges(model) -> list[tuple[str, Node, Node]]:
+    """The connections of a grid's nodes: (kind, from, to) with kind "down", "up" or "skip".
+
+    >>> from segedu import UNet
+    >>> grid_edges(UNet(1, 1, channels=(4, 8)))
+    [('down', (0, 0), (1, 0)), ('skip', (0, 0), (0, 1)), ('up', (1, 0), (0, 1))]
+    """
+    edges = []
+    for i, j in model.nodes:
+        if j > 0:
+            edges += [("skip", (i, k), (i, j)) for k in model.left(i, j)]
+            edges.append(("up", (i + 1, j - 1), (i, j)))
+        elif i > 0:
+            edges.append(("down", (i - 1, 0), (i, 0)))
+    return edges
+
+
+def draw_grid(
+    model, *, level: int | None = None, labels: bool = True, ax: Axes | None = None
+) -> Axes:
+    """Draw a grid's nodes with their channels, the arrows between them, and the heads.
+
+    The nodes that a U-Net of this depth has are blue with a solid border, those that U-Net++ adds
+    are yellow with a dashed one. Call `legend()` on the axes for what the arrows mean. Every
+    artist's gid says what it shows: "node 0 1", "skip 0 0 0 1", "head 1".
+
+    Parameters
+    ----------
+    model : NodeGrid, or anything with its nodes, left, channels, depth, levels, up and prune.
+    level : grey out what `model.prune(level)` leaves out.
+    labels : write names and channels; without them the drawing stays clear when it is small.
+
+    Raises
+    ------
+    ValueError
+        Where the model has no head at that level.
+
+    Examples
+    --------
+    >>> from segedu import UNetPlusPlus
+    >>> ax = draw_grid(UNetPlusPlus(1, 1, channels=(4, 8, 16)))
+    >>> sum(patch.get_gid().startswith("node") for patch in ax.patches)
+    6
+    """
+    kept = model if level is None else model.prune(level)
+    kept_edges, kept_nodes, wide, high = set(grid_edges(kept)), set(kept.nodes), 1.3, 0.84
+    top = high / 2 + 0.2 + 0.28 * model.depth
+    xlim, ylim = (-0.8, 2 * model.depth + 0.8), (-ROW * model.depth - 0.5, top + 0.4 * labels)
+    ax = _empty_axes(ax, (7, 7 * (ylim[1] - ylim[0]) / (xlim[1] - xlim[0])))
+    ax.set(xlim=xlim, ylim=ylim)
+    for kind, source, target in grid_edges(model):
+        (x0, y0), (x1, y1) = ((i + 2 * j, -ROW * i) for i, j in (source, target))
+        bend = 0
+        if kind != "skip":  # between the facing corners
+            side = 1 if kind == "up" else -1
+            start, end = (x0 + 0.3, y0 + side * high / 2), (x1 - 0.3, y1 - side * high / 2)
+        elif _is_free(model, source, target):
+            start, end = (x0 + wide / 2, y0), (x1 - wide / 2, y1)
+        else:  # over the nodes between: the longer, the higher, and the longer, the further out
+            span = target[1] - source[1]
+            out = 0.8 - 0.2 * span
+            start, end = (x0 + out, y0 + high / 2), (x1 - out, y1 + high / 2)
+            bend = _bend(span, end[0] - start[0])
+        here = (kind, source, target) in kept_edges
+        gid = f"{kind} {source[0]} {source[1]} {target[0]} {target[1]}"
+        _arrow(ax, kind, start, end, gid, bend=bend, faint=not here)
+
+    for j in model.levels:
+        here = level in (None, j)
+        _arrow(ax, "head", (2 * j, high / 2), (2 * j, top), f"head {j}", faint=not here)
+        if labels:
+            ink = INK if here else FAINT
+            ax.text(2 * j, top, f"head {j}", ha="center", va="bottom", color=ink)
+    named = set()
+    for i, j in model.nodes:
+        here, own = (i, j) in kept_nodes, j == 0 or i + j == model.depth
+        name = "node of U-Net" if own else "node added by U-Net++"
+        box = FancyBboxPatch(
+            (i + 2 * j - wide / 2, -ROW * i - high / 2), wide, high, zorder=3, linewidth=1.5,
+            boxstyle="round,pad=0,rounding_size=0.15", gid=f"node {i} {j}",
+            facecolor=(FILL if own else ADDED) if here else REMOVED,
+            edgecolor=INK if here else FAINT, linestyle="-" if own else "--",
+            label="_" if name in named else name,  # each once, for the legend
+        )  # fmt: skip
+        ax.add_patch(box)
+        named.add(name)
+        if labels:
+            text = {"ha": "center", "zorder": 4, "color": INK if here else "#AAAAAA"}
+            ax.text(i + 2 * j, -ROW * i, f"X({i},{j})", va="bottom", **text)
+            ax.text(i + 2 * j, -ROW * i - 0.05, str(model.channels[i]), va="top", **text)
+    _explain(ax, model, "down", "up", "skip", "head")
+    return ax
+
+
+def draw_unet(model, image_size: int, *, ax: Axes | None = None) -> Axes:
+    """Draw what flows through a grid as boxes, labelled with shapes traced through the module.
+
+    A box's height grows with the root of the map's side, its width with the root of its channels.
+    White boxes are what a block gets, blue ones what it gives; numbers are channels, and each row's
+    size stands to its left. Of several heads only the deepest is drawn. The trace runs without
+    data, on the meta device. Call `legend()` on the axes for what the arrows mean.
+
+    Parameters
+    ----------
+    model : NodeGrid.
+    image_size : height and width of the image.
+
+    Raises
+    ------
+    ValueError
+        Where the model does not take images of this size.
+
+    Examples
+    --------
+    >>> from segedu import UNet
+    >>> ax = draw_unet(UNet(3, 2, channels=(4, 8)), 64)
+    >>> [text.get_text() for text in ax.texts]
+    ['3', '64 x 64', '4', '4', '32 x 32', '8', '8', '4', '4', '2', 'image', 'logits']
+    """
+    if image_size < 1:
+        raise ValueError(f"image_size must be at least 1, got {image_size}")
+    traced = copy.deepcopy(model).to("meta").eval()
+    image = next(traced.parameters()).new_zeros(1, model.in_channels, image_size, image_size)
+    maps = traced.features(image)
+    sides = [maps[i, 0].shape[-1] for i in range(model.depth + 1)]
+    high = [1.7 * (side / image_size) ** 0.5 for side in sides]
+    rows = [0.0]  # the height at which each row's boxes have their middle
+    for above, below in pairwise(high):
+        rows.append(rows[-1] - above / 2 - 0.9 - below / 2)
+    skips = {(i, j): model.left(i, j) if j else [] for i, j in model.nodes}
+    step = 1 if max(map(len, skips.values())) < 2 else 1.3  # dense skips need more room
+    ax = _empty_axes(ax, (7 * step, 0.63 * (high[0] - rows[-1]) + 0.8))
+
+    def width(channels):
+        return 0.46 * (channels / max(model.channels)) ** 0.5 + 0.04
+
+    def draw_box(x, i, channels, gid, **look):
+        corner = (x - width(channels) / 2, rows[i] - high[i] / 2)
+        look = {"edgecolor": INK, "linewidth": 1.2, "zorder": 3, "gid": gid} | look
+        ax.add_patch(Rectangle(corner, width(channels), high[i], **look))
+
+    def label(x, i, text, align="center"):
+        ax.text(x, rows[i] - high[i] / 2 - 0.08, text, ha=align, va="top", zorder=4)
+
+    copies = {}  # where the skip from X(i, k) enters X(i, j)
+    for i, j in model.nodes:
+        x, channels, columns = step * (i + 2 * j), maps[i, j].shape[1], skips[i, j]
+        entry, leave = x - step / 2, x + step / 2
+        if j > 0:
+            given = traced.ups[f"{i}_{j}"](maps[i + 1, j - 1]).shape[1]
+            label(entry + 0.1, i, str(given), "left")
+            times = f"{len(columns)}·" if len(columns) > 1 else ""
+            label(entry - 0.1, i, f"{times}{channels}", "right")
+        else:
+            given = maps[i - 1, 0].shape[1] if i > 0 else model.in_channels
+            label(entry, i, str(given))
+            size = f"{sides[i]} x {sides[i]}"
+            ax.text(entry - width(given) / 2 - 0.15, rows[i], size, ha="right", va="center")
+        draw_box(entry, i, given, f"input {i} {j}", facecolor="white")
+        for place, k in enumerate(reversed(columns)):
+            copies[i, k, j] = entry - width(given) / 2 - width(channels) * (place + 0.5)
+            draw_box(copies[i, k, j], i, channels, f"copy {i} {k} {j}", facecolor=FILL, hatch="///")
+
+        start = (entry + width(given) / 2, rows[i])
+        _arrow(ax, "block", start, (leave - width(channels) / 2, rows[i]), f"block {i} {j}")
+        draw_box(leave, i, channels, f"node {i} {j}", facecolor=FILL)
+        goes_down = j == 0 and i < model.depth  # an arrow is in the way
+        label(leave - 0.1 * goes_down, i, str(channels), "right" if goes_down else "center")
+
+    for kind, (i0, j0), (i1, j1) in grid_edges(model):
+        x0, x1, bend = step * (i0 + 2 * j0 + 0.5), step * (i1 + 2 * j1 - 0.5), 0.0
+        if kind != "skip":
+            side = 1 if kind == "up" else -1
+            y0, y1 = rows[i0] + side * high[i0] / 2, rows[i1] - side * high[i1] / 2
+        elif step == 1:
+            half = width(model.channels[i0]) / 2
+            x0, x1, y0, y1 = x0 + half, copies[i0, j0, j1] - half, rows[i0], rows[i0]
+        else:  # over the boxes between
+            x1, y0 = copies[i0, j0, j1], rows[i0] + high[i0] / 2
+            y1, bend = y0, _bend(j1 - j0, x1 - x0)
+        _arrow(ax, kind, (x0, y0), (x1, y1), f"{kind} {i0} {j0} {i1} {j1}", bend=bend)
+
+    leave = step * (2 * model.depth + 0.5)
+    start, end = leave + width(model.channels[0]) / 2, leave + 1 - width(model.num_classes) / 2
+    _arrow(ax, "head", (start, 0), (end, 0), "head")
+    draw_box(leave + 1, 0, model.num_classes, "logits", facecolor=COLOURS["purple"])
+    label(leave + 1, 0, str(model.num_classes))
+    for x, word in [(-step / 2, "image"), (leave + 1, "logits")]:
+        ax.text(x, high[0] / 2 + 0.06, word, ha="center", va="bottom")
+    top = high[0] / 2 + (0.4 if step == 1 else 0.3 * model.depth)
+    ax.set(xlim=(-step / 2 - 1.7, leave + 1.3), ylim=(rows[-1] - high[-1] / 2 - 0.5, top))
+    _explain(ax, model, "block", "down", "up", "skip", "head")
+    return ax
+
+
+def _bend(span: int, length: float) -> float:
+    """What makes an arrow of this length rise higher the more columns it spans."""
+    return -2 * (0.28 * span) / length
+
+
+def _is_free(model, source: Node, target: Node) -> bool:
+    """Whether no node stands between two of one row."""
+    (i, start), (_, end) = source, target
+    return not any((i, k) in model.nodes for k in range(start + 1, end))
+
+
+def _empty_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
+    if ax is None:
+        _, ax = plt.subplots(figsize=figsize, layout="constrained")
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    return ax
+
+
+def _arrow(ax, kind, start, end, gid, *, bend=0.0, faint=False):
+    colour, line = ARROWS[kind]
+    arrow = FancyArrowPatch(
+        start, end, arrowstyle="-|>,head_length=5,head_width=2.5", shrinkA=0, shrinkB=0,
+        connectionstyle=f"arc3,rad={bend}", color=FAINT if faint else colour, linestyle=line,
+        linewidth=1.4, zorder=1 if faint else 2, gid=gid,
+    )  # fmt: skip
+    ax.add_patch(arrow)
+
+
+def _explain(ax, model, *kinds):
+    """Nothing to see, but names for the kinds of arrow when `legend()` is called."""
+    names = {
+        "block": "two 3x3 convolutions",
+        "down": "2x2 max pooling",
+        "up": "2x2 up-convolution" if model.up == "transposed" else "bilinear upsampling",
+        "skip": "copy, concatenate",
+        "head": "1x1 convolution",
+    }
+    for kind in kinds:
+        colour, line = ARROWS[kind]
+        ax.plot([], [], color=colour, linestyle=line, linewidth=1.4, label=names[kind])

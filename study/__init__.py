@@ -1,0 +1,1 @@
+"""Experiments outside the package; run them from the root of the repository."""

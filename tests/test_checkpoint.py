@@ -1,0 +1,79 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from segedu import UNet, UNetPlusPlus, load_model, load_pretrained, predict, save_checkpoint
+from segedu.checkpoint import PRETRAINED, load_training
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        UNet(3, 2, channels=(4, 8), up="transposed", norm="group"),
+        UNetPlusPlus(1, 1, channels=(4, 8, 16), skips="last", deep_supervision=True),
+    ],
+)
+def test_a_network_comes_back_as_it_was(tmp_path, model):
+    save_checkpoint(tmp_path / "a.safetensors", model, threshold=0.45, note="x")
+    again, info = load_model(tmp_path / "a.safetensors")
+    assert info == {"threshold": 0.45, "note": "x"}
+    assert again.config == model.config
+    assert not again.training
+    image = torch.rand(1, model.in_channels, 20, 30)
+    assert torch.equal(predict(again, image), predict(model, image))
+
+
+def test_the_state_of_training_comes_back_as_it_was(tmp_path):
+    model = UNet(1, 1, channels=(4, 8))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.rand(1, 1, 8, 8)).sum().backward()
+        optimizer.step()
+    save_checkpoint(tmp_path / "last.safetensors", model, optimizer=optimizer, step=3)
+    again = UNet(1, 1, channels=(4, 8))
+    its_optimizer = torch.optim.AdamW(again.parameters(), lr=0.5)
+    assert load_training(tmp_path / "last.safetensors", again, its_optimizer) == {"step": 3}
+    expected, found = optimizer.state_dict(), its_optimizer.state_dict()
+    assert found["param_groups"] == json.loads(json.dumps(expected["param_groups"]))
+    for index, values in expected["state"].items():
+        for name, value in values.items():
+            assert torch.equal(found["state"][index][name], value)
+
+
+def test_what_is_not_ours_or_damaged_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"not safetensors")
+    with pytest.raises(ValueError, match="damaged or not a safetensors file"):
+        load_model(path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="not written by segedu"):
+        load_model(path)
+    save_checkpoint(path, UNet(1, 1, channels=(4, 8)))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="damaged or not a safetensors file"):
+        load_model(path)
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path / "b.safetensors")
+
+
+def test_a_state_of_another_network_is_refused_with_both_named(tmp_path):
+    path = tmp_path / "last.safetensors"
+    model = UNet(1, 1, channels=(4, 8))
+    save_checkpoint(path, model, optimizer=torch.optim.AdamW(model.parameters()))
+    other = UNet(1, 1, channels=(4, 16))
+    with pytest.raises(ValueError, match=r"(?s)another network.*\[4, 8\].*expected.*\[4, 16\]"):
+        load_training(path, other, torch.optim.AdamW(other.parameters()))
+    save_checkpoint(path, model)
+    with pytest.raises(ValueError, match="without the state of its training"):
+        load_training(path, model, torch.optim.AdamW(model.parameters()))
+
+
+def test_pretrained_weights_are_small_and_can_be_pruned():
+    model = load_pretrained("unetpp-nuclei")
+    assert model.levels == [1, 2, 3, 4]
+    assert (PRETRAINED / "unetpp-nuclei.safetensors").stat().st_size <= 3_000_000
+    with pytest.raises(ValueError, match="no pretrained weights 'other', only unetpp-nuclei"):
+        load_pretrained("other")

@@ -1,0 +1,221 @@
+import itertools
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from segedu import UNet, UNetPlusPlus, load_model, losses
+from segedu.data import FolderDataset, NucleiDataset, SyntheticNuclei, train_transform
+from segedu.training import (
+    TrainConfig,
+    TrainingStream,
+    dataset_iou,
+    evaluate,
+    fit,
+    network,
+    otsu_threshold,
+    read_history,
+    validate,
+)
+
+SHORT = TrainConfig(steps=6, batch_size=2, crop_size=32, validate_every=2)
+
+
+def small_fit(out, config=SHORT, *, num_classes=1, **options):
+    torch.manual_seed(0)
+    target = "binary" if num_classes == 1 else "three_class"
+    model = UNetPlusPlus(1, num_classes, channels=(4, 8, 8), deep_supervision=True)
+    history = fit(
+        model, losses.DeepSupervision(losses.compound_loss),
+        SyntheticNuclei(6, size=48, seed=1, target=target),
+        SyntheticNuclei(3, size=48, seed=2, target=target),
+        config, out=out, **options,
+    )  # fmt: skip
+    return model, history
+
+
+def same_weights(a, b):
+    return all(map(torch.equal, a.state_dict().values(), b.state_dict().values()))
+
+
+def test_a_sample_is_a_pure_function_of_the_seed_and_its_number():
+    dataset = SyntheticNuclei(5, size=64)
+    stream = TrainingStream(dataset, train_transform(32), seed=3)
+    before = torch.get_rng_state()
+    first = [stream[k] for k in range(12)]
+    again = TrainingStream(dataset, train_transform(32), seed=3)
+    for k in (11, 0, 7):
+        assert torch.equal(first[k][0], again[k][0])
+        assert torch.equal(first[k][1], again[k][1])
+    assert torch.equal(torch.get_rng_state(), before)
+    other = TrainingStream(dataset, train_transform(32), seed=4)
+    assert not all(torch.equal(first[k][0], other[k][0]) for k in range(12))
+
+
+def test_every_image_comes_once_in_each_run_through_the_data():
+    images = [(torch.tensor(k), torch.tensor(k)) for k in range(7)]
+    stream = TrainingStream(images, lambda image, mask: (image, mask), seed=0)
+    epochs = [[int(stream[k][0]) for k in range(7 * e, 7 * e + 7)] for e in range(3)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_fit_writes_the_best_the_last_and_the_history(tmp_path, num_classes):
+    model, history = small_fit(tmp_path, num_classes=num_classes)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "best.safetensors", "history.csv", "last.safetensors"
+    ]  # fmt: skip
+    assert read_history(tmp_path / "history.csv") == history
+    assert [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
+    scores = {row["step"]: row["validation_iou"] for row in history if row["validation_iou"]}
+    assert set(scores) <= {2, 4, 6}
+    best, info = load_model(tmp_path / "best.safetensors")
+    assert info["validation_iou"] == max(scores.values()) == scores[info["step"]]
+    last, info = load_model(tmp_path / "last.safetensors")
+    assert info["step"] == 6
+    assert same_weights(last, model)
+
+
+def test_the_learning_rate_goes_up_and_down(tmp_path):
+    rates = [row["learning_rate"] for row in small_fit(tmp_path)[1]]
+    assert max(rates) <= SHORT.learning_rate
+    assert rates[0] < max(rates) > rates[-1]
+
+
+@pytest.mark.parametrize("stop", [2, 4])
+def test_resumed_equals_never_stopped(tmp_path, stop, monkeypatch):
+    whole, history = small_fit(tmp_path / "whole")
+
+    class Stopped(Exception):
+        pass
+
+    def stopping(seen=itertools.count(1)):
+        def validate_then_stop(*arguments):
+            if next(seen) * SHORT.validate_every > stop:
+                raise Stopped
+            return validate(*arguments)
+
+        return validate_then_stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr("segedu.training.validate", stopping())
+        with pytest.raises(Stopped):
+            small_fit(tmp_path / "stopped")
+    assert load_model(tmp_path / "stopped" / "last.safetensors")[1]["step"] == stop
+    resumed, its_history = small_fit(tmp_path / "stopped", resume=True)
+    assert same_weights(whole, resumed)
+    for a, b in zip(history, its_history, strict=True):
+        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
+def test_bf16_runs_on_the_cpu(tmp_path):
+    _, history = small_fit(tmp_path, fabric=Fabric(accelerator="cpu", precision="bf16-mixed"))
+    assert all(0 < row["loss"] < 10 for row in history)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path):
+    calls = itertools.count(1)
+
+    def breaking(logits, target):
+        return losses.deep_supervision(losses.compound_loss, logits, target) / (next(calls) < 4)
+
+    model = UNetPlusPlus(1, 1, channels=(4, 8), deep_supervision=True)
+    data = SyntheticNuclei(4, size=48)
+    with pytest.raises(FloatingPointError, match=r"inf at step 4, learning rate .* smaller"):
+        fit(model, breaking, data, data, SHORT, out=tmp_path)
+    assert load_model(tmp_path / "last.safetensors")[1]["step"] == 2
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path, monkeypatch):
+    fabric = Fabric(accelerator="cpu")
+    monkeypatch.setattr(Fabric, "world_size", 3)
+    with pytest.raises(ValueError, match="a batch of 2 cannot be shared equally by 3"):
+        small_fit(tmp_path, fabric=fabric)
+
+
+def test_validate_chooses_the_threshold_that_evaluate_confirms():
+    torch.manual_seed(0)
+    model = UNet(1, 1, channels=(4, 8)).eval()
+    data = SyntheticNuclei(3, size=64)
+    score, threshold = validate(model, data)
+    at = {
+        t: dataset_iou(evaluate(network(model, threshold=t), data, num_classes=1))
+        for t in (0.05, threshold, 0.5, 0.95)
+    }
+    assert at[threshold] == score == max(at.values())
+
+
+def test_a_folder_of_several_classes_from_end_to_end(tmp_path):
+    from PIL import Image
+
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for k, (image, mask) in enumerate(SyntheticNuclei(8, size=48, target="three_class")):
+        grey = (image[0].clamp(0, 1) * 255).byte().numpy()
+        Image.fromarray(grey).save(tmp_path / "images" / f"{k}.png")
+        Image.fromarray(mask.byte().numpy()).save(tmp_path / "masks" / f"{k}.png")
+    train, validation, test = (
+        FolderDataset(tmp_path, num_classes=3, split=split)
+        for split in ("train", "validation", "test")
+    )
+    model = UNet(train.in_channels, 3, channels=(4, 8))
+    fit(model, losses.compound_loss, train, validation, SHORT, out=tmp_path / "run")
+    counts = evaluate(network(model), test, num_classes=3)
+    assert counts.tp.shape == (len(test), 3)
+    assert 0 < dataset_iou(counts) < 1
+
+
+def test_otsu_on_the_real_test_images(nuclei_zip):
+    """What a network has to beat. Whole images, so not quite the figures for one crop an image."""
+    data = NucleiDataset(nuclei_zip, split="test")
+    assert dataset_iou(evaluate(otsu_threshold, data, num_classes=1)) == pytest.approx(0.78, abs=0.03)
+
+
+def test_a_short_training_on_real_nuclei_beats_the_threshold(nuclei_zip, tmp_path):
+    torch.manual_seed(0)
+    model = UNet(1, 1, channels=(16, 32, 64, 128))
+    train = NucleiDataset(nuclei_zip, split="train")
+    validation = NucleiDataset(nuclei_zip, split="validation")
+    config = TrainConfig(steps=150, validate_every=150)
+    fit(model, losses.compound_loss, train, validation, config, out=tmp_path)
+    best, info = load_model(tmp_path / "best.safetensors")
+    test = NucleiDataset(nuclei_zip, split="test")
+    ours = dataset_iou(
+        evaluate(network(best, threshold=info["threshold"]), test, num_classes=1)
+    )
+    otsu = dataset_iou(evaluate(otsu_threshold, test, num_classes=1))
+    print(f"mean IoU per image {ours:.3f}, Otsu's threshold {otsu:.3f}")
+    assert ours > otsu + 0.02
+
+
+def test_a_colour_shortcut_is_not_enough():
+    """On the synthetic nuclei a network that sees one pixel stays far below one that sees more."""
+    data = SyntheticNuclei(24, seed=5, size=128)
+    held_out = SyntheticNuclei(12, seed=6, size=128)
+
+    class OnePixel(torch.nn.Sequential):
+        def __init__(self):
+            super().__init__(
+                torch.nn.Conv2d(1, 16, 1), torch.nn.ReLU(),
+                torch.nn.Conv2d(16, 16, 1), torch.nn.ReLU(), torch.nn.Conv2d(16, 1, 1),
+            )  # fmt: skip
+
+    def held_out_iou(model):
+        torch.manual_seed(0)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        images = torch.stack([torch.Tensor(image) for image, _ in data])
+        targets = torch.stack([torch.Tensor(mask) for _, mask in data])[:, None].float()
+        for step in range(80):
+            batch = torch.arange(8 * step, 8 * step + 8) % len(data)
+            loss = losses.compound_loss(model(images[batch]), targets[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            counts = evaluate(lambda x: model(x)[:, 0] > 0, held_out, num_classes=1)
+        return dataset_iou(counts)
+
+    torch.manual_seed(0)
+    assert held_out_iou(UNet(1, 1, channels=(8, 16, 32))) > held_out_iou(OnePixel()) + 0.05
