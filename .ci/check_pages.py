@@ -1,4 +1,4 @@
-"""Fail if a page of the table of contents is missing from the built book, or has next to no text."""
+"""Fail if a page of the table of contents is missing from the built book, or next to empty."""
 
 import re
 import sys

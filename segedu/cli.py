@@ -22,6 +22,12 @@ class Data(StrEnum):
     folder = "folder"
 
 
+class Split(StrEnum):
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
 class Network(StrEnum):
     unet = "unet"
     unetpp = "unetpp"
@@ -86,8 +92,8 @@ def train(
     from .models import UNet, UNetPlusPlus, count_parameters
     from .training import TrainConfig, evaluate, fit, network
 
-    train_set = _dataset(data, root, num_classes, "train")
-    validation_set = _dataset(data, root, num_classes, "validation")
+    train_set = _dataset(data, root, num_classes, Split.train)
+    validation_set = _dataset(data, root, num_classes, Split.validation)
     fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
     fabric.launch()
     fabric.seed_everything(seed, verbose=False)
@@ -113,13 +119,13 @@ def train(
     if not fabric.is_global_zero:
         return
     best, info = load_model(out / "best.safetensors")
-    test_set = _dataset(data, root, num_classes, "test")
+    test_set = _dataset(data, root, num_classes, Split.test)
     counts = evaluate(network(best, threshold=info["threshold"]), test_set, num_classes=num_classes)
     print(
         f"\ntrained {steps} steps in {seconds:.0f} s; best after step {info['step']}: "
         f"validation IoU {info['validation_iou']:.3f}, threshold {info['threshold']}"
     )
-    _report(counts, test_set, num_classes)
+    _report(counts, test_set, Split.test)
     _draw_history(out)
     print(f"weights: {out / 'best.safetensors'}")
 
@@ -131,7 +137,7 @@ def evaluate(
     ] = None,
     data: DataOption = Data.synthetic,
     root: RootOption = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: Annotated[Split, typer.Option(help="Which part of the data.")] = Split.test,
     level: Annotated[
         int | None, typer.Option(help="Use the head at this level of a U-Net++ alone.")
     ] = None,
@@ -143,7 +149,7 @@ def evaluate(
     dataset = _dataset(data, root, model.num_classes, split)
     segment = network(model, threshold=info.get("threshold", 0.5), level=level)
     counts = evaluate(segment, dataset, num_classes=model.num_classes)
-    _report(counts, dataset, model.num_classes)
+    _report(counts, dataset, split)
 
 
 @app.command()
@@ -205,17 +211,19 @@ def info(
     from .files import atomic_path
     from .plotting import overlay_mask
 
-    for split in ("train", "validation", "test"):
+    for split in Split:
         dataset = _dataset(data, root, num_classes, split)
-        pixels = sum(
-            np.bincount(mask.flatten(), minlength=max(num_classes, 2)) for _, mask in dataset
+        masks = [np.asarray(mask) for _, mask in dataset]
+        pixels = sum(np.bincount(mask.flatten(), minlength=max(num_classes, 2)) for mask in masks)
+        shares = [f"class {k}: {share:.1%}" for k, share in enumerate(pixels / pixels.sum())]
+        smallest, largest = (
+            " x ".join(map(str, choose((mask.shape for mask in masks), key=np.prod)))
+            for choose in (min, max)
         )
-        sides = sorted({tuple(mask.shape) for _, mask in dataset})
-        shares = ", ".join(
-            f"class {k}: {share:.1%}" for k, share in enumerate(pixels / pixels.sum())
+        print(
+            f"{split}: {len(masks)} images of {smallest} to {largest} pixels; {', '.join(shares)}"
         )
-        print(f"{split}: {len(dataset)} images of {sides[0]} to {sides[-1]} pixels; {shares}")
-        if split == "train":
+        if split is Split.train:
             figure, axes = plt.subplots(1, 4, figsize=(12, 3.2))
             for ax, index in zip(axes, range(len(dataset)), strict=False):
                 image, mask = dataset[index]
@@ -227,18 +235,24 @@ def info(
     print(f"preview: {out / 'preview.png'}")
 
 
-def _dataset(data: Data, root: Path | None, num_classes: int, split: str):
+def _dataset(data: Data, root: Path | None, num_classes: int, split: Split):
     from . import data as sets
 
-    if data is Data.synthetic:
-        # A seed of its own for each split keeps them apart; the numbers are those of the real set.
-        length, seed = {"train": (261, 1), "validation": (52, 2), "test": (85, 3)}[split]
-        return sets.SyntheticNuclei(length, seed=seed)
-    if root is None:
-        raise ValueError(f"--data {data.value} needs --root: the zip or the folder that holds it")
+    if root is None and data is not Data.synthetic:
+        raise ValueError(f"--data {data} needs --root: the zip or the folder that holds it")
+    if data is Data.folder:
+        return sets.FolderDataset(root, num_classes=num_classes, split=split.value)
+    if num_classes not in (1, 3):
+        raise ValueError(
+            f"--data {data} has 1 class (nucleus) or 3 (background, interior, boundary), "
+            f"got --num-classes {num_classes}"
+        )
+    target = "binary" if num_classes == 1 else "three_class"
     if data is Data.nuclei:
-        return sets.NucleiDataset(root, split=split)
-    return sets.FolderDataset(root, num_classes=num_classes, split=split)
+        return sets.NucleiDataset(root, split=split.value, target=target)
+    # A seed of its own for each split keeps them apart; the numbers are those of the real set.
+    length, seed = {"train": (261, 1), "validation": (52, 2), "test": (85, 3)}[split.value]
+    return sets.SyntheticNuclei(length, seed=seed, target=target)
 
 
 def _load(weights: Path | None):
@@ -254,13 +268,14 @@ def _integers(text: str) -> tuple[int, ...]:
         raise ValueError(f"--channels takes numbers like 16,32,64,128, got {text!r}") from None
 
 
-def _report(counts, dataset, num_classes: int) -> None:
+def _report(counts, dataset, split: Split) -> None:
     from .metrics import dice, precision, recall
     from .training import dataset_iou, evaluate, otsu_threshold
 
+    num_classes = counts.tp.shape[1]
     score = dataset_iou(counts)
     kind = "IoU per image" if num_classes == 1 else "IoU over the classes"
-    print(f"{len(dataset)} {dataset.split} images: mean {kind} {score:.3f}")
+    print(f"{len(dataset)} {split} images: mean {kind} {score:.3f}")
     for function in (dice, precision, recall):
         value = function(*counts, pooling="class", absent="skip")
         print(f"  {function.__name__} over all pixels: {value:.3f}")

@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 def test_a_folder_of_ones_own_from_end_to_end(folder, tmp_path):
     data = ("--data", "folder", "--root", folder)
     shown = segedu("info", *data, "--out", tmp_path)
-    assert "train: 6 images, (64, 70) to (64, 70) pixels; classes 0: " in shown.stdout, shown.stderr
+    assert "train: 6 images of 64 x 70 to 64 x 70 pixels; class 0: " in shown.stdout, shown.stderr
     assert (tmp_path / "preview.png").exists()
 
     small = ("--steps", 4, "--batch-size", 2, "--crop-size", 32, "--channels", "4,8")
@@ -71,6 +71,7 @@ def test_synthetic_is_the_default_of_info_and_train(tmp_path):
     small = ("--steps", 1, "--batch-size", 1, "--crop-size", 32, "--channels", "2,4")
     trained = segedu("train", "--model", "unet", *small, cwd=tmp_path)
     assert "261 training and 52 validation images, unet of " in trained.stdout, trained.stderr
+    assert "85 test images: mean IoU per image " in trained.stdout
     assert (tmp_path / "runs" / "latest" / "best.safetensors").exists()
 
 
@@ -78,6 +79,7 @@ def test_synthetic_is_the_default_of_info_and_train(tmp_path):
     ("arguments", "message"),
     [
         (("train", "--data", "nuclei"), "--data nuclei needs --root"),
+        (("train", "--num-classes", 2), "--data synthetic has 1 class (nucleus) or 3"),
         (("train", "--data", "folder", "--root", "nowhere"), "nowhere"),
         (("train", "--channels", "8;16"), "--channels takes numbers like"),
         (("predict", "missing.png"), "missing.png"),

@@ -108,7 +108,9 @@ def test_gradients_equal_those_of_the_hand_unrolled_network():
 def test_parameter_counts_are_the_published_ones_without_the_idle_biases(network, options, count):
     """7.85 and 9.16 million are counted with a bias in each convolution; ours has none there."""
     model = network(3, 1, channels=(32, 64, 128, 256, 512), **options)
-    biases = sum(m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d) and m.bias is None)
+    biases = sum(
+        m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d) and m.bias is None
+    )
     assert count_parameters(model) + biases == count
 
 
@@ -202,7 +204,7 @@ def test_wrong_arguments_are_named(change, message):
 
 
 def test_a_size_that_does_not_fit_is_told_the_next_that_does():
-    with pytest.raises(ValueError, match="pad to 48 x 32, or call segedu.predict"):
+    with pytest.raises(ValueError, match=r"pad to 48 x 32, or call segedu\.predict"):
         UNet(1, 1)(torch.zeros(1, 1, 33, 32))
     with pytest.raises(ValueError, match=r"expected images of shape \(N, 1, H, W\)"):
         UNet(1, 1)(torch.zeros(1, 3, 32, 32))
@@ -297,9 +299,7 @@ def test_channels_last_gives_the_same(network):
     model = trained_a_little(network(1, 1, channels=CHANNELS))
     image = torch.rand(2, 1, 64, 64)
     plain = model(image)
-    last = model.to(memory_format=torch.channels_last)(
-        image.to(memory_format=torch.channels_last)
-    )
+    last = model.to(memory_format=torch.channels_last)(image.to(memory_format=torch.channels_last))
     torch.testing.assert_close(last, plain, rtol=1e-4, atol=1e-5)
 
 
@@ -339,6 +339,8 @@ def test_cuda_smoke():
     on_cpu = predict(model, image)
     torch.testing.assert_close(predict(model.cuda(), image).cpu(), on_cpu, rtol=0, atol=1e-2)
     with torch.autocast("cuda", dtype=torch.bfloat16):
-        loss = sum(logits.float().square().mean() for logits in model.train()(image.cuda()[..., :64, :64]))
+        loss = sum(
+            logits.float().square().mean() for logits in model.train()(image.cuda()[..., :64, :64])
+        )
     loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())

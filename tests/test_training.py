@@ -70,7 +70,7 @@ def test_fit_writes_the_best_the_last_and_the_history(tmp_path, num_classes):
     assert [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
     scores = {row["step"]: row["validation_iou"] for row in history if row["validation_iou"]}
     assert set(scores) <= {2, 4, 6}
-    best, info = load_model(tmp_path / "best.safetensors")
+    _, info = load_model(tmp_path / "best.safetensors")
     assert info["validation_iou"] == max(scores.values()) == scores[info["step"]]
     last, info = load_model(tmp_path / "last.safetensors")
     assert info["step"] == 6
@@ -87,20 +87,16 @@ def test_the_learning_rate_goes_up_and_down(tmp_path):
 def test_resumed_equals_never_stopped(tmp_path, stop, monkeypatch):
     whole, history = small_fit(tmp_path / "whole")
 
-    class Stopped(Exception):
-        pass
+    validations = itertools.count(SHORT.validate_every, SHORT.validate_every)
 
-    def stopping(seen=itertools.count(1)):
-        def validate_then_stop(*arguments):
-            if next(seen) * SHORT.validate_every > stop:
-                raise Stopped
-            return validate(*arguments)
-
-        return validate_then_stop
+    def stopping(*arguments):
+        if next(validations) > stop:
+            raise KeyboardInterrupt
+        return validate(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("segedu.training.validate", stopping())
-        with pytest.raises(Stopped):
+        patch.setattr("segedu.training.validate", stopping)
+        with pytest.raises(KeyboardInterrupt):
             small_fit(tmp_path / "stopped")
     assert load_model(tmp_path / "stopped" / "last.safetensors")[1]["step"] == stop
     resumed, its_history = small_fit(tmp_path / "stopped", resume=True)
@@ -169,7 +165,9 @@ def test_a_folder_of_several_classes_from_end_to_end(tmp_path):
 def test_otsu_on_the_real_test_images(nuclei_zip):
     """What a network has to beat. Whole images, so not quite the figures for one crop an image."""
     data = NucleiDataset(nuclei_zip, split="test")
-    assert dataset_iou(evaluate(otsu_threshold, data, num_classes=1)) == pytest.approx(0.78, abs=0.03)
+    assert dataset_iou(evaluate(otsu_threshold, data, num_classes=1)) == pytest.approx(
+        0.78, abs=0.03
+    )
 
 
 def test_a_short_training_on_real_nuclei_beats_the_threshold(nuclei_zip, tmp_path):
@@ -181,9 +179,7 @@ def test_a_short_training_on_real_nuclei_beats_the_threshold(nuclei_zip, tmp_pat
     fit(model, losses.compound_loss, train, validation, config, out=tmp_path)
     best, info = load_model(tmp_path / "best.safetensors")
     test = NucleiDataset(nuclei_zip, split="test")
-    ours = dataset_iou(
-        evaluate(network(best, threshold=info["threshold"]), test, num_classes=1)
-    )
+    ours = dataset_iou(evaluate(network(best, threshold=info["threshold"]), test, num_classes=1))
     otsu = dataset_iou(evaluate(otsu_threshold, test, num_classes=1))
     print(f"mean IoU per image {ours:.3f}, Otsu's threshold {otsu:.3f}")
     assert ours > otsu + 0.02
