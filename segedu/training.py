@@ -114,7 +114,10 @@ def fit(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=config.learning_rate, total_steps=config.steps, pct_start=0.25
+        optimizer,
+        max_lr=config.learning_rate,
+        total_steps=max(config.steps, 5),  # torch divides by zero at 4
+        pct_start=0.25,
     )
     model.to(memory_format=torch.channels_last)
     model, optimizer = fabric.setup(model, optimizer)
