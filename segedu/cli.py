@@ -65,7 +65,7 @@ def train(
     channels: Annotated[
         str, typer.Option(help="Channels of each level, full resolution first.")
     ] = "16,32,64,128",
-    steps: Annotated[int, typer.Option(help="Updates of the weights.", min=1)] = 400,
+    steps: Annotated[int, typer.Option(help="Updates of the weights.", min=1)] = 300,
     batch_size: Annotated[int, typer.Option(help="Crops an update.", min=1)] = 8,
     crop_size: Annotated[int, typer.Option(help="Side of a crop in pixels.", min=1)] = 128,
     learning_rate: Annotated[float, typer.Option(help="At the peak of the schedule.")] = 3e-3,
@@ -104,7 +104,7 @@ def train(
         net = UNet(train_set[0][0].shape[0], num_classes, **shape)
     config = TrainConfig(
         steps=steps, batch_size=batch_size, crop_size=crop_size, learning_rate=learning_rate,
-        validate_every=max(1, steps // 4), seed=seed,
+        validate_every=max(1, steps // 3), seed=seed,
     )  # fmt: skip
     fabric.print(
         f"{len(train_set)} training and {len(validation_set)} validation images, "

@@ -33,7 +33,7 @@ THRESHOLDS = [round(0.05 * k, 2) for k in range(1, 20)]
 class TrainConfig:
     """How long and how fast to train; the defaults take about two minutes on two cores."""
 
-    steps: int = 400
+    steps: int = 300
     batch_size: int = 8  # crops a step, over all processes together
     crop_size: int = 128  # pixels
     learning_rate: float = 3e-3  # at the peak of the one-cycle schedule
