@@ -318,7 +318,7 @@ def test_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_read_only_folder_uses_the_users_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(nuclei.pooch, "os_cache", lambda name: tmp_path / "user" / name)
+    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "user" / name)
     folder = tmp_path / "shared"
     folder.mkdir()
     root = write_zip(folder / "a.zip", tiny())
@@ -395,7 +395,7 @@ def test_download(tmp_path, server, capsys):
 
 
 def test_download_by_default_goes_to_the_users_cache(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(nuclei.pooch, "os_cache", lambda name: tmp_path / "user" / name)
+    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "user" / name)
     assert download_nuclei() == tmp_path / "user" / "segedu" / "stage1_train.zip"
 
 

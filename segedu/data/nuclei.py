@@ -18,13 +18,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pooch
 from PIL import Image
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
@@ -182,10 +180,7 @@ def prepare_nuclei(root: str | Path, *, cache_dir: str | Path | None = None) -> 
     PosixPath('/home/me/stage1_train.zip.segedu.npz')
     """
     root = Path(root).absolute()
-    if cache_dir is not None:
-        folders = [Path(cache_dir)]
-    else:
-        folders = [root.parent, Path(pooch.os_cache("segedu"))]
+    folders = [root.parent, _user_cache()] if cache_dir is None else [Path(cache_dir)]
     caches = [folder / f"{root.name}.segedu.npz" for folder in folders]
     with _open_archive(root) as (files, read):
         listing = "".join(f"{name} {size} {crc}\n" for name, (size, crc) in sorted(files.items()))
@@ -229,7 +224,9 @@ def download_nuclei(folder: str | Path | None = None) -> Path:
     --------
     >>> NucleiDataset(download_nuclei("data"))  # doctest: +SKIP
     """
-    folder = Path(folder or pooch.os_cache("segedu"))
+    import pooch  # here, since it brings a progress bar that warns in a plain notebook
+
+    folder = Path(folder or _user_cache())
     try:
         return Path(pooch.retrieve(URL, SHA256, URL.split("/")[-1], folder, progressbar=True))
     except OSError as error:
@@ -237,6 +234,12 @@ def download_nuclei(folder: str | Path | None = None) -> Path:
             f"could not download {URL} to {folder} ({error}); try again, or download it with a "
             "browser and give its path"
         ) from error
+
+
+def _user_cache() -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("segedu"))
 
 
 class Sample(NamedTuple):
@@ -277,7 +280,7 @@ def sample() -> Sample:
     return Sample(grey, instances.reshape(labels.shape).astype(np.int32))
 
 
-@lru_cache
+@functools.cache
 def _table() -> dict[str, dict[str, str]]:
     """The rows of the course's table by image id."""
     text = (resources.files(__package__) / "nuclei_groups.csv").read_text()
