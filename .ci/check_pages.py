@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import yaml
 
@@ -22,7 +23,7 @@ for entry in entries:
     if missing := [
         source
         for source in re.findall(r'<img[^>]*src="([^":]+)"', article)
-        if not (page.parent / source).exists()
+        if not (page.parent / unquote(source)).exists()
     ]:
         problems.append(f"{page} lacks the pictures {missing}")
 sys.exit("\n".join(problems))
