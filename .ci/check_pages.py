@@ -26,4 +26,4 @@ for entry in entries:
         if not (page.parent / unquote(source)).exists()
     ]:
         problems.append(f"{page} lacks the pictures {missing}")
-sys.exit("\n".join(problems))
+sys.exit("\n".join(problems) or 0)
