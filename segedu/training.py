@@ -173,18 +173,18 @@ def fit(
         score, threshold = validate(grid, validation_set)
         row["validation_iou"] = score
         bar.set_postfix(loss=f"{row['loss']:.3f}", validation_iou=f"{score:.3f}")
+        improved, best = score > best, max(best, score)
         if fabric.is_global_zero:
-            if score > best:
+            if improved:
                 save_checkpoint(
                     out / "best.safetensors", grid, step=step, validation_iou=score,
                     threshold=threshold,
                 )  # fmt: skip
             save_checkpoint(
                 out / "last.safetensors", grid, optimizer=optimizer, step=step,
-                best=max(best, score), schedule=schedule.state_dict(),
+                best=best, schedule=schedule.state_dict(),
             )  # fmt: skip
             write_rows(out / "history.csv", history)
-        best = max(best, score)
     return history
 
 
