@@ -1,4 +1,4 @@
-"""Checks of what a caller passes: a ValueError names the argument, what it got and what it expected."""
+"""Checks of what a caller passes: a ValueError names the argument, what was got and expected."""
 
 import math
 import operator
