@@ -2,17 +2,18 @@
 
 A file holds the tensors `model.*` and, where training is to go on from it, `optimizer.*`. Its
 metadata has one entry, `segedu`: a JSON object with the arguments that build the network again
-under "model", and what the writer wants known (step, threshold, data, ...) beside it.
+under "model", what the writer wants known (step, threshold, ...) beside it, and a checksum of it
+all. The same network and the same words make the same bytes.
 """
 
 import json
 import os
+import zlib
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import save
 
 from .files import atomic_path
 from .models import NodeGrid
@@ -46,9 +47,10 @@ def save_checkpoint(
         for index, values in state["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    metadata = {"segedu": json.dumps({"model": model.config, **info})}
+    info = {"model": model.config, **info}
+    metadata = {"segedu": json.dumps({**info, "crc32": _checksum(info, tensors)})}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        temporary.write_bytes(save(tensors, metadata))
 
 
 def load_model(path: str | os.PathLike) -> tuple[NodeGrid, dict]:
@@ -59,10 +61,12 @@ def load_model(path: str | os.PathLike) -> tuple[NodeGrid, dict]:
     ValueError : for a file that is damaged, or was not written by `save_checkpoint`.
     FileNotFoundError : where there is no file.
     """
-    tensors, info = _read(path, "model.")
-    config = info.pop("model")
-    with torch.device("meta"):
-        model = NodeGrid(**config)
+    tensors, _, info = _read(path)
+    try:
+        with torch.device("meta"):
+            model = NodeGrid(**info.pop("model"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} names a network that cannot be built: {error}") from error
     _load_state(model, tensors, path, assign=True)
     return model.eval(), info
 
@@ -77,15 +81,15 @@ def load_training(
     ValueError : for a file of another network (both are named), without the optimizer's state, or
         damaged.
     """
-    tensors, info = _read(path, "model.")
-    there, here = json.dumps(info.pop("model")), json.dumps(model.config)
+    tensors, states, info = _read(path)
+    there, here = json.dumps(info.pop("model", None)), json.dumps(model.config)
     if there != here:
         raise ValueError(f"{path} holds another network: {there}\nexpected {here}")
     if "param_groups" not in info:
         raise ValueError(f"{path} holds a network without the state of its training")
     _load_state(model, tensors, path, assign=False)
     state = {}
-    for key, value in _read(path, "optimizer.")[0].items():
+    for key, value in states.items():
         index, name = key.split(".")
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": info.pop("param_groups")})
@@ -117,25 +121,41 @@ def pretrained_path(name: str = "unetpp-nuclei") -> Path:
     return PRETRAINED / f"{name}.safetensors"
 
 
-def _read(path, prefix: str) -> tuple[dict[str, torch.Tensor], dict]:
-    """The tensors whose names begin with `prefix`, without it, and the JSON beside them."""
+def _read(path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict]:
+    """The network's tensors, the optimizer's, and the JSON beside them."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {
-                name.removeprefix(prefix): file.get_tensor(name)
-                for name in file.keys()  # noqa: SIM118 - not a dict
-                if name.startswith(prefix)
-            }
-    except SafetensorError as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}") from None
+    except OSError as error:
+        raise OSError(f"cannot read {path}: {error}") from error
     if "segedu" not in metadata:
         raise ValueError(f"{path} was not written by segedu: it does not say which network it is")
-    return tensors, json.loads(metadata["segedu"])
+    info = json.loads(metadata["segedu"])
+    if info.pop("crc32", None) != _checksum(info, tensors):
+        raise ValueError(f"{path} is damaged: it does not hold what was written; copy it again")
+    model, optimizer = (
+        {name.removeprefix(part): x for name, x in tensors.items() if name.startswith(part)}
+        for part in ("model.", "optimizer.")
+    )
+    return model, optimizer, info
 
 
-def _load_state(model: nn.Module, tensors: dict[str, torch.Tensor], path, *, assign: bool) -> None:
+def _load_state(model: NodeGrid, tensors: dict[str, torch.Tensor], path, *, assign: bool) -> None:
     try:
         model.load_state_dict(tensors, assign=assign)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit the network it names: {error}") from error
+
+
+def _checksum(info: dict, tensors: dict[str, torch.Tensor]) -> int:
+    """CRC-32 of all that a file says: safetensors itself would not notice a flipped bit."""
+    total = zlib.crc32(json.dumps(info).encode())
+    for name, tensor in sorted(tensors.items()):
+        total = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), total)
+        total = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), total)
+    return total

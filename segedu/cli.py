@@ -1,5 +1,7 @@
 """The command line: `python -m segedu train | evaluate | predict | info`."""
 
+import itertools
+import sys
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +35,13 @@ class Network(StrEnum):
     unetpp = "unetpp"
 
 
+class Norm(StrEnum):
+    batch = "batch"
+    group = "group"
+
+
+KINDS = ("mask", "overlay")  # of pictures that `predict` writes
+
 DataOption = Annotated[
     Data,
     typer.Option(
@@ -51,6 +60,12 @@ ClassesOption = Annotated[
     ),
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder for what the command writes.")]
+WeightsOption = Annotated[
+    Path | None, typer.Option(help="A .safetensors file; the committed weights if not given.")
+]
+LevelOption = Annotated[
+    int | None, typer.Option(help="Use the head at this level of a U-Net++ alone.")
+]
 
 
 @app.command()
@@ -58,13 +73,25 @@ def train(
     data: DataOption = Data.synthetic,
     root: RootOption = None,
     num_classes: ClassesOption = 1,
-    out: OutOption = Path("runs/latest"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the run, by default the next free one of runs/1, runs/2, ..."
+        ),
+    ] = None,
     model: Annotated[
         Network, typer.Option(help="unetpp has deep supervision, so that it can be pruned.")
     ] = Network.unetpp,
     channels: Annotated[
         str, typer.Option(help="Channels of each level, full resolution first.")
     ] = "16,32,64,128",
+    norm: Annotated[
+        Norm,
+        typer.Option(
+            help="batch looks at the crops of one process; group at each crop alone, so that the "
+            "number of processes does not matter, but pictures above 512 pixels cannot be tiled."
+        ),
+    ] = Norm.batch,
     steps: Annotated[int, typer.Option(help="Updates of the weights.", min=1)] = 300,
     batch_size: Annotated[int, typer.Option(help="Crops an update.", min=1)] = 8,
     crop_size: Annotated[int, typer.Option(help="Side of a crop in pixels.", min=1)] = 128,
@@ -73,7 +100,10 @@ def train(
     accelerator: Annotated[str, typer.Option(help="cpu, gpu, or auto to take what is there.")] = (
         "cpu"
     ),
-    devices: Annotated[int, typer.Option(help="How many processes share a batch.", min=1)] = 1,
+    devices: Annotated[
+        int, typer.Option(help="Processes (GPUs) on this machine that share a batch.", min=1)
+    ] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines, each with as many.", min=1)] = 1,
     precision: Annotated[
         str, typer.Option(help="32-true; bf16-mixed is faster where the hardware has it.")
     ] = "32-true",
@@ -82,39 +112,46 @@ def train(
     """Train a network, keep the best by validation IoU, and measure it once on the test images.
 
     The defaults are for two CPU cores. In --out: best.safetensors, last.safetensors, history.csv
-    and history.png. The IoU is printed beside that of Otsu's threshold: a network that does not
-    clearly beat a threshold has learnt nothing.
+    and history.png. Ctrl-C keeps the state, and --resume goes on from it. The IoU is printed beside
+    that of Otsu's threshold: a network that does not clearly beat a threshold has learnt nothing.
     """
-    from lightning_fabric import Fabric
-
     from . import losses
     from .checkpoint import load_model
     from .models import UNet, UNetPlusPlus, count_parameters
     from .training import TrainConfig, evaluate, fit, network
 
-    train_set = _dataset(data, root, num_classes, Split.train)
-    validation_set = _dataset(data, root, num_classes, Split.validation)
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
-    fabric.launch()
-    fabric.seed_everything(seed, verbose=False)
-    shape = {"channels": _integers(channels)}
-    if model is Network.unetpp:
-        net = UNetPlusPlus(train_set[0][0].shape[0], num_classes, deep_supervision=True, **shape)
-    else:
-        net = UNet(train_set[0][0].shape[0], num_classes, **shape)
+    if resume and out is None:
+        raise ValueError("--resume needs --out: the folder of the run that is to go on")
+    out = out or _free_folder(Path("runs"))
     config = TrainConfig(
         steps=steps, batch_size=batch_size, crop_size=crop_size, learning_rate=learning_rate,
         validate_every=max(1, steps // 3), seed=seed,
     )  # fmt: skip
+    fabric = _fabric(batch_size, accelerator, devices, nodes, precision)
+    train_set = _dataset(data, root, num_classes, Split.train)
+    validation_set = _dataset(data, root, num_classes, Split.validation)
+    fabric.launch()
+    fabric.seed_everything(seed, verbose=False)
+    shape = {"channels": _integers(channels), "norm": norm.value}
+    if model is Network.unetpp:
+        net = UNetPlusPlus(train_set[0][0].shape[0], num_classes, deep_supervision=True, **shape)
+    else:
+        net = UNet(train_set[0][0].shape[0], num_classes, **shape)
     fabric.print(
         f"{len(train_set)} training and {len(validation_set)} validation images, "
         f"{model.value} of {count_parameters(net):,} parameters"
     )
     started = time.monotonic()
-    fit(
-        net, losses.DeepSupervision(losses.compound_loss), train_set, validation_set, config,
-        out=out, fabric=fabric, resume=resume,
-    )  # fmt: skip
+    try:
+        fit(
+            net, losses.DeepSupervision(losses.compound_loss), train_set, validation_set, config,
+            out=out, fabric=fabric, resume=resume,
+        )  # fmt: skip
+    except KeyboardInterrupt as stopped:
+        fabric.print(
+            f"\n{stopped or 'stopped'}.\nTo go on: the same command with --resume --out {out}"
+        )
+        raise typer.Exit(130) from None  # as shells say of a command that Ctrl-C ended
     seconds = time.monotonic() - started
     if not fabric.is_global_zero:
         return
@@ -132,15 +169,11 @@ def train(
 
 @app.command()
 def evaluate(
-    weights: Annotated[
-        Path | None, typer.Option(help="A .safetensors file; the committed weights if not given.")
-    ] = None,
+    weights: WeightsOption = None,
     data: DataOption = Data.synthetic,
     root: RootOption = None,
     split: Annotated[Split, typer.Option(help="Which part of the data.")] = Split.test,
-    level: Annotated[
-        int | None, typer.Option(help="Use the head at this level of a U-Net++ alone.")
-    ] = None,
+    level: LevelOption = None,
 ):
     """Measure a network on images: IoU, Dice, precision and recall, beside Otsu's threshold."""
     from .training import evaluate, network
@@ -155,13 +188,9 @@ def evaluate(
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Pictures of any size.")],
-    weights: Annotated[
-        Path | None, typer.Option(help="A .safetensors file; the committed weights if not given.")
-    ] = None,
+    weights: WeightsOption = None,
     out: OutOption = Path("predictions"),
-    level: Annotated[
-        int | None, typer.Option(help="Use the head at this level of a U-Net++ alone.")
-    ] = None,
+    level: LevelOption = None,
     threshold: Annotated[
         float | None,
         typer.Option(help="For one class; the one chosen in training if not given.", min=0, max=1),
@@ -184,17 +213,29 @@ def predict(
     model, info = _load(weights)
     threshold = info.get("threshold", 0.5) if threshold is None else threshold
     segment = network(model, threshold=threshold, level=level)
-    for path in images:
-        picture = read_image(path, channels=model.in_channels)
-        mask = segment(normalize(picture)[None])[0].numpy().astype(np.uint8)
-        with atomic_path(out / f"{path.stem}_mask.png") as temporary:
+    if model.num_classes == 1:
+        print(f"threshold {threshold}")
+    targets = {path: [out / f"{path.stem}_{kind}.png" for kind in KINDS] for path in images}
+    _check_targets(targets)
+    failed = 0
+    for path, (mask_path, overlay_path) in targets.items():
+        try:
+            picture = read_image(path, channels=model.in_channels)
+            mask = segment(normalize(picture)[None])[0].numpy().astype(np.uint8)
+        except (ValueError, OSError) as error:  # the other pictures are not to blame
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        with atomic_path(mask_path) as temporary:
             Image.fromarray(mask * 255 if model.num_classes == 1 else mask).save(temporary)
-        with atomic_path(out / f"{path.stem}_overlay.png") as temporary:
+        with atomic_path(overlay_path) as temporary:
             axes = overlay_mask(picture, mask)
             axes.figure.savefig(temporary, bbox_inches="tight")
             plt.close(axes.figure)
         covered = 100 * (mask > 0).mean()
-        print(f"{path}: {covered:.1f} % foreground -> {out / path.stem}_mask.png, _overlay.png")
+        print(f"{path}: {covered:.1f} % foreground -> {mask_path}, {overlay_path}")
+    if failed:
+        raise ValueError(f"{failed} of {len(images)} pictures could not be segmented, see above")
 
 
 @app.command()
@@ -255,6 +296,42 @@ def _dataset(data: Data, root: Path | None, num_classes: int, split: Split):
     return sets.SyntheticNuclei(length, seed=seed, target=target)
 
 
+def _check_targets(targets: dict[Path, list[Path]]) -> None:
+    """That no picture's result would overwrite another one, or another's result."""
+    taken = {path.resolve(): path for path in targets}
+    for path, results in targets.items():
+        for result in results:
+            other = taken.setdefault(result.resolve(), path)
+            if other != path:
+                raise ValueError(
+                    f"the result of {path} would overwrite {other} or its result; "
+                    "give another --out, or do them one after the other"
+                )
+
+
+def _free_folder(parent: Path) -> Path:
+    taken = {path.name for path in parent.iterdir()} if parent.is_dir() else set()
+    return parent / next(str(number) for number in itertools.count(1) if str(number) not in taken)
+
+
+def _fabric(batch_size: int, accelerator: str, devices: int, nodes: int, precision: str):
+    from lightning_fabric import Fabric
+
+    if batch_size % (devices * nodes):  # before so many processes start
+        raise ValueError(
+            f"--batch-size {batch_size} cannot be shared equally by {devices * nodes} processes"
+        )
+    try:
+        return Fabric(
+            accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision
+        )
+    except Exception as error:  # Fabric's own kinds, as many as there are accelerators
+        raise ValueError(
+            f"cannot use --accelerator {accelerator} --devices {devices} "
+            f"--precision {precision}: {error}"
+        ) from error
+
+
 def _load(weights: Path | None):
     from .checkpoint import load_model, pretrained_path
 
@@ -298,3 +375,10 @@ def main() -> None:
         app(prog_name="python -m segedu")
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         raise SystemExit(f"error: {error}") from None
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise SystemExit(
+            f"error: out of memory ({str(error).splitlines()[0]}); try a smaller --batch-size, "
+            "--crop-size or --channels"
+        ) from None

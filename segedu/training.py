@@ -7,10 +7,14 @@ goes on exactly where it was.
 
 import csv
 import functools
+import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +22,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
 from tqdm import tqdm
 
 from .checkpoint import load_training, save_checkpoint
+from .checks import check_integer, check_number
 from .data.transforms import train_transform
-from .files import atomic_path
+from .files import atomic_path, remove_halves
 from .metrics import StatScores, iou, stat_scores
 from .models import NodeGrid, predict, to_mask
 
@@ -42,6 +48,14 @@ class TrainConfig:
     seed: int = 0
     workers: int = 0  # processes that prepare crops beside the training
 
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "crop_size", "validate_every"):
+            check_integer(name, getattr(self, name), 1)
+        for name in ("seed", "workers"):
+            check_integer(name, getattr(self, name), 0, 2**32 - 1)
+        for name in ("learning_rate", "weight_decay"):
+            check_number(name, getattr(self, name), 0)
+
 
 class TrainingStream(Dataset):
     """The endless training set: sample k is a pure function of the seed and k.
@@ -54,11 +68,16 @@ class TrainingStream(Dataset):
         self.dataset, self.transform, self.seed = dataset, transform, seed
 
     def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
-        epoch, position = divmod(k, len(self.dataset))
-        index = self._order(epoch)[position]
+        image, mask = self.dataset[self.index(k)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0]))
-            return self.transform(*self.dataset[index])
+            # Said outright, since a transform leaves a mask alone that is a plain tensor.
+            return self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
+
+    def index(self, k: int) -> int:
+        """Which image of the data set sample k is cut from."""
+        epoch, position = divmod(k, len(self.dataset))
+        return self._order(epoch)[position]
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - a stream lives as long as its run
     def _order(self, epoch: int) -> list[int]:
@@ -78,6 +97,10 @@ def fit(
 ) -> list[dict]:
     """Train with AdamW on a one-cycle schedule; keep the best network and the last state in `out`.
 
+    Ctrl-C lets the step end, writes the last state and then raises KeyboardInterrupt. A killed run
+    goes on from its last validation. With several processes each computes its share of the batch;
+    the result is that of one process, but for batch norm, which sees the share only.
+
     Parameters
     ----------
     model : changed in place; at the end it holds the weights of the last step.
@@ -86,9 +109,10 @@ def fit(
     train_set, validation_set : data sets of (image, mask), see `segedu.data`.
     config : `TrainConfig()` unless given.
     out : folder for `best.safetensors` (by validation IoU), `last.safetensors` (with all that is
-        needed to go on) and `history.csv` (a row a step).
+        needed to go on) and `history.csv` (a row a step). One that holds a run is refused.
     fabric : where and how to compute; one CPU process in float32 unless given.
-    resume : go on from `out/last.safetensors`; the result is that of a run never stopped.
+    resume : go on from `out/last.safetensors`, from the beginning if it is not there; the result is
+        that of a run never stopped, bit for bit on the CPU.
 
     Returns
     -------
@@ -97,18 +121,22 @@ def fit(
 
     Raises
     ------
-    ValueError : for settings that do not fit each other, or a checkpoint of another network.
-    FloatingPointError : when the loss is not finite; the last checkpoint stays.
+    ValueError : for settings that do not fit each other, a checkpoint of another network or other
+        settings, or a folder that holds another run.
+    FloatingPointError : when the loss or the weights are not finite; the last checkpoint stays.
+    OSError : when `out` cannot be written to; the last checkpoint stays.
     """
     config = config or TrainConfig()
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    _check_training(model, loss, train_set, validation_set, config, fabric)
     fabric.launch()
-    if config.batch_size % fabric.world_size:
+    best, last, table = (
+        Path(out) / name for name in ("best.safetensors", "last.safetensors", "history.csv")
+    )
+    if last.exists() and not resume:
         raise ValueError(
-            f"a batch of {config.batch_size} cannot be shared equally by {fabric.world_size} "
-            "processes; choose a multiple"
+            f"{out} holds a run already, which would be lost: resume it, or choose another folder"
         )
-    out = Path(out)
     grid = model  # Fabric's wrapper computes; the network itself is saved and evaluated
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -121,13 +149,37 @@ def fit(
     )
     model.to(memory_format=torch.channels_last)
     model, optimizer = fabric.setup(model, optimizer)
-    history, done, best = [], 0, -1.0
-    if resume:
-        info = load_training(out / "last.safetensors", grid, optimizer)
-        done, best = info["step"], info["best"]
+    # What has to be the same when a run goes on; the number of workers changes no result.
+    terms = asdict(config) | {"workers": 0, "images": [len(train_set), len(validation_set)]}
+    history, done, best_score = [], 0, -1.0
+    if last.exists():
+        info = load_training(last, grid, optimizer)
+        if info["terms"] != terms:
+            then, now = (
+                {name: run[name] for name in terms if info["terms"][name] != terms[name]}
+                for run in (info["terms"], terms)
+            )
+            raise ValueError(f"{last} was trained with {then}, got {now}: give it the same")
+        done, best_score = info["step"], info["best_score"]
         schedule.load_state_dict(info["schedule"])
-        history = [row for row in read_history(out / "history.csv") if row["step"] <= done]
+        history = [row for row in read_history(table) if row["step"] <= done] if done else []
     started = time.monotonic() - (history[-1]["seconds"] if history else 0)
+    fabric.barrier()  # every process has looked at the folder before the first one writes
+
+    def save_last(step: int) -> None:
+        if fabric.is_global_zero:
+            if history:
+                write_rows(table, history)
+            save_checkpoint(
+                last, grid, optimizer=optimizer, step=step, best_score=best_score,
+                schedule=schedule.state_dict(), terms=terms,
+            )  # fmt: skip
+
+    if fabric.is_global_zero:
+        for path in (best, last, table):
+            remove_halves(path)
+    if done == 0:
+        save_last(0)  # so that a folder that cannot be written to costs no training
 
     stream = TrainingStream(train_set, train_transform(config.crop_size), config.seed)
     mine = range(
@@ -141,51 +193,110 @@ def fit(
             batch_size=config.batch_size // fabric.world_size,
             sampler=mine,
             num_workers=config.workers,
+            worker_init_fn=_ignore_interrupt,
         ),
         use_distributed_sampler=False,
     )
     bar = tqdm(loader, initial=done, total=config.steps, disable=fabric.global_rank > 0)
-    for step, (images, masks) in enumerate(bar, start=done + 1):
-        model.train()
-        images = images.contiguous(memory_format=torch.channels_last)
-        value = loss(model(images), to_target(masks, grid.num_classes))
-        if not torch.isfinite(value):
-            raise FloatingPointError(
-                f"the loss is {value.item()} at step {step}, learning rate "
-                f"{schedule.get_last_lr()[0]:.2g}; the last checkpoint in {out} is from before. "
-                "Try a smaller learning rate"
-            )
-        optimizer.zero_grad()
-        fabric.backward(value)
-        optimizer.step()
-        row = {
-            "step": step,
-            "loss": value.item(),
-            "learning_rate": schedule.get_last_lr()[0],
-            "validation_iou": None,
-            "seconds": time.monotonic() - started,
-        }
-        history.append(row)
-        if step < config.steps:
-            schedule.step()
-        if step % config.validate_every and step < config.steps:
-            continue
-        score, threshold = validate(grid, validation_set)
-        row["validation_iou"] = score
-        bar.set_postfix(loss=f"{row['loss']:.3f}", validation_iou=f"{score:.3f}")
-        improved, best = score > best, max(best, score)
-        if fabric.is_global_zero:
-            if improved:
-                save_checkpoint(
-                    out / "best.safetensors", grid, step=step, validation_iou=score,
-                    threshold=threshold,
-                )  # fmt: skip
-            save_checkpoint(
-                out / "last.safetensors", grid, optimizer=optimizer, step=step,
-                best=best, schedule=schedule.state_dict(),
-            )  # fmt: skip
-            write_rows(out / "history.csv", history)
+    with _interrupt_noted() as interrupted:
+        for step, (images, masks) in enumerate(bar, start=done + 1):
+            model.train()
+            images = images.contiguous(memory_format=torch.channels_last)
+            value = loss(model(images), to_target(masks, grid.num_classes))
+            optimizer.zero_grad()
+            fabric.backward(value)
+            # The processes have to agree whether to go on, or one would wait for another for ever.
+            report = torch.stack([value.detach(), value.new_tensor(float(interrupted.is_set()))])
+            mean_loss, stop = fabric.all_reduce(report, reduce_op="mean").tolist()
+            rate = schedule.get_last_lr()[0]
+            if math.isfinite(mean_loss):
+                optimizer.step()
+            if not (math.isfinite(mean_loss) and _is_finite(grid)):
+                batch = range((step - 1) * config.batch_size, step * config.batch_size)
+                raise FloatingPointError(
+                    f"the loss is {mean_loss} at step {step}, learning rate {rate:.2g}"
+                    f"{', and the new weights are not finite' * math.isfinite(mean_loss)}; "
+                    f"the batch was cut from the training images {[*map(stream.index, batch)]}. "
+                    f"The state in {last} is from before. Look at these images and their masks, "
+                    "or train anew with a smaller learning rate"
+                )
+            row = {
+                "step": step,
+                "loss": mean_loss,
+                "learning_rate": rate,
+                "validation_iou": None,
+                "seconds": time.monotonic() - started,
+            }
+            history.append(row)
+            if step < config.steps:
+                schedule.step()
+            if step % config.validate_every == 0 or step == config.steps:
+                score, threshold = validate(grid, validation_set)
+                row["validation_iou"] = score
+                bar.set_postfix(loss=f"{mean_loss:.3f}", validation_iou=f"{score:.3f}")
+                if score > best_score:
+                    best_score = score
+                    if fabric.is_global_zero:
+                        save_checkpoint(
+                            best, grid, step=step, validation_iou=score, threshold=threshold
+                        )
+            elif not stop:
+                continue
+            save_last(step)
+            if stop and step < config.steps:
+                raise KeyboardInterrupt(
+                    f"stopped after step {step} of {config.steps}; "
+                    f"its state is in {last}, from which training resumes"
+                )
     return history
+
+
+def _check_training(model, loss, train_set, validation_set, config, fabric) -> None:
+    for name, value, kind in (
+        ("model", model, NodeGrid),
+        ("loss", loss, Callable),
+        ("config", config, TrainConfig),
+        ("fabric", fabric, Fabric),
+    ):
+        if not isinstance(value, kind):
+            raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")
+    for name, dataset in (("train_set", train_set), ("validation_set", validation_set)):
+        if not hasattr(dataset, "__getitem__") or not len(dataset):
+            raise ValueError(f"{name} must be pairs of (image, mask), at least one, got {dataset}")
+    if config.batch_size % fabric.world_size:
+        raise ValueError(
+            f"a batch of {config.batch_size} cannot be shared equally by {fabric.world_size} "
+            "processes; choose a multiple"
+        )
+
+
+@contextmanager
+def _interrupt_noted() -> Iterator[threading.Event]:
+    """Set the event on Ctrl-C in place of stopping anywhere; a second Ctrl-C stops at once."""
+    noted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # nobody else hears of it
+        yield noted
+        return
+
+    def note(number, frame):
+        noted.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _ignore_interrupt(worker: int) -> None:
+    """Let the process that trains decide: Ctrl-C reaches its workers too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _is_finite(model: NodeGrid) -> bool:
+    weights = [parameter.detach() for parameter in model.parameters()]
+    return bool(torch.nn.utils.get_total_norm(weights).isfinite())
 
 
 def to_target(masks: Tensor, num_classes: int) -> Tensor:
@@ -285,6 +396,8 @@ def validate(model: NodeGrid, dataset: Iterable) -> tuple[float, float]:
 
 def _concatenate(counts: list[StatScores]) -> StatScores:
     """The counts of many images as one table."""
+    if not counts:
+        raise ValueError("got a data set without an image, expected at least one")
     return StatScores(*(torch.cat(column) for column in zip(*counts, strict=True)))
 
 

@@ -53,7 +53,7 @@ def test_a_sample_is_a_pure_function_of_the_seed_and_its_number():
 
 
 def test_every_image_comes_once_in_each_run_through_the_data():
-    images = [(torch.tensor(k), torch.tensor(k)) for k in range(7)]
+    images = [(torch.full((1, 1, 1), k), torch.zeros(1, 1)) for k in range(7)]
     stream = TrainingStream(images, lambda image, mask: (image, mask), seed=0)
     epochs = [[int(stream[k][0]) for k in range(7 * e, 7 * e + 7)] for e in range(3)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)

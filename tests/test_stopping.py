@@ -1,0 +1,227 @@
+"""Training that is killed, interrupted or out of disk space: nothing is lost, nothing is half."""
+
+import itertools
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from segedu import UNetPlusPlus, load_model, losses
+from segedu.data import SyntheticNuclei
+from segedu.training import TrainConfig, fit, read_history
+
+CONFIG = TrainConfig(steps=8, batch_size=2, crop_size=32, validate_every=2)
+WRITTEN = ("best.safetensors", "last.safetensors")
+
+
+def small_fit(out, **options):
+    torch.manual_seed(0)
+    model = UNetPlusPlus(1, 1, channels=(4, 8, 8), deep_supervision=True)
+    fit(
+        model, losses.DeepSupervision(losses.compound_loss),
+        SyntheticNuclei(6, size=48, seed=1), SyntheticNuclei(3, size=48, seed=2),
+        CONFIG, out=out, **options,
+    )  # fmt: skip
+
+
+# A process of its own for each run, from a server that has imported torch already.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["segedu.training", "segedu.data"])
+
+
+def in_a_process(function, *arguments) -> multiprocessing.Process:
+    process = processes.Process(target=function, args=arguments)
+    process.start()
+    return process
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A run that was never stopped."""
+    out = tmp_path_factory.mktemp("whole")
+    process = in_a_process(small_fit, out)
+    process.join()
+    assert process.exitcode == 0
+    return out
+
+
+def finish_and_compare(out: Path, whole: Path) -> None:
+    """What a killed run left is whole; resumed, it ends as the run that was never stopped."""
+    for name in WRITTEN:
+        if (out / name).exists():
+            load_model(out / name)  # raises where a byte is missing or wrong
+    process = in_a_process(resume, out)
+    process.join()
+    assert process.exitcode == 0
+    for name in WRITTEN:
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    expected, found = (read_history(path / "history.csv") for path in (whole, out))
+    assert [row | {"seconds": 0} for row in found] == [row | {"seconds": 0} for row in expected]
+    assert sorted(os.listdir(out)) == sorted([*WRITTEN, "history.csv"])
+
+
+def resume(out):
+    small_fit(out, resume=True)
+
+
+def run_with_signal(out, started):
+    started.touch()
+    resume(out)
+
+
+def test_killed_at_random_moments(tmp_path, whole):
+    """Each run is killed until it gets to its end, then compared with one never stopped."""
+    started = tmp_path / "started"
+    began = time.monotonic()
+    finish_and_compare(tmp_path / "first", whole)
+    length = time.monotonic() - began
+    kills = []
+    for number in range(5):
+        out = tmp_path / str(number)
+        while len(kills) < 4 * (number + 1):
+            started.unlink(missing_ok=True)
+            process = in_a_process(run_with_signal, out, started)
+            while process.is_alive() and not started.exists():
+                time.sleep(0.01)
+            time.sleep(random.uniform(0, 0.8 * length))
+            process.kill()
+            process.join()
+            if process.exitcode == 0:  # it was faster
+                break
+            done = load_model(out / WRITTEN[1])[1]["step"] if (out / WRITTEN[1]).exists() else None
+            kills.append(done)
+        finish_and_compare(out, whole)
+    print(f"killed {len(kills)} times, with these steps kept: {kills}")
+    assert len(kills) >= 8
+
+
+def run_until_write(out, number, moment):
+    """Kill this process in the middle of its write `number`, or before or after it gets its name."""
+    writes = itertools.count()
+    fsync, replace, write_bytes = os.fsync, Path.replace, Path.write_bytes
+
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def counted_fsync(handle):
+        fsync(handle)
+        count = next(writes)
+        if count == number and moment == "not yet named":
+            die()
+        if count == number and moment == "named":
+            Path.replace = lambda *arguments: (replace(*arguments), die())
+        if count == number - 1 and moment == "half-way":
+            Path.write_bytes = lambda path, data: (write_bytes(path, data[: len(data) // 2]), die())
+
+    os.fsync = counted_fsync
+    small_fit(out)
+
+
+MOMENTS = list(itertools.product(range(8), ["half-way", "not yet named", "named"]))
+
+
+def test_killed_around_every_write(tmp_path, whole):
+    survived = 0
+    for number, moment in MOMENTS:
+        out = tmp_path / f"{number} {moment}"
+        process = in_a_process(run_until_write, out, number, moment)
+        process.join()
+        if process.exitcode == 0:  # this write was of no weights, or there are fewer writes
+            continue
+        assert process.exitcode == -signal.SIGKILL
+        survived += 1
+        finish_and_compare(out, whole)
+    print(f"killed {survived} times around a write")
+    assert survived >= 16
+
+
+def full_disk(out):
+    """No file may grow: what a full disk does, without a disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    try:
+        resume(out)
+    except OSError as error:
+        (out / "message").write_text(str(error))
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, whole):
+    process = in_a_process(run_until_write, tmp_path, 4, "named")
+    process.join()
+    step = load_model(tmp_path / "last.safetensors")[1]["step"]
+    assert step == 2
+    process = in_a_process(full_disk, tmp_path)
+    process.join()
+    message = (tmp_path / "message").read_text()
+    (tmp_path / "message").unlink()
+    assert "could not write" in message
+    assert "File too large; what was there before is unchanged" in message
+    assert load_model(tmp_path / "last.safetensors")[1]["step"] == step
+    finish_and_compare(tmp_path, whole)
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_before_training(tmp_path):
+    (tmp_path / "file").touch()
+
+    def never(logits, target):
+        raise AssertionError("a step was trained")
+
+    data = SyntheticNuclei(2, size=48)
+    model = UNetPlusPlus(1, 1, channels=(4, 8), deep_supervision=True)
+    with pytest.raises(OSError, match=r"could not write .*last.safetensors: Not a directory"):
+        fit(model, never, data, data, CONFIG, out=tmp_path / "file" / "run")
+
+
+def test_ctrl_c_lets_the_step_end_and_keeps_its_state(tmp_path, whole):
+    steps = itertools.count(1)
+
+    def interrupting(logits, target):
+        if next(steps) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return losses.deep_supervision(losses.compound_loss, logits, target)
+
+    torch.manual_seed(0)
+    model = UNetPlusPlus(1, 1, channels=(4, 8, 8), deep_supervision=True)
+    train, validation = SyntheticNuclei(6, size=48, seed=1), SyntheticNuclei(3, size=48, seed=2)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(
+        KeyboardInterrupt, match=r"stopped after step 3 of 8; its state is in .*las"
+    ):
+        fit(model, interrupting, train, validation, CONFIG, out=tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert load_model(tmp_path / "last.safetensors")[1]["step"] == 3
+    assert [row["step"] for row in read_history(tmp_path / "history.csv")] == [1, 2, 3]
+    finish_and_compare(tmp_path, whole)
+
+
+def test_training_works_in_a_thread_too(tmp_path, whole):
+    """Where signals cannot be handled, as in some servers."""
+    thread = threading.Thread(target=small_fit, args=(tmp_path,))
+    thread.start()
+    thread.join()
+    finish_and_compare(tmp_path, whole)
+
+
+def test_a_command_stopped_by_ctrl_c_says_how_to_go_on(tmp_path):
+    small = ["--steps", "400", "--batch-size", "1", "--crop-size", "16", "--channels", "2,4"]
+    command = [sys.executable, "-m", "segedu", "train", "--model", "unet", *small]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    while not (tmp_path / "runs" / "1" / "last.safetensors").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    printed = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert "To go on: the same command with --resume --out runs/1" in printed
+    step = load_model(tmp_path / "runs" / "1" / "last.safetensors")[1]["step"]
+    assert f"stopped after step {step} of 400" in printed
