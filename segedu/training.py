@@ -263,6 +263,11 @@ def _check_training(model, loss, train_set, validation_set, config, fabric) -> N
     for name, dataset in (("train_set", train_set), ("validation_set", validation_set)):
         if not hasattr(dataset, "__getitem__") or not len(dataset):
             raise ValueError(f"{name} must be pairs of (image, mask), at least one, got {dataset}")
+    if config.crop_size % 2**model.depth:
+        raise ValueError(
+            f"{model.depth} poolings need a crop_size that is a multiple of {2**model.depth}, "
+            f"got {config.crop_size}"
+        )
     if config.batch_size % fabric.world_size:
         raise ValueError(
             f"a batch of {config.batch_size} cannot be shared equally by {fabric.world_size} "

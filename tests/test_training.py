@@ -1,4 +1,6 @@
+import dataclasses
 import itertools
+import re
 
 import pytest
 import torch
@@ -110,6 +112,15 @@ def test_bf16_runs_on_the_cpu(tmp_path):
     assert all(0 < row["loss"] < 10 for row in history)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed", "32-true"])
+def test_a_gpu_trains_and_resumes(tmp_path, precision):
+    fabric = Fabric(accelerator="gpu", devices=1, precision=precision)
+    _, history = small_fit(tmp_path, fabric=fabric)
+    assert all(0 < row["loss"] < 10 for row in history)
+    assert small_fit(tmp_path, fabric=fabric, resume=True)[1] == history
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path):
     calls = itertools.count(1)
 
@@ -118,9 +129,43 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
 
     model = UNetPlusPlus(1, 1, channels=(4, 8), deep_supervision=True)
     data = SyntheticNuclei(4, size=48)
-    with pytest.raises(FloatingPointError, match=r"inf at step 4, learning rate .* smaller"):
+    stream = TrainingStream(data, train_transform(32), SHORT.seed)
+    images = [stream.index(6), stream.index(7)]
+    message = rf"inf at step 4, learning rate 0.0\d+; .* training images {re.escape(str(images))}"
+    with pytest.raises(FloatingPointError, match=message):
         fit(model, breaking, data, data, SHORT, out=tmp_path)
     assert load_model(tmp_path / "last.safetensors")[1]["step"] == 2
+    assert torch.nn.utils.get_total_norm(model.parameters()).isfinite()
+
+
+def test_weights_that_are_not_finite_stop_the_run_at_that_step(tmp_path):
+    """The loss is still finite there: only its gradient is not."""
+    calls = itertools.count(1)
+
+    def breaking(logits, target):
+        value = losses.compound_loss(logits, target)
+        return value + (0 * value).sqrt() if next(calls) == 4 else value  # slope 0 / 0
+
+    model = UNet(1, 1, channels=(4, 8))
+    data = SyntheticNuclei(4, size=48)
+    with pytest.raises(FloatingPointError, match=r"step 4, .* and the new weights are not finite"):
+        fit(model, breaking, data, data, SHORT, out=tmp_path)
+    last, info = load_model(tmp_path / "last.safetensors")
+    assert info["step"] == 2
+    assert torch.nn.utils.get_total_norm(last.parameters()).isfinite()
+
+
+def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(tmp_path):
+    small_fit(tmp_path)
+    with pytest.raises(ValueError, match="holds a run already, which would be lost: resume it"):
+        small_fit(tmp_path)
+    longer = dataclasses.replace(SHORT, steps=8, learning_rate=0.01)
+    with pytest.raises(
+        ValueError,
+        match=r"trained with {'steps': 6, 'lear.*': 0.003}, got {'steps': 8, 'lear.*': 0.01}",
+    ):
+        small_fit(tmp_path, longer, resume=True)
+    small_fit(tmp_path, dataclasses.replace(SHORT, workers=1), resume=True)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path, monkeypatch):
