@@ -132,7 +132,7 @@ def _read(path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict]
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}") from None
     except OSError as error:
-        raise OSError(f"cannot read {path}: {error}") from error
+        raise OSError(f"cannot read {path}, expected a .safetensors file: {error}") from error
     if "segedu" not in metadata:
         raise ValueError(f"{path} was not written by segedu: it does not say which network it is")
     info = json.loads(metadata["segedu"])

@@ -1,5 +1,6 @@
 """Training that is killed, interrupted or out of disk space: nothing is lost, nothing is half."""
 
+import io
 import itertools
 import multiprocessing
 import os
@@ -105,7 +106,7 @@ def test_killed_at_random_moments(tmp_path, whole):
 
 
 def run_until_write(out, number, moment):
-    """Kill this process in the middle of its write `number`, or before or after it gets its name."""
+    """Kill this process half-way through its write `number`, or before or after its name."""
     writes = itertools.count()
     fsync, replace, write_bytes = os.fsync, Path.replace, Path.write_bytes
 
@@ -146,6 +147,7 @@ def test_killed_around_every_write(tmp_path, whole):
 
 def full_disk(out):
     """No file may grow: what a full disk does, without a disk."""
+    sys.stdout = sys.stderr = io.StringIO()  # these may be long files already
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     try:
