@@ -133,7 +133,7 @@ def fit(
     best, last, table = (
         Path(out) / name for name in ("best.safetensors", "last.safetensors", "history.csv")
     )
-    if last.exists() and not resume:
+    if not resume and any(path.exists() for path in (best, last, table)):
         raise ValueError(
             f"{out} holds a run already, which would be lost: resume it, or choose another folder"
         )
@@ -153,15 +153,7 @@ def fit(
     terms = asdict(config) | {"workers": 0, "images": [len(train_set), len(validation_set)]}
     history, done, best_score = [], 0, -1.0
     if last.exists():
-        info = load_training(last, grid, optimizer)
-        if info["terms"] != terms:
-            then, now = (
-                {name: run[name] for name in terms if info["terms"][name] != terms[name]}
-                for run in (info["terms"], terms)
-            )
-            raise ValueError(f"{last} was trained with {then}, got {now}: give it the same")
-        done, best_score = info["step"], info["best_score"]
-        schedule.load_state_dict(info["schedule"])
+        done, best_score = _resume(last, grid, optimizer, schedule, terms)
         history = [row for row in read_history(table) if row["step"] <= done] if done else []
     started = time.monotonic() - (history[-1]["seconds"] if history else 0)
     fabric.barrier()  # every process has looked at the folder before the first one writes
@@ -273,6 +265,19 @@ def _check_training(model, loss, train_set, validation_set, config, fabric) -> N
             f"a batch of {config.batch_size} cannot be shared equally by {fabric.world_size} "
             "processes; choose a multiple"
         )
+
+
+def _resume(path: Path, model, optimizer, schedule, terms: dict) -> tuple[int, float]:
+    """Bring all to the state in `path`; gives its step and the best validation IoU so far."""
+    info = load_training(path, model, optimizer)
+    if (its := info.get("terms", {})) != terms:
+        then, now = (
+            {name: run.get(name) for name in terms if its.get(name) != terms[name]}
+            for run in (its, terms)
+        )
+        raise ValueError(f"{path} was trained with {then}, got {now}: give it the same")
+    schedule.load_state_dict(info["schedule"])
+    return info["step"], info["best_score"]
 
 
 @contextmanager
