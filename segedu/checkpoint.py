@@ -127,6 +127,7 @@ def _read(path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict]
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        info = json.loads(metadata.get("segedu", "{}"))
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
     except FileNotFoundError:
@@ -135,8 +136,7 @@ def _read(path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict]
         raise OSError(f"cannot read {path}, expected a .safetensors file: {error}") from error
     if "segedu" not in metadata:
         raise ValueError(f"{path} was not written by segedu: it does not say which network it is")
-    info = json.loads(metadata["segedu"])
-    if info.pop("crc32", None) != _checksum(info, tensors):
+    if not isinstance(info, dict) or info.pop("crc32", None) != _checksum(info, tensors):
         raise ValueError(f"{path} is damaged: it does not hold what was written; copy it again")
     model, optimizer = (
         {name.removeprefix(part): x for name, x in tensors.items() if name.startswith(part)}

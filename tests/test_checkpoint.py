@@ -2,6 +2,8 @@ import json
 
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from segedu import UNet, UNetPlusPlus, load_model, load_pretrained, predict, save_checkpoint
@@ -57,6 +59,47 @@ def test_what_is_not_ours_or_damaged_is_refused(tmp_path):
         load_model(path)
     with pytest.raises(FileNotFoundError):
         load_model(tmp_path / "b.safetensors")
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A state of training, and the bytes of its file."""
+    path = tmp_path_factory.mktemp("sound") / "last.safetensors"
+    model = UNet(1, 1, channels=(2, 4))
+    save_checkpoint(path, model, optimizer=torch.optim.AdamW(model.parameters()), step=3)
+    return path.parent, path.read_bytes()
+
+
+DAMAGE = {
+    "cut short": lambda content, place: content[:place],
+    "a bit flipped": lambda content, place: (
+        content[:place] + bytes([content[place] ^ 2 ** (place % 8)]) + content[place + 1 :]
+    ),
+    "a block zeroed": lambda content, place: (
+        content[:place] + bytes(len(content[place : place + 512])) + content[place + 512 :]
+    ),
+    "longer": lambda content, place: content + bytes(place + 1),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_damage_is_noticed_wherever_it_is(sound, kind, share):
+    folder, content = sound
+    damaged = DAMAGE[kind](content, int(share * len(content)))
+    assume(damaged != content)  # zeros over zeros
+    (folder / "damaged.safetensors").write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"damaged|not written by segedu"):
+        load_model(folder / "damaged.safetensors")
+
+
+def test_the_same_run_makes_the_same_bytes(sound):
+    folder, _ = sound
+    model, _ = load_model(folder / "last.safetensors")
+    save_checkpoint(folder / "a.safetensors", model, step=3)
+    save_checkpoint(folder / "b.safetensors", model, step=3)
+    assert (folder / "a.safetensors").read_bytes() == (folder / "b.safetensors").read_bytes()
 
 
 def test_a_state_of_another_network_is_refused_with_both_named(tmp_path):
