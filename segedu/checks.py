@@ -1,11 +1,34 @@
-"""Checks of what a caller passes: a ValueError names the argument, what was got and expected."""
+"""Checks of what a caller passes: an error names the argument, what was expected and what was got.
+
+Each returns what it checked, so that it can stand where the value is used. A value that is wrong
+is a ValueError; what is not a tensor, or not a network, is a TypeError.
+"""
 
 import math
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
 
 
-def check_integer(name: str, value, least: int, most: int | None = None) -> int:
+def describe(value) -> str:
+    """What was got, in a few words: of a tensor or an array its dtype, shape and device.
+
+    >>> describe(torch.zeros(2, 3)), describe("a" * 1000)[:4]
+    ('torch.float32 (2, 3)', "'aaa")
+    """
+    if isinstance(value, Tensor | np.ndarray) and value.ndim:
+        device = getattr(value, "device", "cpu")
+        return f"{value.dtype} {tuple(value.shape)}" + (f" on {device}" * (str(device) != "cpu"))
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # an integer of thousands of digits
+        return f"an absurd {type(value).__name__}"
+
+
+def check_integer(name: str, value, least: int = -(2**63), most: int = 2**63 - 1) -> int:
     """`value` as an int, if it is an integer (not a bool) from `least` to `most`.
 
     >>> check_integer("steps", 0, 1)
@@ -13,12 +36,13 @@ def check_integer(name: str, value, least: int, most: int | None = None) -> int:
     ValueError: steps must be an integer from 1 on, got 0
     """
     try:
-        number = operator.index(value)
-    except TypeError:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except (TypeError, RuntimeError):  # torch: a tensor of several elements, or without values
         number = None
-    if number is None or isinstance(value, bool) or number < least or (most or number) < number:
-        wanted = f"from {least} on" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name} must be an integer {wanted}, got {value!r}")
+    if number is None or not least <= number <= most:
+        limits = f" from {least}" * (least > -(2**63))
+        limits += f" to {most}" if most < 2**63 - 1 else " on" * bool(limits)
+        raise ValueError(f"{name} must be an integer{limits}, got {describe(value)}")
     return number
 
 
@@ -33,22 +57,110 @@ def check_number(name: str, value, low: float = -math.inf, high: float = math.in
         number = math.nan if isinstance(value, str | bool) else float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # torch: several elements
         number = math.nan
-    if not (math.isfinite(number) and low <= number <= high):
+    if not (low <= number <= high and abs(number) < math.inf):  # isfinite does not compile
         limits = [f" from {low:g}" if low > -math.inf else "", f" to {high:g}" * (high < math.inf)]
-        raise ValueError(f"{name} must be a number{''.join(limits)}, got {value!r}")
+        raise ValueError(f"{name} must be a number{''.join(limits)}, got {describe(value)}")
     return number
 
 
-def check_choice(name: str, value, options: Collection) -> None:
-    """Whether `value` is one of `options`.
+def check_choice(name: str, value, options: Collection):
+    """`value`, if it is one of `options`.
 
     >>> check_choice("norm", "layer", ("batch", "group"))
     Traceback (most recent call last):
     ValueError: norm must be 'batch' or 'group', got 'layer'
     """
-    if not any(
-        value is option or (isinstance(value, str) and value == option) for option in options
+    for option in options:
+        if value is option or (isinstance(value, str) and value == option):
+            return value
+    *first, last = map(repr, options)
+    wanted = f"{', '.join(first)} or {last}" if first else last
+    raise ValueError(f"{name} must be {wanted}, got {describe(value)}")
+
+
+def check_sequence(name: str, value, least: int = 0, most: int | None = None) -> Sequence:
+    """`value`, if it has an order and from `least` to `most` entries, and is not a string.
+
+    >>> check_sequence("node", (1, 2, 3), 2, 2)
+    Traceback (most recent call last):
+    ValueError: node must be a sequence of 2 entries, got 3: (1, 2, 3)
+    """
+    wanted = f"{least} or more" if most is None else f"{least} to {most}" if most > least else least
+    wanted = f"{name} must be a sequence of {wanted} entries, got "
+    try:
+        if isinstance(value, str | bytes | dict | set):
+            raise TypeError
+        count, _ = len(value), value[:0]
+    except (TypeError, IndexError, KeyError):
+        raise ValueError(wanted + describe(value)) from None
+    if count < least or (most is not None and count > most):
+        raise ValueError(f"{wanted}{count}: {describe(value)}")
+    return value
+
+
+def check_array(name: str, value) -> np.ndarray:
+    """`value` as an array of numbers or booleans; a tensor comes to the CPU, without its gradient.
+
+    >>> check_array("image", "cell.png")
+    Traceback (most recent call last):
+    ValueError: image must be an array of real numbers, got 'cell.png'
+    """
+    try:
+        array = value.numpy(force=True) if isinstance(value, Tensor) else np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # such as a tensor without values
+        array = None
+    if array is None or array.dtype.kind not in "buif":
+        raise ValueError(f"{name} must be an array of real numbers, got {describe(value)}")
+    return array
+
+
+def check_tensor(name: str, value, shape: str, *, floats: bool = True) -> Tensor:
+    """`value`, if it is a tensor with the axes that `shape` names, not empty; `floats`: of floats.
+
+    >>> check_tensor("images", torch.zeros(8, 8), "(N, C, H, W)")
+    Traceback (most recent call last):
+    ValueError: images must be floats (N, C, H, W), not empty, got torch.float32 (8, 8)
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor {shape}, got {describe(value)}")
+    if (
+        (shape != "(...)" and shape.count(",") + 1 != value.ndim)
+        or value.layout != torch.strided
+        or not (value.is_floating_point() or (not floats and not value.is_complex()))
+        or not value.numel()
     ):
-        *first, last = map(repr, options)
-        wanted = f"{', '.join(first)} or {last}" if first else last
-        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+        kind = "floats" if floats else "real numbers"
+        raise ValueError(f"{name} must be {kind} {shape}, not empty, got {describe(value)}")
+    return value
+
+
+def check_range(
+    name: str, value: Tensor, low: float = -math.inf, high: float = math.inf, hint: str = ""
+) -> Tensor:
+    """`value`, if all of it is finite and in [low, high]. Compiled code does not look.
+
+    >>> check_range("target", torch.tensor([0, 255]), 0, 1, "; see ignore_index")
+    Traceback (most recent call last):
+    ValueError: target must lie in [0, 1], got values from 0 to 255; see ignore_index
+    """
+    if not torch.compiler.is_compiling():
+        if value.is_meta:
+            raise ValueError(f"{name} has no values: it is on the device 'meta'")
+        least, most = (limit.item() for limit in value.aminmax())
+        if not (low <= least and most <= high and -math.inf < least and most < math.inf):
+            limits = f"be finite, at least {low:g}" if low > -math.inf else "be finite"
+            limits = f"lie in [{low:g}, {high:g}]" if high < math.inf else limits
+            raise ValueError(f"{name} must {limits}, got values from {least} to {most}{hint}")
+    return value
+
+
+def check_network(name: str, value):
+    """`value`, if it has what a network of this package has (compiled or wrapped ones do too).
+
+    >>> check_network("model", "unet")
+    Traceback (most recent call last):
+    TypeError: model must be a network such as UNet(1, 1), got 'unet'
+    """
+    if not all(hasattr(value, part) for part in ("nodes", "left", "levels", "depth")):
+        raise TypeError(f"{name} must be a network such as UNet(1, 1), got {describe(value)}")
+    return value

@@ -7,11 +7,11 @@ the upper right, and a row's skips run level. The same rule draws U-Net and U-Ne
 import copy
 from itertools import pairwise
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from .plotting import COLOURS
+from .checks import check_choice, check_integer, check_network
+from .plotting import COLOURS, axes_or_new
 
 Node = tuple[int, int]
 
@@ -35,7 +35,7 @@ def grid_edges(model) -> list[tuple[str, Node, Node]]:
     [('down', (0, 0), (1, 0)), ('skip', (0, 0), (0, 1)), ('up', (1, 0), (0, 1))]
     """
     edges = []
-    for i, j in model.nodes:
+    for i, j in check_network("model", model).nodes:
         if j > 0:
             edges += [("skip", (i, k), (i, j)) for k in model.left(i, j)]
             edges.append(("up", (i + 1, j - 1), (i, j)))
@@ -71,6 +71,8 @@ def draw_grid(
     >>> sum(patch.get_gid().startswith("node") for patch in ax.patches)
     6
     """
+    check_network("model", model)
+    check_choice("labels", labels, (True, False))
     kept = model if level is None else model.prune(level)
     kept_edges, kept_nodes, wide, high = set(grid_edges(kept)), set(kept.nodes), 1.3, 0.84
     top = high / 2 + 0.2 + 0.28 * model.depth
@@ -146,9 +148,8 @@ def draw_unet(model, image_size: int, *, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.texts]
     ['3', '64 x 64', '4', '4', '32 x 32', '8', '8', '4', '4', '2', 'image', 'logits']
     """
-    if image_size < 1:
-        raise ValueError(f"image_size must be at least 1, got {image_size}")
-    traced = copy.deepcopy(model).to("meta").eval()
+    check_integer("image_size", image_size, 1, 2**20)
+    traced = copy.deepcopy(check_network("model", model)).to("meta").eval()
     image = next(traced.parameters()).new_zeros(1, model.in_channels, image_size, image_size)
     maps = traced.features(image)
     sides = [maps[i, 0].shape[-1] for i in range(model.depth + 1)]
@@ -234,8 +235,7 @@ def _is_free(model, source: Node, target: Node) -> bool:
 
 
 def _empty_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
-    if ax is None:
-        _, ax = plt.subplots(figsize=figsize, layout="constrained")
+    ax = axes_or_new(ax, figsize)
     ax.set_aspect("equal")
     ax.set_axis_off()
     return ax

@@ -9,7 +9,8 @@ For all of them:
 - ``reduction``: "none" gives one loss a pixel (Tversky, Dice, Jaccard: one an image and class),
   0 where ignored; "sum" adds them; "mean" averages over those that count.
 - Half precision is computed in float32, also under autocast.
-- ValueError for a wrong shape, dtype, value or option, TypeError for no tensor.
+- ValueError for a wrong shape, dtype, value, device or option, TypeError for no tensor. NaN among
+  the logits is not looked for, which would take a pass over them: the loss is NaN then.
 """
 
 import inspect
@@ -19,64 +20,69 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checks import (
+    check_choice,
+    check_integer,
+    check_number,
+    check_range,
+    check_sequence,
+    check_tensor,
+    describe,
+)
+
+HINT = ": pass ignore_index if one of them marks pixels to leave out"
+LARGEST = 1e6  # of options: what is beyond would overflow in float32
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-def _check_range(target: Tensor, high: int) -> None:
-    """Reject values outside [0, high], NaN among them. Compiled code does not look."""
-    if not torch.compiler.is_compiling():
-        least, most = (value.item() for value in target.aminmax())
-        if not (least >= 0 and most <= high):
-            raise ValueError(
-                f"target must lie in [0, {high}], got values from {least} to {most}: "
-                "pass ignore_index if one of them marks pixels to leave out"
-            )
 
 
 def _prepare(
     logits: Tensor, target: Tensor, ignore_index: int | None, *, binary: bool | None = None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Logits of at least float32, target with 0 where ignored, mask of what counts (None: all)."""
-    if not (isinstance(logits, Tensor) and isinstance(target, Tensor)):
-        got = f"{type(logits).__name__} and {type(target).__name__}"
-        raise TypeError(f"logits and target must be tensors, got {got} (lists: DeepSupervision)")
-    if logits.ndim != 4 or not logits.is_floating_point() or not logits.numel():
-        got = f"{logits.dtype} {tuple(logits.shape)}"
-        raise ValueError(f"logits must be floats (N, K, H, W), not empty, got {got}")
-    n, k, h, w = logits.shape
-    if binary is not None and binary != (k == 1):
+    if isinstance(logits, list | tuple):
+        raise TypeError(f"logits must be a tensor, got {len(logits)} heads: use DeepSupervision")
+    n, k, h, w = check_tensor("logits", logits, "(N, K, H, W)").shape
+    check_tensor("target", target, "(...)", floats=False)
+    if ignore_index is not None:
+        check_integer("ignore_index", ignore_index)
+    if (binary is True and k > 1) or (binary is False and k == 1):
         raise ValueError(f"got K = {k}: binary_cross_entropy is for K = 1, cross_entropy for more")
     wanted = (n, 1, h, w) if k == 1 else (n, h, w)
-    if target.shape != wanted or (k > 1 and target.is_floating_point()):
+    is_soft = k > 1 and target.is_floating_point()
+    if target.shape != wanted or is_soft or target.device != logits.device:
         wanted = f"{wanted} of {'values in [0, 1]' if k == 1 else 'integer class indices'}"
-        got = f"{target.dtype} {tuple(target.shape)}"
-        raise ValueError(f"logits {tuple(logits.shape)} need a target {wanted}, got {got}")
+        raise ValueError(
+            f"logits {tuple(logits.shape)} on {logits.device} need a target {wanted} there, "
+            f"got {describe(target)}"
+        )
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    counted = None if ignore_index is None else target != ignore_index
     target = target.to(logits.dtype if k == 1 else torch.int64)
+    counted = None if ignore_index is None else target != ignore_index
     if counted is not None:
         target = target.masked_fill(~counted, 0)
-    _check_range(target, max(k - 1, 1))
-    return logits, target, counted
+    return logits, check_range("target", target, 0, max(k - 1, 1), HINT), counted
 
 
 def _per_class(name: str, values: Tensor, logits: Tensor) -> Tensor:
-    values = torch.as_tensor(values).to(logits)
-    if values.shape != logits.shape[1:2] or not (values >= 0).all():
-        raise ValueError(f"{name} needs {logits.shape[1]} numbers of at least 0, got {values}")
-    return values
+    """One weight for each class, (K,), where the logits are."""
+    if not isinstance(values, Tensor):
+        check_sequence(name, values, logits.shape[1], logits.shape[1])
+        values = torch.tensor([check_number(f"each {name}", value, 0) for value in values])
+    check_tensor(name, values, "(K)", floats=False)
+    if len(values) != logits.shape[1]:
+        raise ValueError(f"{name} needs {logits.shape[1]} numbers, got {describe(values)}")
+    return check_range(name, values, 0, LARGEST).to(logits)
 
 
 def _reduce(loss: Tensor, counted: Tensor | None, reduction: str) -> Tensor:
     """Reduce a loss; ``counted`` is the share of each element in the mean (None: all the same)."""
+    check_choice("reduction", reduction, ("mean", "sum", "none"))
     if counted is not None:
         loss = loss.masked_fill(counted == 0, 0)
     if reduction == "none":
         return loss
     if reduction == "sum":
         return loss.sum()
-    if reduction != "mean":
-        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
     if counted is None:
         return loss.mean()
     total = counted.sum()
@@ -159,12 +165,10 @@ def focal_loss(
     >>> focal_loss(logits, target) / binary_cross_entropy(logits, target)  # (1 - 0.5)^2
     tensor(0.2500)
     """
-    if not 0 <= gamma < float("inf"):
-        raise ValueError(f"gamma must be a number of at least 0, got {gamma}")
+    gamma = check_number("gamma", gamma, 0, LARGEST)
     logits, target, counted = _prepare(logits, target, ignore_index)
     if logits.shape[1] == 1:
-        if alpha is not None and not 0 <= alpha <= 1:
-            raise ValueError(f"alpha must be a number in [0, 1] for K = 1, got {alpha}")
+        alpha = None if alpha is None else check_number("alpha (for K = 1)", alpha, 0, 1)
         positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
         if not torch.compiler.is_compiling() and torch.equal(target, target.round()):
             # only 0 and 1: one of the two terms is enough
@@ -203,7 +207,7 @@ def tversky_loss(
     Parameters
     ----------
     alpha, beta : at least 0; alpha weighs false positives, beta false negatives.
-    smooth : in pixels, above 0. An empty mask has the loss 1 - smooth / (smooth + alpha FP):
+    smooth : in pixels, 1e-12 or more. An empty mask has the loss 1 - smooth / (smooth + alpha FP):
         it falls to 0 as the predicted pixels go.
 
     Example
@@ -213,10 +217,8 @@ def tversky_loss(
     >>> tversky_loss(logits, target, alpha=0.5, beta=0.5)  # 1 - (8 + 1) / (8 + 4 + 1)
     tensor(0.3077)
     """
-    if not (0 <= alpha < float("inf") and 0 <= beta < float("inf")):
-        raise ValueError(f"alpha and beta must be at least 0, got {alpha} and {beta}")
-    if not 0 < smooth < float("inf"):
-        raise ValueError(f"smooth must be above 0, or an empty mask gives 0 / 0; got {smooth}")
+    alpha, beta = check_number("alpha", alpha, 0, LARGEST), check_number("beta", beta, 0, LARGEST)
+    smooth = check_number("smooth", smooth, 1e-12, LARGEST)  # with 0 an empty mask gives 0 / 0
     logits, target, counted = _prepare(logits, target, ignore_index)
     if logits.shape[1] == 1:
         p, truth = logits.sigmoid(), target
@@ -274,11 +276,15 @@ def deep_supervision(
     >>> deep_supervision(binary_cross_entropy, heads, target, weights=[1, 1, 2])
     tensor(0.6931)
     """
+    if not callable(loss):
+        raise TypeError(f"loss must be a function or a module, got {describe(loss)}")
     if isinstance(logits, Tensor):
         return loss(logits, target)
-    weights = [1.0] * len(logits) if weights is None else list(weights)
-    if len(weights) != len(logits) or min(weights, default=-1) < 0 or sum(weights) == 0:
-        raise ValueError(f"{len(logits)} heads need as many weights >= 0, not all 0; got {weights}")
+    heads = len(check_sequence("logits", logits, 1))
+    weights = [1.0] * heads if weights is None else check_sequence("weights", weights, heads, heads)
+    weights = [check_number("each entry of weights", weight, 0, LARGEST) for weight in weights]
+    if sum(weights) < 1 / LARGEST:
+        raise ValueError(f"weights must not all be 0, got {weights}")
     return sum(w * loss(x, target) for w, x in zip(weights, logits, strict=True)) / sum(weights)
 
 
@@ -292,11 +298,12 @@ def class_balance(target: Tensor, *, ignore_index: int | None = None) -> float:
     >>> class_balance(torch.tensor([0, 0, 0, 1, 255]), ignore_index=255)
     0.75
     """
-    counted = target if ignore_index is None else target[target != ignore_index]
+    counted = check_tensor("target", target, "(...)", floats=False).double()
+    if ignore_index is not None and not counted.is_meta:
+        counted = counted[counted != check_integer("ignore_index", ignore_index)]
     if not counted.numel():
-        raise ValueError("class_balance needs a pixel that is not ignored, got none")
-    _check_range(counted, 1)
-    return 1 - counted.double().mean().item()
+        raise ValueError("target needs a pixel that is not ignored by ignore_index, got none")
+    return 1 - check_range("target", counted, 0, 1, HINT).mean().item()
 
 
 class _LossModule(nn.Module):
@@ -306,7 +313,10 @@ class _LossModule(nn.Module):
 
     def __init__(self, **options):
         super().__init__()
-        inspect.signature(self.function).bind(None, None, **options)  # TypeError now, not later
+        try:  # TypeError now, not later
+            inspect.signature(self.function).bind(None, None, **options)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__} {error}") from None
         self.options = options
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:

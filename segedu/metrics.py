@@ -32,6 +32,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checks import (
+    check_array,
+    check_choice,
+    check_integer,
+    check_number,
+    check_range,
+    check_sequence,
+    check_tensor,
+    describe,
+)
+
+MAX_CLASSES = 4096  # their confusion matrix takes 128 MiB an image
+
 
 class StatScores(NamedTuple):
     """Pixel counts, each int64 (N, K)."""
@@ -50,31 +63,31 @@ class AveragePrecision(NamedTuple):
 
 
 def _labels(name: str, mask: Tensor | np.ndarray) -> Tensor:
-    mask = torch.as_tensor(mask)
-    if mask.is_floating_point() or mask.is_complex() or not mask.numel():
-        got = f"{mask.dtype} {tuple(mask.shape)}"
+    if isinstance(mask, np.ndarray) and mask.dtype.kind in "bui":
+        mask = torch.from_numpy(mask.astype(np.int64))
+    if not isinstance(mask, Tensor) or mask.is_floating_point() or not mask.numel():
+        got = describe(mask)
         raise ValueError(f"{name} must hold integer labels (threshold or argmax first), got {got}")
-    return mask.long()
+    return check_tensor(name, mask, "(...)", floats=False).long()
 
 
 def _confusion(preds: Tensor, target: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
     """Confusion matrix of every image, (N, K, K): rows are the truth, columns the prediction."""
     preds, target = _labels("preds", preds), _labels("target", target)
     shape = preds.shape
-    if target.shape != shape or (len(shape) != 3 and not (len(shape) == 4 and shape[1] == 1)):
-        got = f"{tuple(shape)} and {tuple(target.shape)}"
+    fits = target.shape == shape and target.device == preds.device
+    if not fits or (len(shape) != 3 and not (len(shape) == 4 and shape[1] == 1)):
+        got = f"{describe(preds)} and {describe(target)}"
         raise ValueError(f"preds and target must both be (N, H, W) or (N, 1, H, W), got {got}")
     n, k = len(preds), num_classes
     preds, target = preds.reshape(n, -1), target.reshape(n, -1)
     rows = k
-    if ignore_index is not None:  # the ignored pixels get a row of their own, cut off below
-        rows = k + 1
+    if ignore_index is not None:
+        check_integer("ignore_index", ignore_index)
+        rows = k + 1  # the ignored pixels get a row of their own, cut off below
         target = target.masked_fill(target == ignore_index, k)
-    for name, mask, values in (("preds", preds, k), ("target", target, rows)):
-        low, high = (value.item() for value in mask.aminmax())
-        if low < 0 or high >= values:
-            got = f"values from {low} to {high}"
-            raise ValueError(f"{name} must lie in [0, {k - 1}], got {got} (see ignore_index)")
+    check_range("preds", preds, 0, k - 1)
+    check_range("target", target, 0, rows - 1, " (see ignore_index)")
     first_row = torch.arange(n, device=preds.device).unsqueeze(1) * rows
     cell = (target + first_row).mul_(k).add_(preds)
     return cell.flatten().bincount(minlength=n * rows * k).view(n, rows, k)[:, :k]
@@ -103,8 +116,7 @@ def stat_scores(
     >>> stat_scores(preds, truth, num_classes=1)
     StatScores(tp=tensor([[2]]), fp=tensor([[1]]), fn=tensor([[1]]), tn=tensor([[0]]))
     """
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    check_integer("num_classes", num_classes, 1, MAX_CLASSES)
     table = _confusion(preds, target, max(num_classes, 2), ignore_index)
     tp = table.diagonal(dim1=1, dim2=2)
     fp, fn = table.sum(1) - tp, table.sum(2) - tp
@@ -129,35 +141,37 @@ def confusion_matrix(
     tensor([[0, 1],
             [1, 1]])
     """
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2 (binary masks: 2), got {num_classes}")
+    check_integer("num_classes (2 for binary masks)", num_classes, 2, MAX_CLASSES)
     return _confusion(preds, target, num_classes, ignore_index).sum(0)
+
+
+def _counts(name: str, values: Tensor | np.ndarray, shape: str = "(N, K)") -> Tensor:
+    """Numbers of at least 0, float64, on the CPU."""
+    values = torch.from_numpy(check_array(name, values).astype(np.float64))
+    return check_range(name, check_tensor(name, values, shape), 0)
 
 
 def _tversky(
     tp: Tensor, fp: Tensor, fn: Tensor, alpha: float, beta: float, pooling: str, absent: float | str
 ) -> float | Tensor:
     """TP / (TP + alpha FP + beta FN): all four metrics are settings of Tversky's index."""
-    if absent != "skip" and (isinstance(absent, str) or not 0 <= absent <= 1):
-        raise ValueError(f"absent must be a number in [0, 1] or 'skip', got {absent!r}")
-    counts = [torch.as_tensor(count).cpu().double() for count in (tp, fp, fn)]
-    if any(c.ndim != 2 or c.shape != counts[0].shape or not (c >= 0).all() for c in counts):
+    check_choice("pooling", pooling, ("none", "image", "image_set", "class", "set"))
+    skip = isinstance(absent, str) and absent == "skip"
+    absent = None if skip else check_number("absent, unless 'skip',", absent, 0, 1)
+    counts = [_counts("tp", tp), _counts("fp", fp), _counts("fn", fn)]
+    if any(count.shape != counts[0].shape for count in counts):
         got = ", ".join(str(tuple(count.shape)) for count in counts)
-        raise ValueError(f"tp, fp, fn must be counts (N, K) of at least 0, got shapes {got}")
+        raise ValueError(f"tp, fp and fn must be counts (N, K), got shapes {got}")
     if pooling in ("class", "set"):
         counts = [count.sum(0, keepdim=True) for count in counts]
     if pooling in ("image_set", "set"):
         counts = [count.sum(1, keepdim=True) for count in counts]
     tp, fp, fn = counts
     table = tp / (tp + alpha * fp + beta * fn)  # 0 / 0 is NaN, and nothing else is
-    if absent != "skip":
+    if not skip:
         table = table.nan_to_num(absent)
     if pooling == "none":
         return table
-    if pooling not in ("image", "image_set", "class", "set"):
-        raise ValueError(
-            f"pooling must be 'none', 'image', 'image_set', 'class' or 'set', got {pooling!r}"
-        )
     if table.isnan().all():
         raise ValueError("every score is 0 / 0 and skipped: no mean; give absent a number")
     return table.nanmean(1).nanmean().item()
@@ -219,9 +233,10 @@ def mean_iou(matrix: Tensor, *, absent: float | str, background: bool = True) ->
     >>> mean_iou(torch.tensor([[3, 1], [0, 4]]), absent="skip")  # (3 / 4 + 4 / 5) / 2
     0.775
     """
-    matrix = torch.as_tensor(matrix)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"matrix must be (K, K), got {tuple(matrix.shape)}")
+    matrix = _counts("matrix", matrix, "(K, K)")
+    if len(matrix) < 2 or len(matrix) != matrix.shape[1]:
+        raise ValueError(f"matrix must be (K, K) with K of at least 2, got {describe(matrix)}")
+    check_choice("background", background, (True, False))
     tp = matrix.diagonal()
     counts = (tp, matrix.sum(0) - tp, matrix.sum(1) - tp)
     first = 0 if background else 1
@@ -251,21 +266,25 @@ def average_precision(
     AveragePrecision(mean=0.25, scores=[0.5, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0])
     """
     pred, true = _labels("pred_labels", pred_labels), _labels("true_labels", true_labels)
-    if pred.ndim != 2 or pred.shape != true.shape or min(pred.min(), true.min()) < 0:
-        got = f"{tuple(pred.shape)} and {tuple(true.shape)}"
-        raise ValueError(f"labels must both be (H, W) and at least 0, got {got}")
-    if not len(thresholds) or not all(0.5 <= threshold < 1 for threshold in thresholds):
-        raise ValueError(f"thresholds must be in [0.5, 1), where matches are unique: {thresholds}")
-    pred_ids, pred = pred.unique(return_inverse=True)
-    true_ids, true = true.unique(return_inverse=True)
-    shape = len(true_ids), len(pred_ids)
-    overlap = (true * shape[1] + pred).flatten().bincount(minlength=shape[0] * shape[1])
-    overlap = overlap.view(shape).double()
-    union = overlap.sum(0) + overlap.sum(1, keepdim=True) - overlap
-    table = (overlap / union)[true_ids > 0][:, pred_ids > 0]  # IoU of every pair of objects
+    if pred.ndim != 2 or pred.shape != true.shape or pred.device != true.device:
+        got = f"{describe(pred)} and {describe(true)}"
+        raise ValueError(f"pred_labels and true_labels must both be (H, W), got {got}")
+    check_range("pred_labels", pred, 0)
+    check_range("true_labels", true, 0)
+    for threshold in check_sequence("thresholds", thresholds, 1):
+        if check_number("each of thresholds", threshold, 0.5, 1) == 1:
+            raise ValueError(f"thresholds must be below 1, got {describe(thresholds)}")
+    pred_ids, pred, pred_sizes = pred.unique(return_inverse=True, return_counts=True)
+    true_ids, true, true_sizes = true.unique(return_inverse=True, return_counts=True)
+    # Every pair that overlaps, and by how much: the table of all pairs could fill the memory.
+    pairs, overlap = (true * len(pred_ids) + pred).unique(return_counts=True)
+    true, pred = pairs // len(pred_ids), pairs % len(pred_ids)
+    score = overlap.double() / (true_sizes[true] + pred_sizes[pred] - overlap)
+    score = score[(true_ids[true] > 0) & (pred_ids[pred] > 0)]  # without the background
+    number = int((true_ids > 0).sum() + (pred_ids > 0).sum())
     scores = []
     for threshold in thresholds:
-        tp = int((table > threshold).sum())
-        objects = sum(table.shape) - tp  # TP + FP + FN
+        tp = int((score > threshold).sum())
+        objects = number - tp  # TP + FP + FN
         scores.append(tp / objects if objects else 1.0)
     return AveragePrecision(sum(scores) / len(scores), scores)

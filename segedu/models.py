@@ -17,6 +17,7 @@ Sources: U-Net, Ronneberger et al. 2015 (arXiv 1505.04597), figure 1; U-Net++, Z
 """
 
 import copy
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -24,6 +25,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from .checks import (
+    check_choice,
+    check_integer,
+    check_network,
+    check_number,
+    check_range,
+    check_sequence,
+    check_tensor,
+    describe,
+)
+
+MAX_DEPTH = 7  # sides are multiples of 2^7 then
+MAX_CHANNELS = 4096
+MAX_SIDE = 2**20  # pixels
 
 Node = tuple[int, int]
 
@@ -34,6 +50,7 @@ def unet_nodes(depth: int) -> list[Node]:
     >>> unet_nodes(2)
     [(0, 0), (1, 0), (2, 0), (1, 1), (0, 2)]
     """
+    check_integer("depth", depth, 1, MAX_DEPTH)
     return [(i, 0) for i in range(depth + 1)] + [(depth - j, j) for j in range(1, depth + 1)]
 
 
@@ -43,6 +60,7 @@ def unetpp_nodes(depth: int) -> list[Node]:
     >>> unetpp_nodes(2)
     [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)]
     """
+    check_integer("depth", depth, 1, MAX_DEPTH)
     return [(d - j, j) for d in range(depth + 1) for j in range(d + 1)]
 
 
@@ -54,6 +72,9 @@ class ConvBlock(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, norm: str = "batch"):
+        check_integer("in_channels", in_channels, 1, (MAX_DEPTH + 1) * MAX_CHANNELS)
+        check_integer("out_channels", out_channels, 1, MAX_CHANNELS)
+        check_choice("norm", norm, ("batch", "group"))
         layers = []
         for source in (in_channels, out_channels):
             layers += [
@@ -109,13 +130,20 @@ class NodeGrid(nn.Module):
         deep_supervision: bool = False,
     ):
         super().__init__()
-        self.in_channels, self.num_classes = in_channels, num_classes
-        self.channels, self.depth = tuple(channels), len(channels) - 1
+        self.in_channels = check_integer("in_channels", in_channels, 1, MAX_CHANNELS)
+        self.num_classes = check_integer("num_classes", num_classes, 1, MAX_CHANNELS)
+        self.depth = _depth(channels)
+        self.channels = tuple(
+            check_integer("every entry of channels", width, 1, MAX_CHANNELS) for width in channels
+        )
+        nodes = {_pair("every entry of nodes", node) for node in check_sequence("nodes", nodes)}
         # A node needs nodes of a smaller i + j, or of the same i + j further down.
-        self.nodes = sorted({(int(i), int(j)) for i, j in nodes}, key=lambda n: (sum(n), n[1]))
-        self.skips, self.up, self.norm = skips, up, norm
-        self.deep_supervision = deep_supervision
-        self._check_arguments()
+        self.nodes = sorted(nodes, key=lambda node: (sum(node), node[1]))
+        self.skips = check_choice("skips", skips, ("all", "first", "last"))
+        self.up = check_choice("up", up, ("bilinear", "transposed"))
+        self.norm = check_choice("norm", norm, ("batch", "group"))
+        self.deep_supervision = check_choice("deep_supervision", deep_supervision, (True, False))
+        self._check_nodes()
 
         self.pool = nn.MaxPool2d(2)
         self.ups = nn.ModuleDict()
@@ -134,22 +162,7 @@ class NodeGrid(nn.Module):
             if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
-    def _check_arguments(self):
-        for name, value, least in [
-            ("in_channels", self.in_channels, 1),
-            ("num_classes", self.num_classes, 1),
-            ("the number of rows in channels", len(self.channels), 2),
-            ("every entry of channels", min(self.channels, default=0), 1),
-        ]:
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
-        for name, options in [
-            ("skips", ("all", "first", "last")),
-            ("up", ("bilinear", "transposed")),
-            ("norm", ("batch", "group")),
-        ]:
-            if getattr(self, name) not in options:
-                raise ValueError(f"{name} must be one of {options}, got {getattr(self, name)!r}")
+    def _check_nodes(self):
         for i in range(self.depth + 1):
             if (i, 0) not in self.nodes:
                 raise ValueError(
@@ -157,8 +170,8 @@ class NodeGrid(nn.Module):
                     "which is not in nodes"
                 )
         for i, j in self.nodes:
-            if i < 0 or j < 0 or i + j > self.depth:
-                raise ValueError(f"node ({i}, {j}) lies outside the triangle of {self.depth=}")
+            if i + j > self.depth:
+                raise ValueError(f"nodes has ({i}, {j}), outside the triangle to {self.depth}")
             if j > 0 and (i + 1, j - 1) not in self.nodes:
                 raise ValueError(f"node ({i}, {j}) needs ({i + 1}, {j - 1}), which is not in nodes")
         if (0, self.depth) not in self.nodes:
@@ -191,6 +204,8 @@ class NodeGrid(nn.Module):
         >>> UNet(1, 1).left(0, 4), UNetPlusPlus(1, 1).left(0, 4)
         ([0], [0, 1, 2, 3])
         """
+        if (i, j) not in self.nodes:
+            raise ValueError(f"got node {describe((i, j))}, expected one of {self.nodes}")
         existing = [k for k in range(j) if (i, k) in self.nodes]
         return {"all": existing, "first": existing[:1], "last": existing[-1:]}[self.skips]
 
@@ -214,11 +229,15 @@ class NodeGrid(nn.Module):
         return logits if self.deep_supervision else logits[-1]
 
     def _check_images(self, images: Tensor):
-        if images.ndim != 4 or images.shape[1] != self.in_channels:
+        check_tensor("images", images, "(N, C, H, W)")
+        count, channels, height, width = images.shape
+        weight = self.blocks["0_0"][0].weight
+        same_dtype = images.dtype == weight.dtype or torch.is_autocast_enabled(images.device.type)
+        if channels != self.in_channels or images.device != weight.device or not same_dtype:
             raise ValueError(
-                f"expected images of shape (N, {self.in_channels}, H, W), got {tuple(images.shape)}"
+                f"expected images of shape (N, {self.in_channels}, H, W), {weight.dtype} on "
+                f"{weight.device}, got {describe(images)}"
             )
-        height, width = images.shape[-2:]
         step = 2**self.depth
         if height % step or width % step:
             fitting = tuple(math.ceil(side / step) * step for side in (height, width))
@@ -226,6 +245,12 @@ class NodeGrid(nn.Module):
                 f"got images of {height} x {width} pixels, but {self.depth} poolings need sides "
                 f"that are multiples of {step}: pad to {fitting[0]} x {fitting[1]}, "
                 "or call segedu.predict(model, images), which pads and crops"
+            )
+        lone = 8 % self.channels[-1] == 0 if self.norm == "group" else self.training
+        if lone and count * height * width == step**2:
+            raise ValueError(
+                f"got images of 1 pixel in the deepest row, where {self.norm} norm has nothing to "
+                "average: take larger images or a larger batch"
             )
 
     def prune(self, level: int) -> "NodeGrid":
@@ -239,7 +264,7 @@ class NodeGrid(nn.Module):
         >>> torch.equal(model.prune(2)(image), model(image)[1])
         True
         """
-        if level not in self.levels:
+        if check_integer("level", level) not in self.levels:
             raise ValueError(
                 f"there is no head at level {level}, only at {self.levels}; "
                 "train a U-Net++ with deep_supervision=True to be able to prune it"
@@ -265,7 +290,7 @@ class UNet(NodeGrid):
     """
 
     def __init__(self, in_channels, num_classes, *, channels=(16, 32, 64, 128, 256), **options):
-        nodes = unet_nodes(len(channels) - 1)
+        nodes = unet_nodes(_depth(channels))
         super().__init__(in_channels, num_classes, channels=channels, nodes=nodes, **options)
 
 
@@ -278,12 +303,14 @@ class UNetPlusPlus(NodeGrid):
     """
 
     def __init__(self, in_channels, num_classes, *, channels=(16, 32, 64, 128, 256), **options):
-        nodes = unetpp_nodes(len(channels) - 1)
+        nodes = unetpp_nodes(_depth(channels))
         super().__init__(in_channels, num_classes, channels=channels, nodes=nodes, **options)
 
 
 def count_parameters(model: nn.Module) -> int:
     """How many numbers training changes."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch module, got {describe(model)}")
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
@@ -294,9 +321,11 @@ def count_operations(model: NodeGrid, height: int, width: int) -> int:
     ...     9 * (1 * 4 + 4 * 4 + 12 * 4 + 4 * 4) + 4 * 1) + 16 * 16 * 9 * (4 * 8 + 8 * 8)
     True
     """
-    on_meta = copy.deepcopy(model).to("meta")
+    on_meta = copy.deepcopy(check_network("model", model)).to("meta").eval()
+    check_integer("height", height, 1, MAX_SIDE)
+    check_integer("width", width, 1, MAX_SIDE)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        on_meta(torch.zeros(1, model.in_channels, height, width, device="meta"))
+        on_meta(next(on_meta.parameters()).new_zeros(1, model.in_channels, height, width))
     return counter.get_total_flops() // 2
 
 
@@ -309,16 +338,23 @@ def input_interval(grid: NodeGrid, node: Node, first: int, last: int) -> tuple[i
     >>> input_interval(UNet(1, 1, channels=(4, 8)), (0, 1), 10, 10)
     (0, 19)
     """
-    i, j = node
-    first, last = first - 2, last + 2  # two 3x3 convolutions
-    if j == 0:
-        return (
-            (first, last) if i == 0 else input_interval(grid, (i - 1, 0), 2 * first, 2 * last + 1)
-        )
+    node = _existing(grid, node)
+    check_integer("last", last, check_integer("first", first, -MAX_SIDE, MAX_SIDE), MAX_SIDE)
     reach = 1 if grid.up == "bilinear" else 0  # interpolation mixes two neighbours
-    below = input_interval(grid, (i + 1, j - 1), (first - reach) // 2, (last + reach) // 2)
-    paths = [below, *(input_interval(grid, (i, k), first, last) for k in grid.left(i, j))]
-    return min(low for low, _ in paths), max(high for _, high in paths)
+    rows = {node: (first, last)}  # of each node that is seen
+    for i, j in reversed(grid.nodes[: grid.nodes.index(node) + 1]):
+        if (i, j) not in rows:
+            continue
+        first, last = rows[i, j][0] - 2, rows[i, j][1] + 2  # two 3x3 convolutions
+        seen = {(i, k): (first, last) for k in grid.left(i, j)}
+        if j > 0:
+            seen[i + 1, j - 1] = (first - reach) // 2, (last + reach) // 2
+        elif i > 0:
+            seen[i - 1, 0] = 2 * first, 2 * last + 1
+        for source, (low, high) in seen.items():
+            known = rows.get(source, (low, high))
+            rows[source] = min(low, known[0]), max(high, known[1])
+    return first, last
 
 
 def receptive_field(grid: NodeGrid, node: Node | None = None, *, row: int = 0) -> tuple[int, int]:
@@ -332,7 +368,11 @@ def receptive_field(grid: NodeGrid, node: Node | None = None, *, row: int = 0) -
     >>> receptive_field(UNet(1, 1, channels=(4, 8)), row=10)
     (0, 19)
     """
-    node = node or (0, grid.depth)
+    check_network("grid", grid)
+    node = _existing(grid, (0, grid.depth) if node is None else node)
+    step = 2**grid.depth
+    limit = 8 * step >> node[0]  # no node sees farther than 8 steps, and there are 16
+    check_integer("row", row, -limit, limit)
     twin = (
         NodeGrid(
             **grid.config
@@ -345,8 +385,7 @@ def receptive_field(grid: NodeGrid, node: Node | None = None, *, row: int = 0) -
     for parameter in twin.parameters():
         nn.init.constant_(parameter, 1 / 9)
     twin.pool = nn.AvgPool2d(2)
-    step = 2**grid.depth
-    middle = 16 * step  # more than the reach of any node, and a multiple of every stride
+    middle = 16 * step
     image = torch.ones(1, 1, 2 * middle, step, dtype=torch.float64, requires_grad=True)
     feature = twin.features(image)[node]
     feature[0, 0, (middle >> node[0]) + row].sum().backward()
@@ -354,7 +393,6 @@ def receptive_field(grid: NodeGrid, node: Node | None = None, *, row: int = 0) -
     return int(reached.min()), int(reached.max())
 
 
-@torch.inference_mode()
 def predict(
     model: NodeGrid, images: Tensor, *, level: int | None = None, tile_size: int | None = 512
 ) -> Tensor:
@@ -362,7 +400,8 @@ def predict(
 
     Parameters
     ----------
-    images : (N, C, H, W) float, normalised, on any device.
+    images : (N, C, H, W) float, normalised, on any device. They stay there: beyond them and
+        the answer, predict takes the memory of one tile.
     level : None for all that the model has (with deep supervision the mean of its heads'
         probabilities, the papers' accurate mode), or the one head to use (the fast mode).
     tile_size : images with a longer side are cut into tiles of this size (rounded up to a multiple
@@ -375,46 +414,51 @@ def predict(
 
     Raises
     ------
-    ValueError : for a shape that the model does not take, and for a model with group norm, whose
-        statistics span the image, on an image larger than a tile.
+    ValueError : for a shape that the model does not take, for NaN or infinity, and for a model with
+        group norm, whose statistics span the image, on an image larger than a tile.
 
     Examples
     --------
     >>> predict(UNet(1, 3), torch.rand(1, 1, 37, 21)).shape
     torch.Size([1, 3, 37, 21])
     """
-    if images.ndim != 4 or 0 in images.shape:
-        raise ValueError(f"expected images of shape (N, C, H, W), got {tuple(images.shape)}")
+    check_network("model", model)
+    check_tensor("images", images, "(N, C, H, W)")
     if level is not None:
         model = model.prune(level)
-    height, width = images.shape[-2:]
+    check_range("images", images)
+    count, _, height, width = images.shape
     step = 2**model.depth
-    tile = max(height, width) if tile_size is None else tile_size
-    if tile < 1:
-        raise ValueError(f"tile_size must be at least 1, got {tile_size}")
-    if max(height, width) > tile and model.norm == "group":
+    tile = max(height, width) if tile_size is None else check_integer("tile_size", tile_size, 1)
+    is_tiled = max(height, width) > tile
+    if is_tiled and model.norm == "group":
         raise ValueError(
             "a network with group norm cannot be run in tiles: its statistics span the image; "
             "pass tile_size=None"
         )
     tile = math.ceil(tile / step) * step
-    halo = _halo(model) if max(height, width) > tile else 0
-    device = next(model.parameters()).device
-    images = F.pad(images, (0, -width % step, 0, -height % step), mode="replicate")
-
+    halo = _halo(model) if is_tiled else 0
+    batch = max(tile**2 // (height * width), 1)  # small images together, as many as fill a tile
+    weight = next(model.parameters())
+    probabilities = torch.empty(
+        (count, model.num_classes, height, width), device=weight.device, dtype=torch.float32
+    )
+    starts = range(0, count, batch), range(0, height, tile), range(0, width, tile)
     was_training = model.training
     model.eval()
-    probabilities = images.new_empty(
-        (len(images), model.num_classes, height, width), device=device, dtype=torch.float32
-    )
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
-            y, x = max(top - halo, 0), max(left - halo, 0)
-            patch = images[..., y : top + tile + halo, x : left + tile + halo].to(device)
-            answer = _probabilities(model(patch))[..., top - y :, left - x :]
-            view = probabilities[..., top : top + tile, left : left + tile]
-            view.copy_(answer[..., : view.shape[-2], : view.shape[-1]])
-    model.train(was_training)
+    try:
+        with torch.inference_mode():
+            for n, top, left in itertools.product(*starts):
+                y, x = max(top - halo, 0), max(left - halo, 0)
+                patch = images[n : n + batch, :, y : top + tile + halo, x : left + tile + halo]
+                margin = (0, -patch.shape[3] % step, 0, -patch.shape[2] % step)
+                patch = F.pad(patch.to(weight), margin, mode="replicate")
+                answer = _probabilities(model(patch))[..., top - y :, left - x :]
+                view = probabilities[n : n + batch, :, top : top + tile, left : left + tile]
+                view.copy_(answer[..., : view.shape[-2], : view.shape[-1]])
+                check_range("probabilities", view, hint=": the weights are broken, or the images")
+    finally:
+        model.train(was_training)
     return probabilities
 
 
@@ -426,9 +470,29 @@ def to_mask(probabilities: Tensor, threshold: float = 0.5) -> Tensor:
     >>> to_mask(torch.tensor([[[[0.2, 0.5, 0.8]]]]))
     tensor([[[0, 0, 1]]])
     """
+    check_tensor("probabilities", probabilities, "(N, K, H, W)")
+    check_number("threshold", threshold, 0, 1)
+    check_range("probabilities", probabilities, -1e-6, 1 + 1e-6, ": these may be logits")
     if probabilities.shape[1] == 1:
         return (probabilities[:, 0] > threshold).long()
     return probabilities.argmax(dim=1)
+
+
+def _pair(name: str, node) -> Node:
+    i, j = check_sequence(name, node, 2, 2)
+    return check_integer(name, i, 0, MAX_DEPTH), check_integer(name, j, 0, MAX_DEPTH)
+
+
+def _existing(grid: NodeGrid, node) -> Node:
+    node = _pair("node", node)
+    if node not in check_network("grid", grid).nodes:
+        raise ValueError(f"node must be one of {grid.nodes}, got {node}")
+    return node
+
+
+def _depth(channels: Sequence[int]) -> int:
+    """How many poolings a network of these rows has."""
+    return len(check_sequence("channels", channels, 2, MAX_DEPTH + 1)) - 1
 
 
 def _halo(model: NodeGrid) -> int:

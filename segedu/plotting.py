@@ -18,6 +18,10 @@ from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from .checks import check_array, check_integer, check_number, check_sequence, describe
+
+MOST_IMAGES, MOST_OBJECTS = 100, 2000  # more would take minutes to draw
+ALPHA = 0.35  # opacity of a fill
 # Okabe and Ito's palette, without its black.
 COLOURS = {
     "sky blue": "#56B4E9",
@@ -74,33 +78,36 @@ def show_images(
     >>> len(show_images(np.random.rand(3, 1, 32, 32), ["one", "two", "three"]))
     3
     """
-    count = len(images)
-    if count == 0:
-        raise ValueError("got no images, expected at least one")
+    count = len(check_sequence("images", images, 1, MOST_IMAGES))
+    if ax is not None:
+        ax = [ax] if isinstance(ax, Axes) else np.ravel(ax) if isinstance(ax, np.ndarray) else ax
     for name, values in [("titles", titles), ("masks", masks), ("ax", ax)]:
-        if values is not None and len(np.ravel(values) if name == "ax" else values) != count:
-            raise ValueError(f"got {len(values)} {name} for {count} images, expected one an image")
+        if values is not None:
+            check_sequence(f"{name} for {count} images", values, count, count)
+    columns = count if columns is None else min(check_integer("columns", columns, 1), count)
+    pictures = [_picture(image) for image in images]  # before a figure is made
+    masks = [
+        mask if mask is None else _mask(mask, picture.shape[:2], "masks")
+        for picture, mask in zip(pictures, masks or [None] * count, strict=True)
+    ]
     if ax is None:
-        columns = min(columns or count, count)
         rows = math.ceil(count / columns)
         figure = plt.figure(figsize=(7, 0.3 + 7 * rows / columns), layout="constrained")
         ax = figure.subplots(rows, columns, squeeze=False).ravel()
         for unused in ax[count:]:
             unused.remove()
-    axes = np.ravel(ax)[:count]
+    axes = np.array([_check_axes(axis) for axis in ax[:count]])
     for index, axis in enumerate(axes):
-        mask = None if masks is None else masks[index]
-        if mask is None:
-            _draw_image(axis, images[index])
-        else:
-            overlay_mask(images[index], mask, ax=axis)
+        _draw(axis, pictures[index])
+        if masks[index] is not None:
+            _lay(axis, masks[index], ALPHA, dashes=False)
         if titles is not None:
             axis.set_title(titles[index])
     return axes
 
 
 def overlay_mask(
-    image, mask, *, names: Sequence[str] | None = None, alpha: float = 0.35, ax: Axes | None = None
+    image, mask, *, names: Sequence[str] | None = None, alpha: float = ALPHA, ax: Axes | None = None
 ) -> Axes:
     """Lay a mask over an image: every label but 0 gets a translucent fill and an outline.
 
@@ -124,18 +131,17 @@ def overlay_mask(
     >>> overlay_mask(image, mask, names=["cell"]).get_legend().get_texts()[0].get_text()
     'cell'
     """
-    mask = _mask(mask, _picture(image).shape[:2], "mask")
-    labels = [int(label) for label in np.unique(mask) if label]
-    if names is not None and labels and not 1 <= labels[0] <= labels[-1] <= len(names):
+    picture = _picture(image)
+    mask = _mask(mask, picture.shape[:2], "mask")
+    check_number("alpha", alpha, 0, 1)
+    if names is not None and mask.max() > len(check_sequence("names", names)):
         raise ValueError(
-            f"got labels from {labels[0]} to {labels[-1]} but {len(names)} names, which are "
-            f"for the labels 1 to {len(names)}"
+            f"got labels up to {mask.max()} but {len(names)} names, which are for the labels 1 to "
+            f"{len(names)}"
         )
-    ax = _draw_image(ax, image)
-    for label in labels:
-        colour, line = _look(label)
-        _fill(ax, mask == label, colour, alpha)
-        _outline(ax, mask == label, colour, "-" if names is None else line)
+    ax = axes_or_new(ax)
+    _draw(ax, picture)
+    _lay(ax, mask, alpha, dashes=names is not None)
     if names is not None:
         looks = [(*_look(number), name) for number, name in enumerate(names, start=1)]
         _legend_below(ax, [Line2D([], [], color=c, ls=line, label=name) for c, line, name in looks])
@@ -163,10 +169,12 @@ def show_errors(image, preds, target, *, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['TP, found: 4', 'FP, false alarm: 6', 'FN, missed: 0']
     """
-    shape = _picture(image).shape[:2]
+    picture = _picture(image)
+    shape = picture.shape[:2]
     preds, target = _mask(preds, shape, "preds") != 0, _mask(target, shape, "target") != 0
     pixels = {"TP": preds & target, "FP": preds & ~target, "FN": target & ~preds}
-    ax = _draw_image(ax, image)
+    ax = axes_or_new(ax)
+    _draw(ax, picture)
     handles = []
     for kind, (colour, hatch, meaning) in ERRORS.items():
         where = pixels[kind]
@@ -199,18 +207,17 @@ def plot_history(history: str | Path | Sequence[Mapping], *, ax: Axes | None = N
     'step'
     """
     if isinstance(history, (str, Path)):
-        with open(history, newline="") as file:
-            history = list(csv.DictReader(file))
-    if len(history) == 0:
+        try:
+            with open(history, newline="", encoding="utf-8") as file:
+                history = list(csv.DictReader(file))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"history {history} is no CSV, got: {error}") from error
+    if not len(check_sequence("history", history)):
         raise ValueError("got a history without rows, expected one row a step")
-    for column in ("step", "loss"):
-        if column not in history[0]:
-            raise ValueError(f"got a history of {list(history[0])}, expected a column {column!r}")
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
-
-    step, loss = (np.array([float(row[name]) for row in history]) for name in ("step", "loss"))
-    scores = np.array([float(row.get("validation_iou") or "nan") for row in history])
+    step, loss, scores = (_column(history, name) for name in ("step", "loss", "validation_iou"))
+    if not np.isfinite([step, loss]).all():
+        raise ValueError("got a history with rows where step or loss is missing or not finite")
+    ax = axes_or_new(ax, (7, 3.5))
     width = max(1, len(loss) // 20)
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
     ax.plot(step, loss, color="0.75", linewidth=1, linestyle="-", label="loss, each step")
@@ -234,14 +241,34 @@ def plot_history(history: str | Path | Sequence[Mapping], *, ax: Axes | None = N
     return ax
 
 
-def _array(values) -> np.ndarray:
-    """A tensor comes to the CPU, without its gradient."""
-    return values.numpy(force=True) if hasattr(values, "numpy") else np.asarray(values)
+def axes_or_new(ax: Axes | None, figsize: tuple[float, float] = (5, 5)) -> Axes:
+    """The axes that were given, or those of a new figure; ValueError for anything else."""
+    return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else _check_axes(ax)
+
+
+def _check_axes(ax) -> Axes:
+    if not isinstance(ax, Axes):
+        raise ValueError(f"ax must be axes of matplotlib, got {describe(ax)}")
+    return ax
+
+
+def _column(history: Sequence[Mapping], name: str) -> np.ndarray:
+    """The numbers of one column; of the IoU, NaN where there is none."""
+    numbers = []
+    for row in history:
+        try:
+            cell = row.get(name) if name == "validation_iou" else row[name]
+            numbers.append(math.nan if cell in (None, "") else float(cell))
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+            raise ValueError(
+                f"history needs rows with a number in the column {name!r}, got {describe(row)}"
+            ) from None
+    return np.array(numbers)
 
 
 def _picture(image) -> np.ndarray:
     """(H, W, 3) floats in 0..1 of an image, stretched to be seen."""
-    pixels = _array(image).astype(float)
+    pixels = check_array("image", image).astype(float)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     elif pixels.ndim == 3 and pixels.shape[0] in (1, 3):
@@ -256,11 +283,13 @@ def _picture(image) -> np.ndarray:
     low, high = np.percentile(pixels, (1, 99.9))
     if high == low:  # nearly constant: a mask with very little in it
         low, high = pixels.min(), pixels.max()
-    return np.broadcast_to((pixels - low) / (high - low or 1), (*pixels.shape[:2], 3)).clip(0, 1)
+    # 32 levels look the same on a page, and noise takes a third less room in its PNG.
+    pixels = np.round(31 * ((pixels - low) / (high - low or 1)).clip(0, 1)) / 31
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
 
 
 def _mask(mask, shape: tuple[int, int], name: str) -> np.ndarray:
-    mask = _array(mask)
+    mask = check_array(name, mask)
     if mask.shape != shape:
         raise ValueError(f"got {name} of shape {mask.shape}, expected the image's, {shape}")
     if mask.dtype.kind not in "bui":
@@ -268,15 +297,29 @@ def _mask(mask, shape: tuple[int, int], name: str) -> np.ndarray:
             f"got {name} of dtype {mask.dtype}, expected integers or booleans; "
             "threshold probabilities first"
         )
+    mask = mask.astype(np.int64)
+    if mask.min() < 0:
+        raise ValueError(f"got {name} with labels from {mask.min()} on, expected 0 or more")
     return mask
 
 
-def _draw_image(ax: Axes | None, image) -> Axes:
-    if ax is None:
-        _, ax = plt.subplots(figsize=(5, 5), layout="constrained")
-    ax.imshow(_picture(image))
+def _draw(ax: Axes, picture: np.ndarray):
+    ax.imshow(picture)
     ax.set_axis_off()
-    return ax
+
+
+def _lay(ax: Axes, mask: np.ndarray, alpha: float, *, dashes: bool):
+    """The fill and the outline of each label."""
+    labels = np.unique(mask[mask > 0]).tolist()
+    if len(labels) > MOST_OBJECTS:
+        raise ValueError(f"got a mask of {len(labels)} labels, expected at most {MOST_OBJECTS}")
+    for number, colour in enumerate(COLOURS.values()):
+        where = (mask > 0) & ((mask - 1) % len(COLOURS) == number)
+        if where.any():
+            _fill(ax, where, colour, alpha)
+    for label in labels:
+        colour, line = _look(label)
+        _outline(ax, mask == label, colour, line if dashes else "-")
 
 
 def _look(label: int) -> tuple[str, str]:

@@ -1,72 +1,50 @@
 import hashlib
 import importlib.util
-import io
+import multiprocessing
+import os
+import random
+import signal
 import sys
-import threading
-import zipfile
+import time
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from skimage.filters import gaussian, threshold_otsu
 
 from segedu.data import NucleiDataset, download_nuclei, normalize, nuclei, prepare_nuclei, sample
+from tests.cases_data import (
+    ARCHIVES,
+    CASES,
+    TRAIN,
+    archive_bytes,
+    box,
+    image_ids,
+    picture,
+    png,
+    server,
+    start_preparing,
+    tiny,
+    write_folder,
+    write_zip,
+)
 
-
-def image_ids(split, modality="fluorescence"):
-    rows = nuclei._table().items()
-    return [key for key, row in rows if (row["split"], row["modality"]) == (split, modality)]
-
-
-TRAIN, COLOUR = image_ids("train")[:2], image_ids("train", "brightfield_color")[0]
+COLOUR = image_ids("train", "brightfield_color")[0]
 HELD_BACK = image_ids("reserve")[0]
 
 
-def png(array):
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, "PNG")
-    return file.getvalue()
+def tree(folder):
+    """Every file below, and a hash of its content."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: hashlib.sha256(path.read_bytes()).digest() for path in files}
 
 
-def picture(grey=50):
-    image = np.zeros((16, 20, 4), np.uint8)
-    image[..., 3] = 255
-    image[2:9, 2:9, :3] = grey
-    return png(image)
-
-
-def box(top, left, size=(16, 20)):
-    mask = np.zeros(size, np.uint8)
-    mask[top : top + 5, left : left + 5] = 255
-    return png(mask)
-
-
-def tiny(prefix="stage1_train/", ids=TRAIN):
-    """The files of a small archive: two nuclei an image."""
-    files = {}
-    for image_id in ids:
-        files[f"{prefix}{image_id}/images/{image_id}.png"] = picture()
-        files[f"{prefix}{image_id}/masks/a.png"] = box(2, 2)
-        files[f"{prefix}{image_id}/masks/b.png"] = box(9, 12)
-    return files
-
-
-def write_zip(path, files):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
-
-
-def write_folder(path, files):
-    for name, content in files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(content)
-    return path
+def contents(cache):
+    with np.load(cache) as arrays:
+        return {name: arrays[name].tobytes() for name in arrays.files}
 
 
 # --- the real archive ---
@@ -175,35 +153,87 @@ def test_what_the_table_does_not_know_is_left_out(tmp_path):
     ("options", "message"),
     [
         ({"split": "reserve"}, "used by nothing"),
-        ({"split": "val"}, "got the split 'val', expected"),
-        ({"modality": "fluo"}, "got the modality 'fluo', expected"),
-        ({"target": "semantic"}, "got the target 'semantic', expected"),
+        ({"split": "val"}, "split must be 'train', 'validation' or 'test', got 'val'"),
+        ({"split": None}, "split must be"),
+        ({"modality": "fluo"}, "modality must be .* or None, got 'fluo'"),
+        ({"target": ["binary"]}, "target must be"),
+        ({"transform": 128}, "transform must be a function"),
+        ({"root": None}, "root must be a path, got None"),
+        ({"root": 3}, "root must be a path, got 3"),
+        ({"root": [b"a.zip"]}, "root must be a path"),
     ],
 )
-def test_unknown_options(tmp_path, options, message):
+def test_options_refused(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        NucleiDataset(tmp_path, **options)
+        NucleiDataset(**{"root": tmp_path} | options)
+
+
+def test_paths_refused(tmp_path):
+    with pytest.raises(ValueError, match="cache_dir must be a path, got 3"):
+        prepare_nuclei(write_zip(tmp_path / "a.zip", tiny()), cache_dir=3)
+    with pytest.raises(ValueError, match="folder must be a path, got 0"):
+        download_nuclei(0)
+
+
+def test_indices_as_of_a_list(tmp_path):
+    data = NucleiDataset(write_zip(tmp_path / "a.zip", tiny()))
+    assert torch.equal(data[-1][0], data[torch.tensor(1)][0])
+    for index in (2, -3):
+        with pytest.raises(IndexError):
+            data[index]
+    for index in ("a", None, 0.0, slice(1)):
+        with pytest.raises(ValueError, match="index must be an integer"):
+            data[index]
+
+
+def test_writing_into_what_was_read_changes_nothing(tmp_path):
+    data = NucleiDataset(write_zip(tmp_path / "a.zip", tiny()))
+    image, mask = data[0]
+    before = image.clone(), mask.clone()
+    image.zero_(), mask.zero_()
+    assert all(map(torch.equal, data[0], before))
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.topic == ARCHIVES], ids=lambda case: case.what
+)
+def test_nothing_outside_and_no_half_cache(tmp_path, monkeypatch, case):
+    """Whatever is done to archives and downloads (what comes of it is on the page of cases)."""
+    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "user" / name)
+    write_folder(tmp_path, {"beside.txt": b"mine", "outside/c.png": b"mine"})
+    before = tree(tmp_path)
+    folder = tmp_path / "outside" / "folder"
+    folder.mkdir()
+    try:
+        case.act(folder)
+        works = True
+    except (ValueError, OSError):
+        works = False
+    made = tree(tmp_path)
+    assert {path: made.pop(path) for path in before} == before
+    assert all(folder in path.parents for path in made)
+    hidden = [path for path in made if path.name[0] == "."]
+    assert not hidden or "killed" in case.what
+    if not works:
+        assert not (folder / "data" / "stage1_train.zip").exists()
+        assert not list(folder.glob("*.npz")) or case.what == "the cache was damaged inside"
 
 
 def broken(kind):
     files, image = tiny(), f"stage1_train/{TRAIN[0]}/images/{TRAIN[0]}.png"
     masks = f"stage1_train/{TRAIN[0]}/masks"
-    if kind == "no masks":
-        del files[f"{masks}/a.png"], files[f"{masks}/b.png"]
-    elif kind == "no image":
+    if kind == "no image":
         del files[image]
     elif kind == "in two layouts":
         files[image.removeprefix("stage1_train/")] = files[image]
     elif kind == "size":
         files[f"{masks}/a.png"] = box(2, 2, (16, 16))
     elif kind == "text":
-        files[f"{masks}/a.png"] = b"../../etc/hosts"  # how an archive stores a symbolic link
+        files[f"{masks}/a.png"] = b"../../etc/hosts"
     elif kind == "cut picture":
         files[image] = files[image][:60]
     elif kind == "bomb":
-        files[image] = png(np.zeros((5000, 5000), np.uint8))
-    elif kind == "empty":
-        files = {"readme.txt": b""}
+        files[image] = png(np.zeros((3000, 3000), np.uint8))
     elif kind == "other layout":
         files = {"a/b/" + name: content for name, content in files.items()}
     return files
@@ -213,14 +243,12 @@ def broken(kind):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("no masks", "1 images and 0 masks, expected"),
         ("no image", "0 images and 2 masks, expected"),
         ("in two layouts", "2 images and 2 masks, expected"),
         ("size", r"shape \(16, 16\), expected its image's \(16, 20\)"),
         ("text", "cannot read .*a.png"),
         ("cut picture", "cannot read"),
         ("bomb", "expected at most"),
-        ("empty", "no image of the course's table; expected"),
         ("other layout", "no image of the course's table; expected"),
     ],
 )
@@ -231,32 +259,31 @@ def test_broken_archives_leave_no_cache(tmp_path, write, kind, message):
     assert list(tmp_path.iterdir()) == [root]
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_broken_zip_files(tmp_path):
+def test_no_changed_bit_of_a_picture_goes_unnoticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(nuclei, "tqdm", lambda images, *args, **options: images)
     root = write_zip(tmp_path / "a.zip", tiny())
-    whole = root.read_bytes()
-    root.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="no whole zip archive"):
-        prepare_nuclei(root)
-    damaged = bytearray(whole)
-    damaged[150:250] = bytes(100)
-    root.write_bytes(damaged)
-    with pytest.raises(ValueError, match="cannot read"):
-        prepare_nuclei(root)
-    root.write_bytes(whole)
-    with zipfile.ZipFile(root, "a") as archive:
-        archive.writestr(f"stage1_train/{TRAIN[0]}/masks/a.png", box(3, 3))
-    with pytest.raises(ValueError, match="two files of one name"):
-        prepare_nuclei(root)
-    with pytest.raises(ValueError, match="does not exist"):
-        prepare_nuclei(tmp_path / "b.zip")
-    assert list(tmp_path.iterdir()) == [root]
+    whole, right = root.read_bytes(), contents(cache := prepare_nuclei(root))
+    refused = 0
+    for place in range(0, whole.index(b"PK\1\2"), 5):
+        cache.unlink(missing_ok=True)
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        root.write_bytes(damaged)
+        try:  # dates and the like may change
+            assert contents(prepare_nuclei(root)) == right
+        except ValueError:
+            refused += 1
+            assert list(tmp_path.iterdir()) == [root]
+    assert refused > 200
 
 
-def test_entry_that_announces_too_much(tmp_path):
-    files = tiny() | {f"stage1_train/{TRAIN[0]}/masks/c.png": bytes(nuclei.MAX_BYTES + 1)}
-    with pytest.raises(ValueError, match="bytes, expected at most"):
-        prepare_nuclei(write_zip(tmp_path / "a.zip", files))
+def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(ValueError, match=rf"cannot read {tmp_path} \(Permission denied\)"):
+        prepare_nuclei(tmp_path)
 
 
 # --- the cache ---
@@ -273,11 +300,23 @@ def test_cache_is_made_again_when_the_source_changes(tmp_path, write):
     assert cache.stat().st_ino != made
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut short"])
-def test_foreign_cache_is_replaced(tmp_path, content):
+def test_a_damaged_cache_is_made_again_or_named(tmp_path):
     root = write_zip(tmp_path / "a.zip", tiny())
-    (tmp_path / "a.zip.segedu.npz").write_bytes(content)
-    assert len(NucleiDataset(root)) == 2
+    whole = (cache := prepare_nuclei(root)).read_bytes()
+    right = list(NucleiDataset(root))
+    chance = random.Random(0)
+    for trial in range(150):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(whole))] ^= 1 << trial % 8
+        cache.write_bytes(damaged[: chance.randrange(len(whole))] if trial % 5 == 0 else damaged)
+        try:
+            data = NucleiDataset(root)
+        except ValueError:
+            with pytest.raises(ValueError, match=r"a.zip.segedu.npz is damaged; delete it"):
+                NucleiDataset(root)
+            continue
+        for got, wanted in zip(data, right, strict=True):
+            assert all(map(torch.equal, got, wanted))
 
 
 def test_old_format_and_other_source_are_replaced(tmp_path, monkeypatch):
@@ -291,27 +330,17 @@ def test_old_format_and_other_source_are_replaced(tmp_path, monkeypatch):
     assert len(NucleiDataset(root)) == 2
 
 
-def test_damaged_cache_is_named(tmp_path):
-    cache = prepare_nuclei(root := write_zip(tmp_path / "a.zip", tiny()))
-    content = bytearray(cache.read_bytes())
-    with zipfile.ZipFile(cache) as entries:
-        start = entries.getinfo(f"{TRAIN[1]}/image.npy").header_offset
-    content[start + 120 : start + 160] = bytes(40)
-    cache.write_bytes(content)
-    with pytest.raises(ValueError, match=r"damaged .* delete it"):
-        NucleiDataset(root)
-
-
-def test_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_failure_while_writing_leaves_nothing(tmp_path, monkeypatch, error):
     root = write_zip(tmp_path / "a.zip", tiny())
 
-    def full_disk(file, **arrays):
+    def fail(file, **arrays):
         Path(file).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+        raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(np, "savez_compressed", full_disk)
-        with pytest.raises(OSError, match="No space left"):
+        patch.setattr(np, "savez_compressed", fail)
+        with pytest.raises(type(error)):
             prepare_nuclei(root)
     assert list(tmp_path.iterdir()) == [root]
     assert len(NucleiDataset(root)) == 2
@@ -353,77 +382,92 @@ def test_many_at_once_do_not_harm_each_other(tmp_path):
     assert len(NucleiDataset(root)) == 2
 
 
+def test_processes_at_once_of_which_one_is_killed(tmp_path):
+    """At a random moment; the others make the whole cache, and a later run finds it or makes it."""
+    root = write_zip(tmp_path / "a.zip", tiny(ids=image_ids("train")[:60]))
+    started = time.perf_counter()
+    right = contents(cache := prepare_nuclei(root))
+    duration = time.perf_counter() - started
+    chance = random.Random(0)
+    for count in (1, 1, 1, 1, 2, 2, 4, 4):
+        cache.unlink(missing_ok=True)
+        first, *others = start_preparing(root, count)
+        time.sleep(chance.uniform(0, 1.2) * duration * count)
+        first.kill()
+        for process in (first, *others):
+            process.join()
+        assert first.exitcode in (0, -signal.SIGKILL)
+        assert [process.exitcode for process in others] == [0] * len(others)
+        assert cache.exists() or not others
+        assert contents(prepare_nuclei(root)) == right
+        # What the killed one had written has a hidden name of its own.
+        assert [path for path in tmp_path.iterdir() if path.name[0] != "."] == [root, cache]
+
+
 # --- download ---
 
 
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A local server of a small archive that can be told to misbehave."""
-    content = write_zip(tmp_path / "source.zip", tiny()).read_bytes()
-
-    class Handler(BaseHTTPRequestHandler):
-        status, cut, requests = 200, 0, 0
-
-        def do_GET(self):
-            type(self).requests += 1
-            self.send_response(self.status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content[: len(content) - self.cut])
-
-        def log_message(self, *args):
-            pass
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
-    thread.start()
-    monkeypatch.setattr(nuclei, "URL", f"http://127.0.0.1:{httpd.server_port}/stage1_train.zip")
-    monkeypatch.setattr(nuclei, "SHA256", hashlib.sha256(content).hexdigest())
-    yield Handler
-    httpd.shutdown()
-    httpd.server_close()
-    thread.join()
-
-
-def test_download(tmp_path, server, capsys):
-    root = download_nuclei(tmp_path / "data")
+def test_download(tmp_path, capsys):
+    with server(archive_bytes(tmp_path)):
+        root = download_nuclei(tmp_path / "data")
     assert root == tmp_path / "data" / "stage1_train.zip"
     assert "100%" in capsys.readouterr().err
-    assert len(NucleiDataset(root)) == 2
-    assert download_nuclei(tmp_path / "data") == root
-    assert server.requests == 1
 
 
-def test_download_by_default_goes_to_the_users_cache(tmp_path, server, monkeypatch):
+def test_download_by_default_goes_to_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "user" / name)
-    assert download_nuclei() == tmp_path / "user" / "segedu" / "stage1_train.zip"
+    with server(archive_bytes(tmp_path)):
+        assert download_nuclei() == tmp_path / "user" / "segedu" / "stage1_train.zip"
 
 
 @pytest.mark.parametrize(
-    ("attribute", "value", "error", "message"),
+    ("behaviour", "message"),
     [
-        ("status", 404, OSError, "could not download .*404.* give its path"),
-        ("cut", 100, OSError, "could not download"),
+        ({"status": 500}, "500 Internal Server Error"),
+        ({"sent": 0}, "no connection, or it broke off"),
+        ({"sent": 0, "stalls": True}, "no connection, or it broke off"),
+        ({"sent": -1}, "no connection, or it broke off"),
     ],
 )
-def test_failed_download_leaves_nothing(tmp_path, server, attribute, value, error, message):
-    setattr(server, attribute, value)
-    with pytest.raises(error, match=message):
+def test_a_failed_download_leaves_what_was_there(tmp_path, behaviour, message):
+    content = archive_bytes(tmp_path)
+    write_folder(tmp_path / "data", {"tmpabc": content[:900], "stage1_train.zip": content[:900]})
+    before = tree(tmp_path)
+    with pytest.raises(OSError, match=message), server(content, **behaviour):
         download_nuclei(tmp_path / "data")
-    assert list((tmp_path / "data").iterdir()) == []
+    assert tree(tmp_path) == before
 
 
-def test_download_of_something_else_leaves_nothing(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(nuclei, "SHA256", "0" * 64)
-    with pytest.raises(ValueError, match="does not match the known hash"):
-        download_nuclei(tmp_path / "data")
-    assert list((tmp_path / "data").iterdir()) == []
+def test_a_killed_download_is_not_taken_for_a_whole_one(tmp_path):
+    content = archive_bytes(tmp_path)
+    with server(content, sent=900, stalls=True) as requests:
+        with patch.object(nuclei, "TIMEOUT", 60):
+            download = multiprocessing.get_context("fork").Process(
+                target=download_nuclei, args=(tmp_path / "data",)
+            )
+            download.start()
+        while not requests:
+            time.sleep(0.01)
+        download.kill()
+        download.join()
+    assert download.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "data" / "stage1_train.zip").exists()
+    with server(content):
+        assert download_nuclei(tmp_path / "data").read_bytes() == content
 
 
-def test_nothing_is_downloaded_unasked(tmp_path, server):
-    with pytest.raises(ValueError, match="does not exist"):
-        NucleiDataset(tmp_path / "data" / "stage1_train.zip")
-    assert server.requests == 0
+def test_downloads_at_once_do_not_harm_each_other(tmp_path):
+    content = archive_bytes(tmp_path)
+    with server(content), ThreadPoolExecutor(4) as pool:
+        (path,) = set(pool.map(download_nuclei, [tmp_path / "data"] * 4))
+    assert tree(tmp_path / "data") == {path: hashlib.sha256(content).digest()}
+
+
+def test_nothing_is_downloaded_unasked(tmp_path):
+    with server(archive_bytes(tmp_path)) as requests:
+        with pytest.raises(ValueError, match="does not exist"):
+            NucleiDataset(tmp_path / "data" / "stage1_train.zip")
+        assert not requests
 
 
 # --- the sample field ---

@@ -1,6 +1,8 @@
 """The grid against networks unrolled by hand, pruning, tiling, and every way to run it."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -182,13 +184,13 @@ def test_config_builds_the_network_again():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"channels": (4,)}, "rows in channels must be at least 2, got 1"),
-        ({"channels": (4, 0)}, "every entry of channels must be at least 1, got 0"),
-        ({"in_channels": 0}, "in_channels must be at least 1"),
-        ({"num_classes": 0}, "num_classes must be at least 1"),
-        ({"skips": "none"}, "skips must be one of"),
-        ({"up": "nearest"}, "up must be one of"),
-        ({"norm": None}, "norm must be one of"),
+        ({"channels": (4,)}, "channels must be a sequence of 2 to 8 entries, got 1"),
+        ({"channels": (4, 0)}, "every entry of channels must be an integer from 1 .*, got 0"),
+        ({"in_channels": 0}, "in_channels must be an integer from 1"),
+        ({"num_classes": 0}, "num_classes must be an integer from 1"),
+        ({"skips": "none"}, "skips must be 'all', 'first' or 'last'"),
+        ({"up": "nearest"}, "up must be 'bilinear'"),
+        ({"norm": None}, "norm must be 'batch'"),
         ({"nodes": [(0, 0), (1, 0)]}, r"output node \(0, 1\) is not in nodes"),
         ({"nodes": [(0, 0), (0, 1)]}, r"needs the node \(1, 0\)"),
         ({"nodes": [(0, 0), (1, 0), (0, 1), (1, 1)]}, "outside the triangle"),
@@ -266,6 +268,68 @@ def test_too_small_a_halo_would_be_noticed(monkeypatch):
     assert (predict(model, image, tile_size=100) - whole).abs().max() > 1e-5
 
 
+@pytest.mark.parametrize("size", [(1, 1), (7, 1300), (1300, 7), (1, 600), (2100, 1900)])
+def test_tiles_fit_any_size(size):
+    model = trained_a_little(UNet(1, 2, channels=(2, 2, 2)))
+    images = torch.rand(2, 1, *size)
+    whole = predict(model, images, tile_size=None)
+    tiled = predict(model, images, tile_size=250)
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-5)
+
+
+MEASURE = """
+import resource, sys, torch
+from segedu import UNet, predict
+torch.set_num_threads(1)
+model = UNet(1, 1, channels=(4, 8, 8))
+predict(model, torch.rand(1, 1, 700, 700))  # what the libraries take once
+images = torch.rand(*map(int, sys.argv[1:3]), *[int(sys.argv[3])] * 2)
+predict(model, images)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 8 * images.numel() // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is another one")
+def test_predict_takes_the_memory_of_a_tile():
+    """Beyond the image and the answer, 4096 x 4096 pixels need no more than 2048 x 2048 do."""
+
+    def beyond(count, size):  # KiB
+        command = [sys.executable, "-c", MEASURE, str(count), "1", str(size)]
+        peak, needed = subprocess.check_output(command, text=True).split()
+        return int(peak) - int(needed)
+
+    small = beyond(1, 2048)
+    assert beyond(1, 4096) - small < 32 * 1024
+    assert beyond(4, 2048) - small < 32 * 1024
+
+
+def test_predict_refuses_what_would_give_nan():
+    model, images = UNet(1, 1, channels=CHANNELS), torch.rand(1, 1, 16, 16)
+    for value in (torch.nan, torch.inf, -torch.inf):
+        images[0, 0, 3, 4] = value
+        with pytest.raises(ValueError, match="images must be finite, got"):
+            predict(model, images)
+    torch.nn.init.constant_(model.heads["4"].bias, torch.nan)
+    with pytest.raises(ValueError, match="weights are broken"):
+        predict(model, torch.rand(1, 1, 16, 16))
+    assert model.training
+
+
+def test_predict_takes_floats_of_any_precision():
+    model = trained_a_little(UNet(1, 1, channels=CHANNELS))
+    images = torch.rand(1, 1, 20, 20, dtype=torch.float64)
+    torch.testing.assert_close(predict(model, images), predict(model, images.float()))
+
+
+def test_one_pixel_in_the_deepest_row_is_too_few_for_a_mean():
+    one = torch.rand(1, 1, 4, 4)
+    with pytest.raises(ValueError, match="1 pixel in the deepest row"):
+        UNet(1, 1, channels=(4, 8, 8)).train()(one)
+    with pytest.raises(ValueError, match="1 pixel in the deepest row"):
+        UNet(1, 1, channels=(4, 8, 8), norm="group").eval()(one)
+    assert UNet(1, 1, channels=(4, 8, 16), norm="group").train()(one).isfinite().all()
+
+
 def test_fast_and_accurate_mode():
     model = trained_a_little(UNetPlusPlus(1, 1, channels=CHANNELS, deep_supervision=True))
     image = torch.rand(1, 1, 64, 64)
@@ -285,7 +349,7 @@ def test_predict_leaves_the_model_as_it_was():
 
 
 def test_predict_says_what_it_cannot_do():
-    with pytest.raises(ValueError, match=r"shape \(N, C, H, W\)"):
+    with pytest.raises(ValueError, match=r"images must be floats \(N, C, H, W\)"):
         predict(UNet(1, 1), torch.rand(1, 64, 64))
     with pytest.raises(ValueError, match="group norm cannot be run in tiles"):
         predict(UNet(1, 1, norm="group"), torch.rand(1, 1, 64, 64), tile_size=32)

@@ -16,18 +16,19 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from tqdm import tqdm
 
+from ..checks import check_choice, check_integer, describe
 from ..files import atomic_path
 from .transforms import TARGETS, instances_to_target, normalize
 
@@ -36,8 +37,9 @@ SHA256 = "dcb6edc2690f137406638b2309581a71522c4dff19157d118453b448dcddcb68"
 SPLITS = ("train", "validation", "test")
 MODALITIES = ("fluorescence", "brightfield_color", "brightfield_gray")
 CACHE_FORMAT = 1  # raise it when the content of the cache changes
-MAX_PIXELS = 2**24  # a bigger picture is not of this collection, but made to fill the memory
+MAX_PIXELS = 2**22  # a bigger picture is not of this collection, but made to fill the memory
 MAX_BYTES = 4 * MAX_PIXELS
+TIMEOUT = 30  # seconds without a byte, after which a download is given up
 
 Files = dict[str, tuple[int, int]]  # name: (size in bytes, CRC-32)
 
@@ -68,6 +70,8 @@ class NucleiDataset(Dataset):
     ValueError
         For an unknown split, modality or target, an archive that cannot be read or has another
         layout, or if no image is left.
+    IndexError
+        For the index of no image.
 
     Examples
     --------
@@ -88,17 +92,15 @@ class NucleiDataset(Dataset):
         target: str = "binary",
         transform: Callable | None = None,
     ) -> None:
-        if split == "reserve":
+        check_path("root", root)
+        if isinstance(split, str) and split == "reserve":
             raise ValueError(
                 "the split 'reserve' is kept back and used by nothing; use " + ", ".join(SPLITS)
             )
-        for name, value, known in (
-            ("split", split, SPLITS),
-            ("modality", modality, (*MODALITIES, None)),
-            ("target", target, TARGETS),
-        ):
-            if value not in known:
-                raise ValueError(f"got the {name} {value!r}, expected one of {known}")
+        check_choice("split", split, SPLITS)
+        check_choice("modality", modality, (*MODALITIES, None))
+        check_choice("target", target, TARGETS)
+        check_transform(transform)
         self.split, self.modality, self.target, self.transform = split, modality, target, transform
 
         self.image_ids: list[str] = []
@@ -118,8 +120,8 @@ class NucleiDataset(Dataset):
                         self.groups.append(row["group"])
                         self._images.append(cache[f"{image_id}/image"])
                         self._instances.append(cache[f"{image_id}/instances"])
-        except (zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"the cache {path} is damaged ({error}); delete it") from error
+        except Exception as error:  # NumPy and zipfile say "damaged" in a dozen ways
+            raise ValueError(f"the cache {path} is damaged; delete it") from error
         if not self.image_ids:
             raise ValueError(f"{root} has no image of the split {split!r}, modality {modality!r}")
 
@@ -132,7 +134,8 @@ class NucleiDataset(Dataset):
         )
 
     def __getitem__(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        image, mask = self._pair(index)
+        # Copies, so that whoever writes into one does not change the data set.
+        image, mask = (kept.clone() for kept in self._pair(check_integer("index", index)))
         return (image, mask) if self.transform is None else self.transform(image, mask)
 
     @functools.cache  # noqa: B019 - normalising takes ten times as long as a random crop
@@ -179,17 +182,21 @@ def prepare_nuclei(root: str | Path, *, cache_dir: str | Path | None = None) -> 
     >>> prepare_nuclei("stage1_train.zip")  # doctest: +SKIP
     PosixPath('/home/me/stage1_train.zip.segedu.npz')
     """
-    root = Path(root).absolute()
-    folders = [root.parent, _user_cache()] if cache_dir is None else [Path(cache_dir)]
+    root = check_path("root", root).absolute()
+    if cache_dir is None:
+        folders = [root.parent, _user_cache()]
+    else:
+        folders = [check_path("cache_dir", cache_dir)]
     caches = [folder / f"{root.name}.segedu.npz" for folder in folders]
     with _open_archive(root) as (files, read):
         listing = "".join(f"{name} {size} {crc}\n" for name, (size, crc) in sorted(files.items()))
         fingerprint = hashlib.sha256(f"{CACHE_FORMAT}\n{listing}".encode()).hexdigest()
+        by_image = _by_image(root, files)
         for path in caches:
-            if _is_cache_of(path, fingerprint):
+            if _is_cache_of(path, fingerprint, by_image):
                 return path
         arrays = {"fingerprint": np.array(fingerprint)}
-        for image_id, names in tqdm(_by_image(root, files).items(), "preparing", unit="image"):
+        for image_id, names in tqdm(by_image.items(), "preparing", unit="image"):
             image = _read_image(read, names["images"][0])
             arrays[f"{image_id}/image"] = image
             arrays[f"{image_id}/instances"] = _read_instances(read, names["masks"], image.shape[:2])
@@ -216,7 +223,7 @@ def download_nuclei(folder: str | Path | None = None) -> Path:
     Raises
     ------
     OSError
-        If the download fails; nothing half-made is left.
+        If the download fails, or nothing arrives for half a minute; nothing half-made is left.
     ValueError
         If what arrived is not the archive.
 
@@ -226,13 +233,24 @@ def download_nuclei(folder: str | Path | None = None) -> Path:
     """
     import pooch  # here, since it brings a progress bar that warns in a plain notebook
 
-    folder = Path(folder or _user_cache())
+    folder = _user_cache() if folder is None else check_path("folder", folder)
+    downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
     try:
-        return Path(pooch.retrieve(URL, SHA256, URL.split("/")[-1], folder, progressbar=True))
+        return Path(pooch.retrieve(URL, SHA256, URL.split("/")[-1], folder, downloader=downloader))
+    except ValueError as error:
+        raise ValueError(
+            f"what arrived from {URL} is not the archive (its SHA-256 differs), and was not kept; "
+            "try again, or download it with a browser and give its path"
+        ) from error
     except OSError as error:
+        answer = getattr(error, "response", None)  # a refusal of the server, which requests keeps
+        if answer is None:
+            why = f"no connection, or it broke off: {type(error).__name__}"
+        else:
+            why = f"{answer.status_code} {answer.reason}"
         raise OSError(
-            f"could not download {URL} to {folder} ({error}); try again, or download it with a "
-            "browser and give its path"
+            f"could not download {URL} to {folder} ({error.strerror or why}); try again, or "
+            "download it with a browser and give its path"
         ) from error
 
 
@@ -295,6 +313,32 @@ def _parse(name: str) -> tuple[str, str] | None:
     return None
 
 
+def check_path(name: str, value) -> Path:
+    """`value` as a Path, if it is a path.
+
+    >>> check_path("root", None)
+    Traceback (most recent call last):
+    ValueError: root must be a path, got None
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError(f"{name} must be a path, got {describe(value)}")
+    return Path(value)
+
+
+def check_transform(transform) -> None:
+    if transform is not None and not callable(transform):
+        raise ValueError(
+            f"transform must be a function of (image, mask), got {describe(transform)}"
+        )
+
+
+def reason(error: Exception) -> str:
+    """Why a file could not be read, without the path or the address that the error may name."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it is in no format that Pillow knows"
+    return getattr(error, "strerror", None) or str(error)
+
+
 @contextmanager
 def _open_archive(root: Path) -> Iterator[tuple[Files, Callable[[str], bytes]]]:
     """The files that the course uses, and a function that reads one."""
@@ -302,13 +346,25 @@ def _open_archive(root: Path) -> Iterator[tuple[Files, Callable[[str], bytes]]]:
         paths = [*root.glob("*/*/*.png"), *root.glob("stage1_train/*/*/*.png")]
         names = [path.relative_to(root).as_posix() for path in paths]
         contents = ((name, (root / name).read_bytes()) for name in names if _parse(name))
-        files = {name: (len(content), zlib.crc32(content)) for name, content in contents}
+        try:
+            os.listdir(root)  # glob finds nothing in a folder that it may not read
+            files = {name: (len(content), zlib.crc32(content)) for name, content in contents}
+        except OSError as error:
+            raise ValueError(
+                f"cannot read {error.filename} ({reason(error)}); unpack the archive again, or "
+                "give the archive itself"
+            ) from error
         yield files, lambda name: (root / name).read_bytes()
     elif root.is_file():
         try:
             archive = zipfile.ZipFile(root)
-        except zipfile.BadZipFile as error:
-            raise ValueError(f"{root} is no whole zip archive ({error}); download it") from error
+            for entry in archive.infolist():
+                if not _parse(entry.filename):  # left out; unless the directory is damaged
+                    archive.open(entry).close()
+        except Exception as error:  # zipfile says "damaged" in several ways
+            raise ValueError(
+                f"cannot read {root} as a whole zip archive ({reason(error)}); download it again"
+            ) from error
         with archive:
             entries = [entry for entry in archive.infolist() if _parse(entry.filename)]
             files = {entry.filename: (entry.file_size, entry.CRC) for entry in entries}
@@ -353,7 +409,8 @@ def _read_png(read: Callable[[str], bytes], name: str, mode: str) -> np.ndarray:
             raise ValueError(f"got {picture.size} pixels, expected at most {MAX_PIXELS} in all")
         return np.asarray(picture.convert(mode))
     except Exception as error:  # Pillow and zipfile say "damaged" in a dozen ways
-        raise ValueError(f"cannot read {name} ({error}); download the archive again") from error
+        why = " ".join(reason(error).replace(repr(name), "").split())
+        raise ValueError(f"cannot read {name} ({why}); download the archive again") from error
 
 
 def _read_image(read: Callable[[str], bytes], name: str) -> np.ndarray:
@@ -377,10 +434,11 @@ def _read_instances(
     return instances
 
 
-def _is_cache_of(path: Path, fingerprint: str) -> bool:
+def _is_cache_of(path: Path, fingerprint: str, image_ids: Iterable[str]) -> bool:
+    names = {f"{image_id}/{kind}" for image_id in image_ids for kind in ("image", "instances")}
     try:
         with np.load(path, allow_pickle=False) as cache:
-            return str(cache["fingerprint"]) == fingerprint
+            return str(cache["fingerprint"]) == fingerprint and names < set(cache.files)
     except Exception:  # absent, cut short, or something else altogether
         return False
 

@@ -14,9 +14,11 @@ from scipy.ndimage import gaussian_filter
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
+from ..checks import check_choice, check_integer, check_number, describe
 from .transforms import TARGETS, instances_to_target, normalize
 
 MARGIN = 32  # px around the picture where nuclei lie too, so that some are cut by its edge
+SIDES = 32, 8192  # px, the smallest and the largest
 TRIES = 12  # places that a nucleus may try before it is left out
 
 # The real images come in three kinds: small bright nuclei on a grey background, sparse and longish
@@ -61,7 +63,7 @@ def synthetic_nuclei(
     Parameters
     ----------
     index, seed : non-negative integers; which picture, of which endless series.
-    size : side in pixels, or (height, width), at least 32. Nuclei keep their size and their number
+    size : side in pixels, or (height, width), 32 to 8192. Nuclei keep their size and their number
         per area: a small picture is like a crop of a large one, and at 64 one in six is empty.
     difficulty : 0 to 1; 0.5 is like the real images. Contrast is `4 ** (0.5 - difficulty)` times
         the real one; noise and uneven background grow with it, and `0.4 * difficulty ** 2` of the
@@ -141,11 +143,11 @@ class SyntheticNuclei(Dataset):
         target: str = "binary",
         transform: Callable | None = None,
     ) -> None:
-        if not isinstance(length, int) or length < 0:
-            raise ValueError(f"got a length of {length!r}, expected an integer from 0 on")
-        if target not in TARGETS:
-            raise ValueError(f"got the target {target!r}, expected one of {TARGETS}")
+        check_integer("length", length, 0)
+        check_choice("target", target, TARGETS)
         _checked(0, seed, size, difficulty, density)
+        if transform is not None and not callable(transform):
+            raise ValueError(f"transform must be a function or None, got {describe(transform)}")
         self.length, self.target, self.transform = length, target, transform
         self.world = {"seed": seed, "size": size, "difficulty": difficulty, "density": density}
 
@@ -157,7 +159,7 @@ class SyntheticNuclei(Dataset):
         return f"SyntheticNuclei({self.length} images, {world}, target={self.target!r})"
 
     def __getitem__(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        if not 0 <= index < self.length:
+        if not 0 <= check_integer("index", index) < self.length:
             raise IndexError(f"got the index {index}, expected 0 to {self.length - 1}")
         grey, instances = synthetic_nuclei(index, **self.world)
         image = tv_tensors.Image(normalize(grey))
@@ -169,17 +171,12 @@ def _checked(
     index: int, seed: int, size: int | tuple[int, int], difficulty: float, density: float
 ) -> tuple[int, int]:
     """Refuse what `synthetic_nuclei` does not accept; return (height, width)."""
-    for name, value in (("index", index), ("seed", seed)):
-        if not isinstance(value, int | np.integer) or value < 0:
-            raise ValueError(f"got the {name} {value!r}, expected an integer from 0 on")
-    shape = tuple(size) if isinstance(size, tuple | list) else (size, size)
-    if len(shape) != 2 or not all(isinstance(n, int | np.integer) and n >= 32 for n in shape):
-        raise ValueError(f"got the size {size!r}, expected one or two integers from 32 on")
-    if not 0 <= difficulty <= 1:
-        raise ValueError(f"got the difficulty {difficulty!r}, expected 0 (easy) to 1 (hard)")
-    if not 0 <= density <= 10:
-        raise ValueError(f"got the density {density!r}, expected 0 (empty) to 10 (crowded)")
-    return shape
+    check_integer("index", index, 0)
+    check_integer("seed", seed, 0)
+    check_number("difficulty", difficulty, 0, 1)
+    check_number("density", density, 0, 10)
+    sides = size if isinstance(size, tuple | list) and len(size) == 2 else (size, size)
+    return tuple(check_integer("size, or one of its two sides,", side, *SIDES) for side in sides)
 
 
 def _place_nuclei(

@@ -10,6 +10,8 @@ from skimage.segmentation import find_boundaries, watershed
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from ..checks import check_array, check_choice, check_integer, check_tensor
+
 TARGETS = ("binary", "three_class", "instances")
 
 
@@ -39,7 +41,7 @@ def normalize(image: np.ndarray) -> torch.Tensor:
     tensor([[[-0.0200,  0.4900],
              [ 1.0000,  1.0000]]])
     """
-    image = np.asarray(image)
+    image = check_array("image", image)
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in (1, 3) or image.size == 0:
@@ -83,15 +85,15 @@ def instances_to_target(instances: np.ndarray, kind: str) -> torch.Tensor:
     >>> instances_to_target(touching, "three_class")[1]
     tensor([1, 1, 2, 2, 1, 1])
     """
-    instances = np.asarray(instances)
-    if kind not in TARGETS:
-        raise ValueError(f"got the target {kind!r}, expected one of {', '.join(TARGETS)}")
-    if instances.ndim != 2 or instances.dtype.kind not in "ui" or instances.min(initial=0) < 0:
+    instances = check_array("instances", instances)
+    check_choice("kind", kind, TARGETS)
+    is_whole = instances.ndim == 2 and instances.size > 0 and instances.dtype.kind in "ui"
+    target = instances.astype(np.int64) if is_whole else instances
+    if not is_whole or target.min() < 0:
         raise ValueError(
             f"got instances of shape {instances.shape} and dtype {instances.dtype}, "
             "expected an (H, W) label image: 0 for the background and 1, 2, ... for the objects"
         )
-    target = instances.astype(np.int64)
     if kind != "instances":
         target = (instances > 0).astype(np.int64)
     if kind == "three_class":
@@ -120,8 +122,8 @@ def three_class_to_instances(mask: np.ndarray) -> np.ndarray:
     >>> three_class_to_instances(np.array([[2, 1, 2, 2, 1, 2, 0, 2]]))
     array([[1, 1, 1, 2, 2, 2, 0, 3]], dtype=int32)
     """
-    mask = np.asarray(mask)
-    if mask.ndim != 2 or not np.isin(mask, (0, 1, 2)).all():
+    mask = check_array("mask", mask)
+    if mask.ndim != 2 or not mask.size or not np.isin(mask, (0, 1, 2)).all():
         raise ValueError(
             f"got a mask of shape {mask.shape} with values {np.unique(mask)[:10]}, "
             "expected (H, W) with 0 background, 1 interior, 2 boundary"
@@ -157,8 +159,7 @@ def train_transform(crop_size: int) -> v2.Compose:
     >>> image.shape, mask.shape
     (torch.Size([1, 128, 128]), torch.Size([128, 128]))
     """
-    if not isinstance(crop_size, int) or crop_size < 1:
-        raise ValueError(f"got a crop size of {crop_size!r}, expected an integer from 1 on")
+    check_integer("crop_size", crop_size, 1, 2**13)
     return v2.Compose(
         [
             v2.RandomCrop(crop_size, pad_if_needed=True),
@@ -182,6 +183,8 @@ def jitter_light(
     >>> bool(0.6 <= jittered.min() <= jittered.max() <= 1.5), same is mask
     (True, True)
     """
+    check_tensor("image", image, "(...)")
+    check_tensor("mask", mask, "(...)", floats=False)
     gamma, contrast, brightness = (2 * torch.rand(3) - 1).tolist()
     # Normalised images reach a little below zero, where a power is not defined: keep the sign.
     bent = image.sign() * image.abs() ** 1.4**gamma
