@@ -1,0 +1,25 @@
+"""Interactive figures. Each runs in a notebook as an ipywidget, and without Python in a web page.
+
+>>> explorer = LossExplorer(gamma=2, foreground=0.1)
+>>> explorer.alpha = 0.9
+>>> explorer
+LossExplorer(gamma=2.0, foreground=0.1, alpha=0.9)
+
+An explorer is shown where it ends a cell. `to_html()` gives it as text for a web page of your own.
+"""
+
+from .conv import ConvExplorer
+from .grid import GridExplorer
+from .iou import IoUExplorer
+from .loss import LossExplorer
+from .pooling import PoolingExplorer
+from .threshold import ThresholdExplorer
+
+__all__ = [
+    "ConvExplorer",
+    "GridExplorer",
+    "IoUExplorer",
+    "LossExplorer",
+    "PoolingExplorer",
+    "ThresholdExplorer",
+]

@@ -1,0 +1,41 @@
+"""Kernel, stride and padding: output size and overlap."""
+
+from .base import Choice, Explorer, Slider
+
+
+class ConvExplorer(Explorer):
+    """A convolution or a transposed one: the size of its output, and how its windows overlap.
+
+    Window w of a row covers the pixels w * stride - padding to w * stride - padding + kernel - 1.
+    A convolution reads them and writes pixel w; a transposed one reads pixel w and adds to them.
+    The map counts for each pixel the windows that hold it.
+
+    Parameters
+    ----------
+    operation : "convolution" or "transposed".
+    size : side of the input, 1 to 12 pixels.
+    kernel : 1 to 7.
+    stride : 1 to 4.
+    padding : 0 to 3; a transposed convolution cuts that much off its output.
+
+    Raises
+    ------
+    ValueError
+        Outside of these.
+
+    Sources: Dumoulin and Visin 2016, arXiv 1603.07285; Odena et al., Distill 2016.
+
+    Examples
+    --------
+    >>> ConvExplorer(operation="transposed", kernel=3, stride=2)
+    ConvExplorer(operation='transposed', size=6, kernel=3, stride=2, padding=0)
+    """
+
+    view = "conv.js"
+    operation = Choice(
+        "convolution", {"convolution": "convolution", "transposed": "transposed"}, "operation"
+    )
+    size = Slider(6, 1, 12, 1, "input size")
+    kernel = Slider(3, 1, 7, 1, "kernel")
+    stride = Slider(1, 1, 4, 1, "stride")
+    padding = Slider(0, 0, 3, 1, "padding")

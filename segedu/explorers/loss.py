@@ -1,0 +1,36 @@
+"""BCE and focal loss, and whom they listen to."""
+
+from .base import Explorer, Slider
+
+
+class LossExplorer(Explorer):
+    """Curves of BCE and focal loss, their gradients, and each class's share of the gradient.
+
+    Two marks on the slider of alpha are one click away: the paper's 0.25, and the class balance
+    N_neg / (N_pos + N_neg), which is 1 - foreground. The shares are those of the absolute gradient
+    by the logit, at p = 0.5 everywhere and where the background is easy, at p = 0.1.
+
+    Parameters
+    ----------
+    gamma : 0 to 5.
+    foreground : part of the pixels that is foreground, 0.01 to 0.5.
+    alpha : 0 to 1, weight of the foreground; the background's is 1 - alpha.
+
+    Raises
+    ------
+    ValueError
+        Outside of these.
+
+    Sources: Lin et al. 2017, arXiv 1708.02002, equations 4 and 5.
+
+    Examples
+    --------
+    >>> LossExplorer(alpha=1.5)
+    Traceback (most recent call last):
+    ValueError: alpha must be a number from 0 to 1, got 1.5
+    """
+
+    view = "loss.js"
+    gamma = Slider(2.0, 0.0, 5.0, 0.1, "gamma (focusing)")
+    foreground = Slider(0.1, 0.01, 0.5, 0.01, "foreground")
+    alpha = Slider(0.25, 0.0, 1.0, 0.01, "alpha (weight)")

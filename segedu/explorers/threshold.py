@@ -1,0 +1,71 @@
+"""A probability map, cut by a threshold."""
+
+import base64
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from traitlets import Dict
+
+from ..plotting import ERRORS
+from .base import Explorer, Slider
+
+
+class ThresholdExplorer(Explorer):
+    """A probability map, what a threshold makes of it, and IoU, precision and recall over it.
+
+    A pixel is foreground where its probability exceeds the threshold. The map is kept in 8 bits:
+    the numbers shown are exactly those of `levels / 255`.
+
+    Parameters
+    ----------
+    probabilities : (H, W), in [0, 1]; array or tensor.
+    target : (H, W), 0 and 1 or booleans.
+    threshold : 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        For other shapes or values, and where a page would grow by more than 60 kB: 150 x 150 pixels
+        fit.
+
+    Examples
+    --------
+    >>> explorer = ThresholdExplorer([[0.2, 0.9]], [[0, 1]], threshold=0.7)
+    >>> explorer.levels
+    array([[ 51, 230]], dtype=uint8)
+    """
+
+    view = "threshold.js"
+    threshold = Slider(0.5, 0.0, 1.0, 0.01, "threshold")
+    data = Dict().tag(sync=True)
+
+    def __init__(self, probabilities, target, **values):
+        probabilities, target = _array(probabilities), _array(target)
+        shapes = f"{probabilities.shape} and {target.shape}"
+        if probabilities.ndim != 2 or probabilities.shape != target.shape or not target.size:
+            raise ValueError(f"probabilities and target must both be (H, W), got {shapes}")
+        if not ((probabilities >= 0) & (probabilities <= 1)).all():
+            raise ValueError("probabilities must lie in [0, 1], got others: logits, or NaN?")
+        if not np.isin(target, (0, 1)).all():
+            raise ValueError(f"target must hold 0 and 1, got {np.unique(target)[:5]}")
+        self.levels = np.round(255 * probabilities.astype(float)).astype(np.uint8)
+        data = {
+            "width": target.shape[1],
+            "levels": _text(self.levels),
+            "truth": _text(np.packbits(target.astype(bool))),
+            "colours": {kind.lower(): _bytes(colour) for kind, (colour, *_) in ERRORS.items()},
+        }
+        super().__init__(data=data, **values)
+
+
+def _array(values) -> np.ndarray:
+    """A tensor comes to the CPU, without its gradient."""
+    return values.numpy(force=True) if hasattr(values, "numpy") else np.asarray(values)
+
+
+def _text(array: np.ndarray) -> str:
+    return base64.b64encode(array.tobytes()).decode()
+
+
+def _bytes(colour: str) -> list[int]:
+    return [round(255 * part) for part in to_rgb(colour)]

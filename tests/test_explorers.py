@@ -1,0 +1,188 @@
+"""The Python side of the explorers: values, bundles and links. The figures: tests/browser."""
+
+import importlib
+import sys
+
+import ipywidgets
+import numpy as np
+import pytest
+
+from segedu import explorers
+from segedu.explorers.base import LARGEST_PAGE
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+MAKERS = {
+    "ConvExplorer": explorers.ConvExplorer,
+    "GridExplorer": lambda: explorers.GridExplorer(channels=(4, 8, 16), image_size=32),
+    "IoUExplorer": explorers.IoUExplorer,
+    "LossExplorer": explorers.LossExplorer,
+    "PoolingExplorer": lambda: explorers.PoolingExplorer(
+        np.eye(6, dtype=int)[None], np.tri(6, dtype=int)[None], num_classes=3
+    ),
+    "ThresholdExplorer": lambda: explorers.ThresholdExplorer(
+        np.linspace(0, 1, 48).reshape(6, 8), np.eye(6, 8)
+    ),
+}
+# Another value for each control, and one that it refuses.
+CONTROLS = {
+    "ConvExplorer": {
+        "operation": ("transposed", "deconvolution"),
+        "size": (12, 13),
+        "kernel": (7, 0),
+        "stride": (4, None),
+        "padding": (3, -1),
+    },
+    "GridExplorer": {"network": ("U-Net", 1), "level": (1, 3), "node": ((1, 1), (2, 1))},
+    "IoUExplorer": {
+        "shape": ("square", "star"),
+        "truth_size": (16, 17),
+        "prediction_size": (1, 0),
+        "truth": ((32, 20), (33, 20)),
+        "prediction": ((0, 0), 5),
+    },
+    "LossExplorer": {"gamma": (5, -0.1), "foreground": (0.01, 0), "alpha": (1, 1.01)},
+    "PoolingExplorer": {
+        "pooling": ("set", "sets"),
+        "classes": ("all", "none"),
+        "absent": (1, 2),
+    },
+    "ThresholdExplorer": {"threshold": (1, float("nan"))},
+}
+EVERY_CONTROL = [(name, *rest) for name, items in CONTROLS.items() for rest in items.items()]
+
+
+def test_all_explorers_are_tested():
+    assert sorted(explorers.__all__) == sorted(MAKERS) == sorted(CONTROLS)
+
+
+@pytest.mark.parametrize(("name", "control", "values"), EVERY_CONTROL)
+def test_a_control_is_a_trait(name, control, values):
+    explorer, (good, bad), seen = MAKERS[name](), values, []
+    explorer.observe(seen.append, control)
+    setattr(explorer, control, good)
+    assert [change["new"] for change in seen] == [good]
+    with pytest.raises(ValueError, match=control):
+        setattr(explorer, control, bad)
+    assert getattr(explorer, control) == good
+
+
+def test_values_stand_on_the_sliders_steps():
+    explorer = explorers.LossExplorer(gamma=2.04, alpha=0.39999999999999997)
+    assert (explorer.gamma, explorer.alpha) == (2.0, 0.4)
+    assert repr(explorer) == "LossExplorer(gamma=2.0, foreground=0.1, alpha=0.4)"
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_bundle_holds_both_hosts(name):
+    explorer = MAKERS[name]()
+    data, _ = explorer._repr_mimebundle_()
+    assert data["text/plain"] == repr(explorer)
+    assert data["text/html"] == MAKERS[name]().to_html()  # the same text each time
+    assert len(data["text/html"].encode()) <= LARGEST_PAGE
+    assert data[WIDGET_VIEW]["model_id"] != explorer.model_id  # with the controls around it
+    for control in explorer.controls:
+        assert f'name="{control.name}"' in data["text/html"]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_ipython_shows_the_bundle(name):
+    formatter = pytest.importorskip("IPython.core.formatters").DisplayFormatter()
+    data, _ = formatter.format(MAKERS[name]())
+    assert {"text/html", "text/plain", WIDGET_VIEW} <= set(data)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_controls_are_linked_in_the_page(name, monkeypatch):
+    links = []
+    monkeypatch.setattr(ipywidgets, "jslink", lambda *ends: links.append(ends))
+    explorer = MAKERS[name]()
+    for control in explorer.controls:
+        setattr(explorer, control.name, CONTROLS[name][control.name][0])
+    *widgets, view = explorer.to_widget().children
+    assert view is explorer
+    assert [source for source, _ in links] == [(explorer, c.name) for c in explorer.controls]
+    assert [target[0] for _, target in links] == widgets
+    for (_, source), (widget, target) in links:
+        # what the page's half of the one sends is what the page's half of the other takes
+        assert explorer.get_state([source])[source] == widget.get_state([target])[target]
+        assert widget.description
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_values_come_back_from_the_page(name):
+    explorer, copy = MAKERS[name](), MAKERS[name]()
+    for control, (good, _) in CONTROLS[name].items():
+        setattr(explorer, control, good)
+        copy.set_state(explorer.get_state([control]))
+        assert getattr(copy, control) == good
+
+
+def test_unknown_arguments_are_refused():
+    with pytest.raises(TypeError, match="no delta, only the controls gamma, foreground, alpha"):
+        explorers.LossExplorer(delta=1)
+
+
+def test_too_much_data_is_refused():
+    assert explorers.ThresholdExplorer(np.zeros((150, 150)), np.zeros((150, 150)))
+    with pytest.raises(ValueError, match=r"would add .* at most 60,000 .* smaller part"):
+        explorers.ThresholdExplorer(np.zeros((300, 300)), np.zeros((300, 300)))
+    masks = np.zeros((5000, 2, 2), dtype=int)
+    with pytest.raises(ValueError, match="PoolingExplorer would add"):
+        explorers.PoolingExplorer(masks, masks, num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "target", "message"),
+    [
+        (np.zeros((2, 2, 2)), np.zeros((2, 2, 2)), r"both be \(H, W\), got \(2, 2, 2\)"),
+        (np.zeros((2, 2)), np.zeros((2, 3)), r"got \(2, 2\) and \(2, 3\)"),
+        (np.zeros((0, 2)), np.zeros((0, 2)), r"both be \(H, W\)"),
+        (np.full((2, 2), 1.5), np.zeros((2, 2)), "logits, or NaN"),
+        (np.full((2, 2), np.nan), np.zeros((2, 2)), "logits, or NaN"),
+        (np.zeros((2, 2)), np.full((2, 2), 255), "target must hold 0 and 1"),
+    ],
+)
+def test_threshold_refuses_other_maps(probabilities, target, message):
+    with pytest.raises(ValueError, match=message):
+        explorers.ThresholdExplorer(probabilities, target)
+
+
+def test_pooling_refuses_other_masks():
+    mask = np.zeros((1, 4, 4), dtype=int)
+    with pytest.raises(ValueError, match="num_classes must be an integer from 2 on, got 1"):
+        explorers.PoolingExplorer(mask, mask, num_classes=1)
+    with pytest.raises(ValueError, match="preds and target"):
+        explorers.PoolingExplorer(mask, mask[0], num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"image_size": 100}, "multiples of 16"),
+        ({"channels": (8,)}, "channels"),
+        ({"image_size": 0}, "image_size must be an integer from 1 on"),
+    ],
+)
+def test_grid_refuses_other_networks(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        explorers.GridExplorer(**arguments)
+
+
+@pytest.mark.parametrize("shape", ["disc", "square"])
+@pytest.mark.parametrize("middle", [(0, 0), (32, 20), (16, 10)])
+def test_a_shape_always_has_all_its_pixels(shape, middle):
+    for size in range(1, 17):
+        explorer = explorers.IoUExplorer(shape=shape, truth_size=size, prediction_size=size)
+        explorer.truth = middle
+        preds, target = explorer.masks()
+        assert target.shape == (20, 32)
+        assert target.sum() == preds.sum()
+        assert target.any(axis=0).sum() == target.any(axis=1).sum() == size
+
+
+def test_without_anywidget_the_import_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    for module in [name for name in sys.modules if name.startswith("segedu.explorers")]:
+        monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(ImportError, match=r"pip install 'segedu\[book\]'"):
+        importlib.import_module("segedu.explorers")
