@@ -1,0 +1,484 @@
+"""The explorers in a page without a kernel: what they compute, and how they can be used."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from segedu import explorers, losses, metrics, models
+from segedu.explorers import base
+from segedu.explorers.iou import _pixels
+
+from .pages import inaccessible, too_wide, watch
+
+NUMBERS = np.random.default_rng(0)
+MASKS = [NUMBERS.integers(0, 3, (40, 5, 6)) for _ in range(2)]
+MASKS[0][:6] = MASKS[1][:6] = 0  # images without foreground
+Y, X = np.mgrid[-1:1:96j, -1:1:128j]
+MAKERS = {
+    "ConvExplorer": explorers.ConvExplorer,
+    "GridExplorer": explorers.GridExplorer,
+    "IoUExplorer": explorers.IoUExplorer,
+    "LossExplorer": explorers.LossExplorer,
+    "PoolingExplorer": lambda: explorers.PoolingExplorer(*MASKS, num_classes=3),
+    "ThresholdExplorer": lambda: explorers.ThresholdExplorer(
+        np.exp(-4 * (X**2 + Y**2)), X**2 + (Y - 0.1) ** 2 < 0.25
+    ),
+}
+
+
+@pytest.fixture
+def page(browser):
+    page = browser.new_page(viewport={"width": 800, "height": 900})
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def show(page, tmp_path):
+    """Write a page, as a file, and open it; at the end nothing may have gone wrong in it."""
+
+    def show(*names: str, theme: str = "light", width: int = 800):
+        figures = "".join(f"<section>{MAKERS[name]().to_html()}</section>" for name in names)
+        head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        path = Path(tmp_path / "page.html")
+        path.write_text(
+            f'<!doctype html><html lang="en" data-theme="{theme}"><head>{head}<title>page</title>'
+            f"</head><body><main><h1>Explorers</h1>{figures}</main></body></html>",
+            encoding="utf-8",
+        )
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(path.as_uri())
+        return page
+
+    problems = watch(page)
+    yield show
+    assert problems == []
+
+
+@pytest.fixture
+def call(page):
+    """Evaluate JavaScript in a view's own scope."""
+
+    def call(view: str, expression: str, argument=None):
+        source = f"{base.SHARED}\n{base.read(view)}"
+        text = page.evaluate(
+            # NaN is no JSON; null is
+            f"argument => JSON.stringify((() => {{ {source}; return {expression} }})())",
+            argument,
+        )
+        return json.loads(text)
+
+    return call
+
+
+def close(ours, theirs):
+    """Equal to 1e-6, NaN included."""
+    np.testing.assert_allclose(
+        np.asarray(ours, float), np.asarray(theirs, float), rtol=0, atol=1e-6, equal_nan=True
+    )
+
+
+def steps(explorer: type, name: str) -> list:
+    """Every value of a slider."""
+    slider = explorer.class_traits()[name]
+    number = round((slider.most - slider.least) / slider.step)
+    values = [slider.least + k * slider.step for k in range(number + 1)]
+    return [round(value, slider.digits) if slider.digits else value for value in values]
+
+
+def focal_table(gammas, alphas, p):
+    """Focal loss and its |gradient| by the logit at p, for every gamma, alpha and y = 1, 0."""
+    p = torch.tensor(p, dtype=torch.float64)
+    z = torch.stack([p, p]).logit()[None, None].requires_grad_()  # (1, 1, 2, len(p))
+    y = torch.tensor([[1.0], [0.0]]).double().expand(2, len(p))[None, None]
+    table = []
+    for gamma, alpha in itertools.product(gammas, alphas):
+        loss = losses.focal_loss(z, y, gamma=gamma, alpha=alpha, reduction="none")
+        (gradient,) = torch.autograd.grad(loss.sum(), z)
+        table.append(torch.stack([loss.detach()[0, 0], gradient[0, 0].abs()]))
+    return torch.stack(table).unflatten(0, (len(gammas), len(alphas))).numpy()
+
+
+def test_loss_and_gradient(call):
+    gammas, alphas = (steps(explorers.LossExplorer, name) for name in ("gamma", "alpha"))
+    p = [1e-6, 1e-3, 0.1, 0.5, 0.9, 1 - 1e-3, 1 - 1e-6]
+    ours = call(
+        "loss.js",
+        """argument.gammas.map(gamma => argument.alphas.map(alpha => [focal, focalGradient].map(
+            f => [1, 0].map(y => argument.p.map(p => f(p, y, gamma, alpha))))))""",
+        {"gammas": gammas, "alphas": alphas, "p": p},
+    )
+    close(ours, focal_table(gammas, alphas, p))
+    plain = call(
+        "loss.js",
+        "[bce, bceGradient].map(f => [1, 0].map(y => argument.map(p => f(p, y))))",
+        p,
+    )
+    close(plain, 2 * focal_table([0], [0.5], p)[0, 0])
+
+
+def test_share_and_scale(call):
+    gammas, foregrounds, alphas = (
+        steps(explorers.LossExplorer, name) for name in ("gamma", "foreground", "alpha")
+    )
+    ours = call(
+        "loss.js",
+        """argument.gammas.map(gamma => argument.alphas.map(alpha => argument.foregrounds.map(
+            foreground => [
+                ...SITUATIONS.map(given => share(
+                    (p, y) => focalGradient(p, y, gamma, alpha), foreground, given)),
+                scale(gamma, alpha, foreground),
+            ])))""",
+        {"gammas": gammas, "alphas": alphas, "foregrounds": foregrounds},
+    )
+    (loss, gradient), f = np.moveaxis(focal_table(gammas, alphas, [0.5, 0.1]), 2, 0), foregrounds
+    f = np.array(foregrounds)
+    foreground, (start, later) = f * gradient[:, :, 0, :1], np.moveaxis(gradient[:, :, 1], 2, 0)
+    expected = [
+        foreground / (foreground + (1 - f) * background[..., None]) for background in (start, later)
+    ]
+    mean = f * loss[:, :, 0, :1] + (1 - f) * loss[:, :, 1, :1]
+    close(ours, np.stack([*expected, mean / np.log(2)], axis=-1))
+
+
+@pytest.mark.parametrize(("gamma", "alpha", "foreground"), [(2, 0.25, 0.1), (5, 1, 0.01)])
+def test_share_is_that_of_an_image(call, gamma, alpha, foreground):
+    y = torch.zeros(1, 1, 100, 100)
+    y[..., : round(100 * foreground)] = 1
+    z = torch.where(y == 1, 0.5, 0.1).double().logit().requires_grad_()
+    losses.focal_loss(z, y, gamma=gamma, alpha=alpha).backward()
+    ours = call(
+        "loss.js",
+        """share((p, y) => focalGradient(p, y, argument[0], argument[1]), argument[2],
+            SITUATIONS[1])""",
+        [gamma, alpha, foreground],
+    )
+    close(ours, (z.grad.abs() * y).sum() / z.grad.abs().sum())
+
+
+def test_iou_counts(call):
+    sizes = steps(explorers.IoUExplorer, "truth_size")
+    places = [[0, 0], [32, 0], [0, 20], [32, 20], [13, 9], [18, 11]]
+    pairs = list(itertools.product(("disc", "square"), sizes, sizes, places))
+    ours = call(
+        "iou.js",
+        """argument.map(([shape, truth, prediction, place]) => {
+            const counts = count(pixels(shape, place, prediction), pixels(shape, [13, 9], truth))
+            return [counts.tp, counts.fp, counts.fn, counts.tn, iou(counts), dice(counts)]
+        })""",
+        pairs,
+    )
+    target = np.stack([_pixels(shape, (13, 9), truth) for shape, truth, _, _ in pairs])
+    preds = np.stack([_pixels(shape, place, size) for shape, _, size, place in pairs])
+    scores = metrics.stat_scores(preds.astype(int), target.astype(int), num_classes=1)
+    ratios = [f(*scores, pooling="none", absent="skip") for f in (metrics.iou, metrics.dice)]
+    close(ours, torch.cat([*scores, *ratios], dim=1))
+
+
+@pytest.mark.parametrize("kind", ["any", "levels", "empty", "full"])
+def test_threshold_scores(call, kind):
+    levels = np.arange(256).reshape(8, 32) if kind == "levels" else NUMBERS.integers(0, 256, (7, 9))
+    target = NUMBERS.integers(0, 2, levels.shape)
+    if kind in ("empty", "full"):
+        target[:] = kind == "full"
+    explorer = explorers.ThresholdExplorer(levels / 255, target)
+    assert (explorer.levels == levels).all()
+    ours = call(
+        "threshold.js",
+        """THRESHOLDS.map(threshold => {
+            const counts = count(histogram(unpack(argument)), threshold)
+            return [counts.tp, counts.fp, counts.fn, counts.tn,
+                ...Object.values(SCORES).map(score => score(counts))]
+        })""",
+        explorer.data,
+    )
+    thresholds = steps(explorers.ThresholdExplorer, "threshold")
+    preds = np.stack([levels / 255 > threshold for threshold in thresholds]).astype(int)
+    scores = metrics.stat_scores(preds, np.stack([target] * 101), num_classes=1)
+    ratios = [
+        f(*scores, pooling="none", absent="skip")
+        for f in (metrics.iou, metrics.precision, metrics.recall)
+    ]
+    close(ours, torch.cat([*scores, *ratios], dim=1))
+
+
+@pytest.mark.parametrize("kind", ["any", "absent", "one"])
+def test_pooling_answers(call, kind):
+    preds, target = MASKS
+    if kind == "absent":
+        preds, target = preds[:6], target[:6]
+    if kind == "one":
+        preds, target = preds[-1:], target[-1:]
+    explorer = explorers.PoolingExplorer(preds, target, num_classes=3)
+    ours = call(
+        "pooling.js",
+        "CHOICES.map(choice => [...choice, answer(ratios(argument, ...choice))])",
+        explorer.data,
+    )
+    assert len(ours) == 24
+    for pooling, classes, absent, value in ours:
+        scores = metrics.stat_scores(preds, target, num_classes=3)
+        counts = scores if classes == "all" else [count[:, 1:] for count in scores]
+        try:
+            expected = metrics.iou(*counts, pooling=pooling, absent=absent)
+        except ValueError:  # nothing is left
+            expected = np.nan
+        close(value, expected)
+
+
+def test_grid_reads_the_modules(call):
+    explorer = explorers.GridExplorer(channels=(4, 8, 16, 32), in_channels=3, image_size=64)
+    ours = call(
+        "grid.js",
+        """argument.networks.map(network => [1, 2, 3].map(level => {
+            const pruned = prune(network, level)
+            return [pruned.level, parameters(pruned), pruned.nodes.map(({ node }) => node)]
+        }))""",
+        explorer.data,
+    )
+    networks = [
+        models.UNet(3, 1, channels=(4, 8, 16, 32)),
+        models.UNetPlusPlus(3, 1, channels=(4, 8, 16, 32), deep_supervision=True),
+    ]
+    for network, levels, data in zip(networks, ours, explorer.data["networks"], strict=True):
+        for level, (kept, parameters, nodes) in enumerate(levels, start=1):
+            pruned = network.prune(level if level in network.levels else 3)
+            assert kept == pruned.depth
+            assert parameters == models.count_parameters(pruned)
+            assert [tuple(node) for node in nodes] == pruned.nodes
+        features = network.features(torch.zeros(1, 3, 64, 64))
+        for (i, j), fact in zip(network.nodes, data["nodes"], strict=True):
+            assert fact["node"] == [i, j]
+            assert fact["gives"] == list(features[i, j].shape[1:])
+            assert [k for kind, _, k in fact["inputs"] if kind == "skip"] == (
+                network.left(i, j) if j else []
+            )
+            fields = [models.receptive_field(network, (i, j), row=row) for row in range(2**j)]
+            widths = [last - first + 1 for first, last in fields]
+            assert fact["sees"] == [min(widths), max(widths)]
+
+
+def test_convolution_geometry(call):
+    names = ("size", "kernel", "stride", "padding")
+    grid = list(itertools.product(*(steps(explorers.ConvExplorer, name) for name in names)))
+    ours = call(
+        "conv.js",
+        """OPERATIONS.map(operation => argument.map(values => {
+            const { windows, pixels } = geometry(operation, ...values)
+            const output = operation === "convolution" ? windows : pixels
+            return [output, overlap(operation, ...values)]
+        }))""",
+        grid,
+    )
+    for (size, kernel, stride, padding), convolution, transposed in zip(grid, *ours, strict=True):
+        window, options = torch.ones(1, 1, kernel), {"stride": stride, "padding": padding}
+        row = torch.ones(1, 1, size, requires_grad=True)
+        if kernel > size + 2 * padding:
+            assert convolution[0] < 1
+        else:
+            output = F.conv1d(row, window, **options)
+            (reads,) = torch.autograd.grad(output.sum(), row)
+            assert convolution == [output.shape[-1], reads.flatten().tolist()]
+        if (size - 1) * stride + kernel <= 2 * padding:
+            assert transposed[0] < 1
+        else:
+            output = F.conv_transpose1d(row, window, **options)
+            assert transposed == [output.shape[-1], output.flatten().tolist()]
+
+
+def test_overlap_on_the_plane_is_a_product(call):
+    side = call("conv.js", 'overlap("transposed", 6, 3, 2, 1)')
+    stamps = F.conv_transpose2d(torch.ones(1, 1, 6, 6), torch.ones(1, 1, 3, 3), stride=2, padding=1)
+    assert np.outer(side, side).tolist() == stamps[0, 0].tolist()
+
+
+def drawn(page, number: int = 0) -> str:
+    """What a figure shows, without its controls."""
+    view = page.locator(".segedu-explorer > div").nth(number)
+    return view.evaluate(
+        """el => el.innerHTML + [...el.querySelectorAll("canvas")].map(c => c.toDataURL())"""
+    )
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_control_moves_its_own_figure(name, show):
+    page = show(name, name, "LossExplorer")
+    before = [drawn(page, number) for number in (1, 2)]
+    form = page.locator(".segedu-explorer > form").first
+    for slider in form.get_by_role("slider").all():
+        box, values = slider.bounding_box(), []
+        for place in (0.1, 0.6, 0.9):  # by mouse
+            old = drawn(page), slider.input_value()
+            page.mouse.click(box["x"] + place * box["width"], box["y"] + box["height"] / 2)
+            values.append(slider.input_value())
+            assert (drawn(page) != old[0]) == (values[-1] != old[1]), slider.get_attribute("name")
+        assert len(set(values)) == 3
+        for key in ("ArrowLeft", "ArrowRight"):  # by keyboard
+            old = drawn(page)
+            slider.press(key)
+            assert drawn(page) != old, (slider.get_attribute("name"), key)
+    for choice in form.locator("fieldset").all():
+        options = choice.get_by_role("radio")
+        options.first.click()
+        old = drawn(page)
+        options.last.click()
+        assert drawn(page) != old
+        options.last.press("ArrowDown")  # round to the first
+        assert drawn(page) == old
+    assert [drawn(page, number) for number in (1, 2)] == before
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_redraw_is_quick(name, show):
+    page = show(name)
+    for option in page.get_by_role("radio").all():
+        option.click()  # the last ones: transposed windows cover the most pixels
+    for slider in page.get_by_role("slider").all():
+        slider.press("End")
+    medians = page.evaluate(
+        """() => {
+            const form = document.querySelector(".segedu-explorer form")
+            const figure = document.querySelector(".segedu-explorer")
+            return [...new Set([...form.elements].map(input => input.name).filter(Boolean))].map(
+                name => {
+                    const control = form.elements[name]
+                    const slider = control instanceof HTMLInputElement
+                    const [least, most] = slider
+                        ? [Number(control.min), Number(control.max)] : [0, control.length - 1]
+                    const times = Array.from({ length: 60 }, (_, k) => {
+                        // to and fro, so that no step falls on the value that is there
+                        const value = least + (most - least) * [0, 0.4, 1, 0.7][k % 4]
+                        const input = slider ? control : control[Math.round(value)]
+                        const start = performance.now()
+                        if (slider) input.value = value
+                        else input.checked = true
+                        input.dispatchEvent(new Event("input", { bubbles: true }))
+                        figure.getBoundingClientRect() // styles and layout too
+                        return performance.now() - start
+                    })
+                    return [name, times.sort((a, b) => a - b)[30]]
+                })
+        }"""
+    )
+    print(name, ", ".join(f"{control} {median:.1f} ms" for control, median in medians))
+    assert all(median <= 16 for _, median in medians)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_readable_and_accessible(name, theme, show):
+    for width in (800, 360):
+        page = show(name, theme=theme, width=width)
+        assert too_wide(page) == []
+        assert inaccessible(page) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_colours_differ_enough_from_the_paper(theme, show):
+    """Text 4.5 to 1, lines 3 to 1 (WCAG 2.2, 1.4.3 and 1.4.11)."""
+    colours = show("LossExplorer", theme=theme).evaluate(
+        """() => {
+            const root = document.querySelector(".segedu-explorer")
+            const canvas = document.createElement("canvas").getContext(
+                "2d", { willReadFrequently: true })
+            const probe = root.appendChild(document.createElement("i"))
+            const names = ["paper", "raised", "ink", "soft", "line", "foreground", "background"]
+            return Object.fromEntries(names.map(name => {
+                probe.style.color = `var(--${name})`
+                canvas.fillStyle = getComputedStyle(probe).color
+                canvas.fillRect(0, 0, 1, 1)
+                return [name, [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3)]
+            }))
+        }"""
+    )
+
+    def luminance(colour):
+        parts = np.array(colour) / 255
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    def contrast(a, b):
+        low, high = sorted([luminance(colours[a]), luminance(colours[b])])
+        return (high + 0.05) / (low + 0.05)
+
+    assert (luminance(colours["paper"]) > 0.5) == (theme == "light")
+    for ground in ("paper", "raised"):
+        assert contrast("ink", ground) >= 4.5
+    assert contrast("soft", "paper") >= 4.5
+    for line in ("line", "foreground", "background"):
+        assert contrast(line, "paper") >= 3
+
+
+def test_marks_of_alpha(show):
+    page = show("LossExplorer")
+    alpha, value = page.locator("[name=alpha]"), page.locator("[name=alpha] + output")
+    page.locator("[name=foreground]").press("End")
+    page.get_by_role("button", name="class balance").click()
+    assert (alpha.input_value(), value.inner_text()) == ("0.5", "0.50")
+    page.get_by_role("button", name="in the paper").press("Enter")
+    assert (alpha.input_value(), value.inner_text()) == ("0.25", "0.25")
+    tick = page.get_by_role("button", name="in the paper")
+    assert tick.get_attribute("aria-pressed") == "true"
+
+
+def test_shapes_are_dragged(show):
+    page = show("IoUExplorer")
+    shape = page.get_by_role("group", name="prediction, columns 13 to 22, rows 6 to 15")
+    box = shape.locator(".grip").bounding_box()
+    x, y, pixel = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, box["width"] / 10
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 3 * pixel, y + 2 * pixel, steps=4)
+    page.mouse.up()
+    page.mouse.move(x, y)  # after the button is up nothing moves
+    shape = page.get_by_role("group", name="prediction, columns 10 to 19, rows 8 to 17")
+    shape.press("ArrowUp")
+    page.get_by_role("group", name="prediction, columns 10 to 19, rows 7 to 16").press("ArrowLeft")
+    explorer = explorers.IoUExplorer(prediction=(14, 12))
+    preds, target = explorer.masks()
+    tp = (preds & target).sum()
+    assert page.get_by_role("status").inner_text().startswith(f"{tp} pixels in both")
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+    assert page.get_by_role("group", name="prediction, columns 22 to 31, rows 7 to 16").count() == 1
+
+
+def test_nodes_are_chosen(show):
+    page = show("GridExplorer")
+    page.get_by_role("button", name="X(1,2)").click()
+    assert page.locator("h4").inner_text() == "X(1,2)"
+    assert page.locator("dd").first.inner_text() == "X(1,0) copied, X(1,1) copied, X(2,1) upsampled"
+    page.keyboard.press("ArrowUp")
+    assert page.locator("h4").inner_text() == "X(0,2)"
+    page.locator("[name=level]").press("Home")
+    assert page.locator("h4").inner_text() == "X(0,2), pruned away"
+    assert "pruned to level 1: 3 of 15 nodes" in page.get_by_role("status").inner_text()
+    page.get_by_role("radio", name="U-Net", exact=True).click()
+    assert page.locator("h4").inner_text() == "X(0,4)"
+    assert "nothing can be pruned" in page.get_by_role("status").inner_text()
+    page.get_by_role("button", name="X(0,4)").press(
+        "ArrowLeft"
+    )  # over the nodes that are not there
+    assert page.locator("h4").inner_text() == "X(0,0)"
+
+
+def test_nothing_moves_by_itself():
+    """So there is nothing to hold back for those who asked for less motion."""
+    for file in Path(base.__file__).parent.glob("*.[cj]s*"):
+        text = file.read_text(encoding="utf-8").lower()
+        assert not any(word in text for word in ("transition", "animation", "settimeout"))
+
+
+@pytest.mark.parametrize("setting", ["light", "dark"])
+def test_follows_the_system_where_no_theme_is_set(setting, browser, tmp_path):
+    context = browser.new_context(color_scheme=setting)
+    page = context.new_page()
+    page.set_content(explorers.ConvExplorer().to_html())
+    paper = page.locator(".segedu-explorer").evaluate("el => getComputedStyle(el).backgroundColor")
+    assert paper == {"light": "rgb(250, 250, 250)", "dark": "rgb(28, 33, 40)"}[setting]
+    context.close()

@@ -1,0 +1,147 @@
+"""The explorers in a real JupyterLab: sliders, figure and Python move together."""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import nbformat
+import pytest
+from playwright.sync_api import expect
+
+from .pages import watch
+
+CELLS = [
+    "import numpy as np\n"
+    "from segedu import explorers\n"
+    "masks = np.random.default_rng(0).integers(0, 3, (2, 20, 8, 8))\n"
+    "masks[:, 5:9] = 0  # images with nothing to find, and nothing found\n"
+    "explorer = explorers.LossExplorer()\n"
+    "seen = []\n"
+    "explorer.observe(lambda change: seen.append(change['new']), 'gamma')",
+    "explorer",
+    "explorers.IoUExplorer()",
+    "explorers.GridExplorer()",
+    "explorers.ConvExplorer()",
+    "explorers.ThresholdExplorer(masks[0, 0] / 2, masks[1, 0] > 0)",
+    "explorers.PoolingExplorer(*masks, num_classes=3)",
+    "explorer.gamma = 3",
+    "print(seen)",
+]
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none"},  # draw every cell at once
+    "apputils-extension/notification": {"fetchNews": "false"},
+}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A notebook with every explorer, in a JupyterLab of its own."""
+    folder, token = tmp_path_factory.mktemp("lab"), secrets.token_hex()
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+    nbformat.write(notebook, folder / "explorers.ipynb")
+    for name, setting in SETTINGS.items():
+        path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(setting))
+    places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    places = {name: folder / name for name in (*places, "JUPYTERLAB_WORKSPACES_DIR")}
+    places["JUPYTERLAB_SETTINGS_DIR"] = folder / "settings"
+    environment = os.environ | {name: str(path) for name, path in places.items()}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += [f"--port={port}", f"--IdentityProvider.token={token}", "--expose-app-in-browser"]
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/api?token={token}", server, folder / "log")
+        yield f"http://127.0.0.1:{port}/lab/tree/explorers.ipynb?token={token}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def wait_for(url: str, server: subprocess.Popen, log):
+    for _ in range(120):
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(url).close()
+        except OSError:
+            time.sleep(0.5)
+        else:
+            return
+    pytest.fail(log.read_text())
+
+
+def test_figure_sliders_and_python_move_together(browser, address):
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    problems = watch(page)
+    page.goto(address)
+    page.wait_for_function(
+        "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status == 'idle'"
+    )
+
+    def run(number: int):
+        page.evaluate(
+            """number => {
+                jupyterapp.shell.currentWidget.content.activeCellIndex = number
+                return jupyterapp.commands.execute("notebook:run-cell")
+            }""",
+            number,
+        )
+
+    for number in range(7):
+        run(number)
+    figures = page.locator(".jp-OutputArea-output .segedu-explorer")
+    figures.locator(".summary").nth(5).wait_for()
+    assert figures.count() == 6
+    for figure in figures.all():
+        assert figure.locator(".summary").inner_text()
+        assert figure.locator("[role=slider], select").count() >= 1
+
+    # every slider and every list, by keyboard, moves its figure
+    for index, figure in enumerate(figures.all()):
+        text = figure.locator(".summary").evaluate_handle("node => node.parentElement")
+        # the last first: without 0 / 0 it does not matter what that counts as
+        for control in reversed(figure.locator("[role=slider], select").all()):
+            before = text.inner_html()
+            control.focus()
+            name = control.get_attribute("aria-label")
+            assert name == control.evaluate(
+                "node => node.closest('.widget-inline-hbox').querySelector('label').textContent"
+            )
+            for key in ("ArrowDown", "ArrowUp", "ArrowUp"):  # one of them finds another value
+                page.keyboard.press(key)
+                page.wait_for_timeout(100)
+                if text.inner_html() != before:
+                    break
+            assert text.inner_html() != before, (index, name)
+
+    # by mouse
+    loss = figures.first
+    gamma, says = loss.get_by_role("slider", name="gamma (focusing)"), loss.locator(".summary")
+    gamma.scroll_into_view_if_needed()
+    rail = loss.locator(".noUi-base").first.bounding_box()
+    page.mouse.click(rail["x"] + 0.7 * rail["width"], rail["y"] + rail["height"] / 2)
+    expect(says).to_contain_text(" = 3.5, ")
+    loss.get_by_role("button", name="in the paper").click()
+    expect(says).to_contain_text(" = 0.25, ")
+
+    # from Python
+    run(7)
+    expect(says).to_contain_text(" = 3.0, ")
+    expect(gamma).to_have_attribute("aria-valuenow", "3.0")
+
+    # and Python has seen it all
+    run(8)
+    expect(page.locator(".jp-OutputArea-output pre").last).to_contain_text("3.5, 3.0]")
+    assert problems == []
+    page.close()
