@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from .checks import check_choice, check_path, check_type, describe
 from .files import atomic_path
 from .models import NodeGrid
 
@@ -30,7 +31,8 @@ def save_checkpoint(
 ) -> None:
     """Write a network, and with `optimizer` all that training needs to go on; atomically.
 
-    `info` is kept as JSON beside the network: numbers, strings, lists and dicts of them.
+    `info` is kept as JSON beside the network: numbers, strings, lists and dicts of them; a
+    ValueError for anything else.
 
     >>> import tempfile
     >>> from segedu import UNet
@@ -40,14 +42,20 @@ def save_checkpoint(
     >>> model.channels, info["threshold"]
     ((4, 8), 0.45)
     """
+    check_path("path", path)
+    check_type("model", model, NodeGrid)  # a wrapper would save other names for the weights
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     if optimizer is not None:
-        state = optimizer.state_dict()
+        state = check_type("optimizer", optimizer, torch.optim.Optimizer).state_dict()
         info["param_groups"] = state["param_groups"]
         for index, values in state["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     info = {"model": model.config, **info}
+    try:
+        json.dumps(info)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the notes must be JSON, got {describe(info)}: {error}") from None
     metadata = {"segedu": json.dumps({**info, "crc32": _checksum(info, tensors)})}
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors, metadata))
@@ -81,6 +89,8 @@ def load_training(
     ValueError : for a file of another network (both are named), without the optimizer's state, or
         damaged.
     """
+    check_type("model", model, NodeGrid)
+    check_type("optimizer", optimizer, torch.optim.Optimizer)
     tensors, states, info = _read(path)
     there, here = json.dumps(info.pop("model", None)), json.dumps(model.config)
     if there != here:
@@ -116,13 +126,12 @@ def load_pretrained(name: str = "unetpp-nuclei") -> NodeGrid:
 def pretrained_path(name: str = "unetpp-nuclei") -> Path:
     """The file behind `load_pretrained`."""
     names = sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
-    if name not in names:
-        raise ValueError(f"there are no pretrained weights {name!r}, only {', '.join(names)}")
-    return PRETRAINED / f"{name}.safetensors"
+    return PRETRAINED / f"{check_choice('name', name, names)}.safetensors"
 
 
 def _read(path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict]:
     """The network's tensors, the optimizer's, and the JSON beside them."""
+    check_path("path", path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

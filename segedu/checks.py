@@ -6,7 +6,9 @@ is a ValueError; what is not a tensor, or not a network, is a TypeError.
 
 import math
 import operator
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -61,6 +63,42 @@ def check_number(name: str, value, low: float = -math.inf, high: float = math.in
         limits = [f" from {low:g}" if low > -math.inf else "", f" to {high:g}" * (high < math.inf)]
         raise ValueError(f"{name} must be a number{''.join(limits)}, got {describe(value)}")
     return number
+
+
+def check_path(name: str, value) -> Path:
+    """`value` as a Path, if it is a path.
+
+    >>> check_path("root", None)
+    Traceback (most recent call last):
+    ValueError: root must be a path, got None
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError(f"{name} must be a path, got {describe(value)}")
+    return Path(value)
+
+
+def check_callable(name: str, value, takes: str) -> Callable:
+    """`value`, if it can be called; `takes` says with what.
+
+    >>> check_callable("transform", 3, "(image, mask)")
+    Traceback (most recent call last):
+    ValueError: transform must be a function of (image, mask), got 3
+    """
+    if not callable(value):
+        raise ValueError(f"{name} must be a function of {takes}, got {describe(value)}")
+    return value
+
+
+def check_type(name: str, value, kind: type):
+    """`value`, if it is a `kind`.
+
+    >>> check_type("config", 3, dict)
+    Traceback (most recent call last):
+    TypeError: config must be a dict, got 3
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {describe(value)}")
+    return value
 
 
 def check_choice(name: str, value, options: Collection):

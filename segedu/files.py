@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .checks import check_path
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
@@ -21,7 +23,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     ...     (Path(folder) / "a.txt").read_text()
     'whole'
     """
-    path = Path(path)
+    path = check_path("path", path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,7 @@ def remove_halves(path: str | os.PathLike) -> None:
     ...     os.listdir(folder)
     []
     """
-    path = Path(path)
+    path = check_path("path", path)
     for leftover in path.parent.glob(f".{path.stem}-????????{path.suffix}"):
         leftover.unlink()
 

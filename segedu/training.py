@@ -26,7 +26,19 @@ from torchvision import tv_tensors
 from tqdm import tqdm
 
 from .checkpoint import load_training, save_checkpoint
-from .checks import check_integer, check_number
+from .checks import (
+    check_callable,
+    check_choice,
+    check_integer,
+    check_network,
+    check_number,
+    check_path,
+    check_range,
+    check_sequence,
+    check_tensor,
+    check_type,
+    describe,
+)
 from .data.transforms import train_transform
 from .files import atomic_path, remove_halves
 from .metrics import StatScores, iou, stat_scores
@@ -65,6 +77,9 @@ class TrainingStream(Dataset):
     """
 
     def __init__(self, dataset: Dataset, transform: Callable, seed: int):
+        _check_dataset("dataset", dataset)
+        check_callable("transform", transform, "(image, mask)")
+        check_integer("seed", seed, 0, 2**32 - 1)
         self.dataset, self.transform, self.seed = dataset, transform, seed
 
     def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
@@ -126,9 +141,15 @@ def fit(
     FloatingPointError : when the loss or the weights are not finite; the last checkpoint stays.
     OSError : when `out` cannot be written to; the last checkpoint stays.
     """
-    config = config or TrainConfig()
-    fabric = fabric or Fabric(accelerator="cpu", devices=1)
-    _check_training(model, loss, train_set, validation_set, config, fabric)
+    check_path("out", out)
+    check_type("model", model, NodeGrid)
+    check_callable("loss", loss, "(logits, target)")
+    _check_dataset("train_set", train_set)
+    _check_dataset("validation_set", validation_set)
+    config = check_type("config", config or TrainConfig(), TrainConfig)
+    fabric = check_type("fabric", fabric or Fabric(accelerator="cpu", devices=1), Fabric)
+    check_choice("resume", resume, (True, False))
+    _check_shares(model, config, fabric)
     fabric.launch()
     best, last, table = (
         Path(out) / name for name in ("best.safetensors", "last.safetensors", "history.csv")
@@ -243,18 +264,34 @@ def fit(
     return history
 
 
-def _check_training(model, loss, train_set, validation_set, config, fabric) -> None:
-    for name, value, kind in (
-        ("model", model, NodeGrid),
-        ("loss", loss, Callable),
-        ("config", config, TrainConfig),
-        ("fabric", fabric, Fabric),
-    ):
-        if not isinstance(value, kind):
-            raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")
-    for name, dataset in (("train_set", train_set), ("validation_set", validation_set)):
-        if not hasattr(dataset, "__getitem__") or not len(dataset):
-            raise ValueError(f"{name} must be pairs of (image, mask), at least one, got {dataset}")
+def _pairs(name: str, dataset: Iterable) -> Iterator[tuple[Tensor, Tensor]]:
+    """The pairs of a data set, each checked to be one as it comes; at least one."""
+    wanted = f"{name} must be pairs (image, mask) of tensors, at least one, got "
+    if not (isinstance(dataset, Iterable) or hasattr(dataset, "__getitem__")):
+        raise ValueError(wanted + describe(dataset))
+    pair = None
+    for pair in dataset:
+        try:
+            image, mask = pair
+        except (TypeError, ValueError):
+            image = mask = None
+        if not (isinstance(image, Tensor) and isinstance(mask, Tensor)):
+            raise ValueError(wanted + describe(pair))
+        yield image, mask
+    if pair is None:
+        raise ValueError(f"{wanted}none")
+
+
+def _check_dataset(name: str, dataset) -> None:
+    """A data set that training can draw from: it has a length, and a pair comes first."""
+    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        raise ValueError(
+            f"{name} must be a data set, or a list, of (image, mask), got {describe(dataset)}"
+        )
+    next(_pairs(name, dataset))
+
+
+def _check_shares(model: NodeGrid, config: TrainConfig, fabric: Fabric) -> None:
     if config.crop_size % 2**model.depth:
         raise ValueError(
             f"{model.depth} poolings need a crop_size that is a multiple of {2**model.depth}, "
@@ -312,9 +349,13 @@ def _is_finite(model: NodeGrid) -> bool:
 def to_target(masks: Tensor, num_classes: int) -> Tensor:
     """Masks (N, H, W) as the target that the losses take: (N, 1, H, W) float for one class.
 
+    Raises ValueError or TypeError for other masks.
+
     >>> to_target(torch.tensor([[[0, 1]]]), 1)
     tensor([[[[0., 1.]]]])
     """
+    check_tensor("masks", masks, "(N, H, W)", floats=False)
+    check_integer("num_classes", num_classes, 1)
     return masks.unsqueeze(1).float() if num_classes == 1 else masks
 
 
@@ -337,6 +378,10 @@ def evaluate(
     -------
     tp, fp, fn, tn, each (images, num_classes) int64: ready for `segedu.metrics`.
 
+    Raises
+    ------
+    ValueError : for a data set that is empty or holds no pairs, and for masks out of range.
+
     Examples
     --------
     >>> image = torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])
@@ -345,6 +390,7 @@ def evaluate(
     >>> dataset_iou(counts)
     1.0
     """
+    check_callable("segment", segment, "(1, C, H, W)")
     counts = [
         stat_scores(
             segment(image[None]).cpu().long(),
@@ -352,7 +398,7 @@ def evaluate(
             num_classes=num_classes,
             ignore_index=ignore_index,
         )
-        for image, mask in dataset
+        for image, mask in _pairs("dataset", dataset)
     ]
     return _concatenate(counts)
 
@@ -363,7 +409,7 @@ def dataset_iou(counts: StatScores) -> float:
     For one class the mean over the images of the foreground's IoU (an empty image that stays empty
     counts 1); for several the mean over the classes of the IoU over the whole set.
     """
-    if counts.tp.shape[1] == 1:
+    if check_type("counts", counts, StatScores).tp.shape[1] == 1:
         return iou(*counts, pooling="image", absent=1.0)
     return iou(*counts, pooling="class", absent="skip")
 
@@ -372,7 +418,11 @@ def network(
     model: NodeGrid, *, threshold: float = 0.5, level: int | None = None
 ) -> Callable[[Tensor], Tensor]:
     """What `evaluate` takes, made of a network; `level` as in `segedu.predict`."""
-    return lambda images: to_mask(predict(model, images, level=level), threshold)
+    check_network("model", model)
+    check_number("threshold", threshold, 0, 1)
+    if level is not None:
+        model = model.prune(level)
+    return lambda images: to_mask(predict(model, images), threshold)
 
 
 def otsu_threshold(images: Tensor) -> Tensor:
@@ -382,7 +432,8 @@ def otsu_threshold(images: Tensor) -> Tensor:
     """
     from skimage.filters import gaussian, threshold_otsu
 
-    blurred = gaussian(images[0].mean(dim=0).numpy(), sigma=1)
+    check_range("images", check_tensor("images", images, "(1, C, H, W)"))
+    blurred = gaussian(images[0].mean(dim=0).numpy(force=True), sigma=1)
     return torch.from_numpy(blurred > threshold_otsu(blurred))[None]
 
 
@@ -393,8 +444,9 @@ def validate(model: NodeGrid, dataset: Iterable) -> tuple[float, float]:
     result, so choose it on validation images. For several classes there is none to choose, and the
     threshold is 0.5.
     """
+    check_network("model", model)
     counts = {threshold: [] for threshold in (THRESHOLDS if model.num_classes == 1 else [0.5])}
-    for image, mask in dataset:
+    for image, mask in _pairs("dataset", dataset):
         probabilities = predict(model, image[None]).cpu()
         for threshold, column in counts.items():
             preds = to_mask(probabilities, threshold)
@@ -406,13 +458,13 @@ def validate(model: NodeGrid, dataset: Iterable) -> tuple[float, float]:
 
 def _concatenate(counts: list[StatScores]) -> StatScores:
     """The counts of many images as one table."""
-    if not counts:
-        raise ValueError("got a data set without an image, expected at least one")
     return StatScores(*(torch.cat(column) for column in zip(*counts, strict=True)))
 
 
 def write_rows(path: str | os.PathLike, rows: list[dict]) -> None:
     """Write rows with the same keys as a CSV table, atomically; None becomes an empty cell."""
+    for row in check_sequence("rows", rows, 1):
+        check_type("each of rows", row, dict)
     with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=rows[0], lineterminator="\n")
         writer.writeheader()
@@ -421,7 +473,7 @@ def write_rows(path: str | os.PathLike, rows: list[dict]) -> None:
 
 def read_history(path: str | os.PathLike) -> list[dict]:
     """The rows of a `history.csv`, with numbers as numbers and None for an empty cell."""
-    with open(path, newline="") as file:
+    with check_path("path", path).open(newline="") as file:
         return [
             {
                 name: (int if name == "step" else float)(cell) if cell else None

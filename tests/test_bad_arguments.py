@@ -688,7 +688,7 @@ KINDS = [
 
 # What has no arguments to be wrong: plain records; and what does the refusing.
 RECORDS = {"metrics.StatScores", "metrics.AveragePrecision", "data.nuclei.Sample"}
-HELPERS = {"check_path", "check_transform", "reason"}
+HELPERS = {"reason"}
 
 # -- the tests -----------------------------------------------------------------------------------
 
@@ -700,7 +700,7 @@ def _no_figure_and_no_download(monkeypatch, made):
     plt.close("all")
 
 
-def arguments(name: str, made: Path, **changed) -> dict:
+def arguments(name: str, made: Path, /, **changed) -> dict:
     good = TABLE[name].good | changed
     return {key: made / value if isinstance(value, At) else value for key, value in good.items()}
 

@@ -10,8 +10,8 @@ from PIL import ExifTags, Image, ImageOps
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from ..checks import check_choice, check_integer
-from .nuclei import SPLITS, check_path, check_transform, reason
+from ..checks import check_callable, check_choice, check_integer, check_path
+from .nuclei import SPLITS, reason
 from .transforms import normalize
 
 
@@ -81,7 +81,8 @@ class FolderDataset(Dataset):
         check_choice("split", split, SPLITS)
         if ignore_index is not None:
             check_integer("ignore_index", ignore_index, -(2**31))
-        check_transform(transform)
+        if transform is not None:
+            check_callable("transform", transform, "(image, mask)")
         self.split, self.ignore_index, self.transform = split, ignore_index, transform
 
         if any((root / name).is_dir() for name in SPLITS):

@@ -28,7 +28,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from tqdm import tqdm
 
-from ..checks import check_choice, check_integer, describe
+from ..checks import check_callable, check_choice, check_integer, check_path
 from ..files import atomic_path
 from .transforms import TARGETS, instances_to_target, normalize
 
@@ -100,7 +100,8 @@ class NucleiDataset(Dataset):
         check_choice("split", split, SPLITS)
         check_choice("modality", modality, (*MODALITIES, None))
         check_choice("target", target, TARGETS)
-        check_transform(transform)
+        if transform is not None:
+            check_callable("transform", transform, "(image, mask)")
         self.split, self.modality, self.target, self.transform = split, modality, target, transform
 
         self.image_ids: list[str] = []
@@ -311,25 +312,6 @@ def _parse(name: str) -> tuple[str, str] | None:
     if match and _table().get(match[1], {}).get("split") in SPLITS:
         return match[1], match[2]
     return None
-
-
-def check_path(name: str, value) -> Path:
-    """`value` as a Path, if it is a path.
-
-    >>> check_path("root", None)
-    Traceback (most recent call last):
-    ValueError: root must be a path, got None
-    """
-    if not isinstance(value, str | os.PathLike):
-        raise ValueError(f"{name} must be a path, got {describe(value)}")
-    return Path(value)
-
-
-def check_transform(transform) -> None:
-    if transform is not None and not callable(transform):
-        raise ValueError(
-            f"transform must be a function of (image, mask), got {describe(transform)}"
-        )
 
 
 def reason(error: Exception) -> str:
