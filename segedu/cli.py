@@ -1,4 +1,4 @@
-"""The command line: `python -m segedu train | evaluate | predict | info`."""
+"""The command line: `python -m segedu train | evaluate | predict | info | export`."""
 
 import itertools
 import sys
@@ -38,6 +38,11 @@ class Network(StrEnum):
 class Norm(StrEnum):
     batch = "batch"
     group = "group"
+
+
+class Format(StrEnum):
+    web = "web"
+    onnx = "onnx"
 
 
 KINDS = ("mask", "overlay")  # of pictures that `predict` writes
@@ -274,6 +279,43 @@ def info(
             with atomic_path(out / "preview.png") as temporary:
                 figure.savefig(temporary, bbox_inches="tight")
     print(f"preview: {out / 'preview.png'}")
+
+
+@app.command()
+def export(
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="web: a page that segments in the browser, without a server. onnx: for programs "
+            "without torch, every head an output, images of any size that fits the poolings.",
+        ),
+    ],
+    weights: Annotated[
+        Path | None, typer.Option(help="A .safetensors file; unetpp-nuclei-tiny if not given.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; by default named as the weights.")
+    ] = None,
+):
+    """Write a trained network as a web page or as ONNX."""
+    import gzip
+
+    from .checkpoint import load_model, pretrained_path
+    from .export import export_onnx, to_page
+    from .files import atomic_path
+
+    weights = weights or pretrained_path("unetpp-nuclei-tiny")
+    model, info = load_model(weights)
+    out = out or Path(weights.stem).with_suffix({"web": ".html", "onnx": ".onnx"}[form])
+    threshold = info.get("threshold", 0.5)
+    if form is Format.onnx:
+        export_onnx(out, model, threshold=threshold)
+    else:
+        with atomic_path(out) as temporary:
+            temporary.write_text(to_page(model, threshold=threshold), encoding="utf-8")
+    content = out.read_bytes()
+    print(f"{out}: {len(content) / 1e3:.0f} kB, {len(gzip.compress(content)) / 1e3:.0f} kB gzipped")
 
 
 def _dataset(data: Data, root: Path | None, num_classes: int, split: Split):
