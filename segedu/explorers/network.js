@@ -1,0 +1,236 @@
+// A U-Net++ in plain JavaScript: what `segedu/models.py` computes, without torch.
+//
+// A feature map is { channels, height, width, data }: one Float32Array, channel after channel, row
+// after row. Each channel has a border of one zero all round, so that a 3x3 convolution needs to
+// ask nowhere whether it is at the edge. All stands in one function, so that its text can be given
+// to a worker.
+
+function network() {
+  const name = (i, j) => `${i},${j}`;
+
+  function emptyMap(channels, height, width) {
+    const data = new Float32Array(channels * (height + 2) * (width + 2));
+    return { channels, height, width, data };
+  }
+
+  // Where channel c begins; the pixel (y, x) stands at (y + 1) * (width + 2) + x + 1 after it.
+  const start = ({ height, width }, c) => c * (height + 2) * (width + 2);
+
+  // Pixels (height * width), row after row, as a map of one channel; and a channel as pixels.
+  function toMap(pixels, height, width) {
+    const map = emptyMap(1, height, width);
+    for (let y = 0; y < height; y++) {
+      map.data.set(pixels.subarray(y * width, (y + 1) * width), (y + 1) * (width + 2) + 1);
+    }
+    return map;
+  }
+
+  function toPixels(map, c = 0) {
+    const { height, width, data } = map;
+    const pixels = new Float32Array(height * width);
+    for (let y = 0; y < height; y++) {
+      const row = start(map, c) + (y + 1) * (width + 2) + 1;
+      pixels.set(data.subarray(row, row + width), y * width);
+    }
+    return pixels;
+  }
+
+  // -- the layers --------------------------------------------------------------------------------
+
+  // 3x3 convolution of the concatenated inputs, its shift, and ReLU. An input that is null counts
+  // as zeros: a skip that is switched off.
+  function convolve(inputs, { weights, shifts, widths }) {
+    const { height, width } = inputs.find(Boolean);
+    const output = emptyMap(shifts.length, height, width);
+    let at = 0; // in the weights: (out, in, 3, 3), flat
+    for (let o = 0; o < shifts.length; o++) {
+      const first = start(output, o);
+      for (let k = 0; k < inputs.length; k++) {
+        if (inputs[k]) {
+          for (let c = 0; c < widths[k]; c++) {
+            addPlane(inputs[k], c, weights, at + 9 * c, output, first);
+          }
+        }
+        at += 9 * widths[k];
+      }
+      rectify(output, first, shifts[o]);
+    }
+    return output;
+  }
+
+  // Adds one channel's 3x3 convolution to the output channel that begins at `first`: nearly all of
+  // the time is spent here. Nine weights, and the three columns under them, which wander along.
+  function addPlane(input, c, weights, at, output, first) {
+    const { height, width, data } = input;
+    const sum = output.data;
+    const stride = width + 2;
+    const [a0, a1, a2] = [weights[at], weights[at + 1], weights[at + 2]];
+    const [b0, b1, b2] = [weights[at + 3], weights[at + 4], weights[at + 5]];
+    const [c0, c1, c2] = [weights[at + 6], weights[at + 7], weights[at + 8]];
+    for (let y = 0; y < height; y++) {
+      let above = start(input, c) + y * stride;
+      let row = above + stride;
+      let below = row + stride;
+      let target = first + (y + 1) * stride + 1;
+      let [p0, q0, r0] = [data[above], data[row], data[below]];
+      let [p1, q1, r1] = [data[above + 1], data[row + 1], data[below + 1]];
+      for (let x = 0; x < width; x++) {
+        const p2 = data[above + x + 2];
+        const q2 = data[row + x + 2];
+        const r2 = data[below + x + 2];
+        sum[target + x] +=
+          a0 * p0 + a1 * p1 + a2 * p2 + b0 * q0 + b1 * q1 + b2 * q2 + c0 * r0 + c1 * r1 + c2 * r2;
+        p0 = p1;
+        p1 = p2;
+        q0 = q1;
+        q1 = q2;
+        r0 = r1;
+        r1 = r2;
+      }
+    }
+  }
+
+  // Adds the shift and cuts off below zero; the border stays zero.
+  function rectify({ height, width, data }, first, shift) {
+    for (let y = 1; y <= height; y++) {
+      const row = first + y * (width + 2) + 1;
+      for (let at = row; at < row + width; at++) data[at] = Math.max(data[at] + shift, 0);
+    }
+  }
+
+  // The largest of each 2x2 pixels.
+  function pool(input) {
+    const { channels, height, width, data } = input;
+    const output = emptyMap(channels, height / 2, width / 2);
+    const stride = width + 2;
+    for (let c = 0; c < channels; c++) {
+      for (let y = 0; y < output.height; y++) {
+        const row = start(input, c) + (2 * y + 1) * stride + 1;
+        const target = start(output, c) + (y + 1) * (output.width + 2) + 1;
+        for (let x = 0; x < output.width; x++) {
+          const at = row + 2 * x;
+          output.data[target + x] = Math.max(
+            data[at], data[at + 1], data[at + stride], data[at + stride + 1],
+          );
+        }
+      }
+    }
+    return output;
+  }
+
+  // Bilinear upsampling by 2: each new pixel is 3/4 of the nearer old one and 1/4 of the next, in
+  // both directions; at the edge the nearer one counts whole (align_corners=False).
+  function upsample(input) {
+    const { channels, height, width, data } = input;
+    const output = emptyMap(channels, 2 * height, 2 * width);
+    const last = (n, k) => Math.min(Math.max(k, 0), n - 1);
+    for (let c = 0; c < channels; c++) {
+      for (let y = 0; y < 2 * height; y++) {
+        const near = start(input, c) + ((y >> 1) + 1) * (width + 2) + 1;
+        const other = last(height, (y >> 1) + (y % 2 ? 1 : -1));
+        const far = start(input, c) + (other + 1) * (width + 2) + 1;
+        const target = start(output, c) + (y + 1) * (2 * width + 2) + 1;
+        for (let x = 0; x < 2 * width; x++) {
+          const u = x >> 1;
+          const v = last(width, u + (x % 2 ? 1 : -1));
+          output.data[target + x] =
+            0.75 * (0.75 * data[near + u] + 0.25 * data[near + v]) +
+            0.25 * (0.75 * data[far + u] + 0.25 * data[far + v]);
+        }
+      }
+    }
+    return output;
+  }
+
+  // 1x1 convolution to one channel: the logits, as pixels.
+  function readOut(input, { weights, shifts }) {
+    const logits = new Float32Array(input.height * input.width).fill(shifts[0]);
+    for (let c = 0; c < input.channels; c++) {
+      toPixels(input, c).forEach((value, k) => (logits[k] += weights[c] * value));
+    }
+    return logits;
+  }
+
+  // -- the grid ----------------------------------------------------------------------------------
+
+  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
+
+  // The columns k of the nodes X(i, k) that X(i, j) is concatenated from.
+  const left = (nodes, i, j) => nodes.filter(([row, k]) => row === i && k < j).map(([, k]) => k);
+
+  // What `segedu.export.to_web` wrote: for each convolution weights = scale * q, and shifts.
+  function load({ channels, nodes, levels, weights, numbers }) {
+    const whole = new Int8Array(bytes(weights));
+    const real = new Float32Array(bytes(numbers));
+    let [atWhole, atReal] = [0, 0];
+    function layer(widths, outputs, taps) {
+      const inputs = widths.reduce((sum, width) => sum + width, 0);
+      const [scales, shifts] = [0, outputs].map((skip) =>
+        real.subarray(atReal + skip, atReal + skip + outputs),
+      );
+      const q = whole.subarray(atWhole, atWhole + outputs * inputs * taps);
+      atWhole += q.length;
+      atReal += 2 * outputs;
+      const weights = Float32Array.from(q, (w, k) => w * scales[Math.floor(k / (inputs * taps))]);
+      return { weights, shifts, widths };
+    }
+    const blocks = {};
+    for (const [i, j] of nodes) {
+      const skips = left(nodes, i, j).map(() => channels[i]);
+      const below = i === 0 ? 1 : channels[i - 1];
+      const widths = j === 0 ? [below] : [...skips, channels[i + 1]];
+      blocks[name(i, j)] = [layer(widths, channels[i], 9), layer([channels[i]], channels[i], 9)];
+    }
+    const heads = Object.fromEntries(levels.map((d) => [d, layer([channels[0]], 1, 1)]));
+    return { nodes, levels, blocks, heads };
+  }
+
+  // The logits of every head for an image (a map of one channel), and what every node computes.
+  // `off` lists the skips that are switched off: [i, k, j] is the one from X(i, k) to X(i, j). A
+  // head's time is that of the network pruned to its level, since a node comes before all that
+  // need it, and the nodes of a level before those of the next.
+  function run({ nodes, levels, blocks, heads }, image, off = []) {
+    const began = performance.now();
+    const isOff = new Set(off.map(String));
+    const x = {};
+    const results = [];
+    for (const [i, j] of nodes) {
+      let inputs;
+      if (i === 0 && j === 0) inputs = [image];
+      else if (j === 0) inputs = [pool(x[name(i - 1, 0)])];
+      else {
+        const skips = left(nodes, i, j).map((k) =>
+          isOff.has(String([i, k, j])) ? null : x[name(i, k)],
+        );
+        inputs = [...skips, upsample(x[name(i + 1, j - 1)])];
+      }
+      const [first, second] = blocks[name(i, j)];
+      x[name(i, j)] = convolve([convolve(inputs, first)], second);
+      if (i === 0 && levels.includes(j)) {
+        const logits = readOut(x[name(0, j)], heads[j]);
+        results.push({ level: j, logits, milliseconds: performance.now() - began });
+      }
+    }
+    return { heads: results, features: x };
+  }
+
+  // The first and the last input row that can reach row `row` of X(0, level), without a border:
+  // `segedu.models.input_interval` for rows, and for columns likewise.
+  function inputInterval(nodes, level, row) {
+    const seen = { [name(0, level)]: [row, row] };
+    const widen = (node, low, high) => {
+      const [a, b] = seen[node] ?? [low, high];
+      seen[node] = [Math.min(a, low), Math.max(b, high)];
+    };
+    for (const [i, j] of [...nodes].reverse()) {
+      if (!(name(i, j) in seen)) continue;
+      const [low, high] = [seen[name(i, j)][0] - 2, seen[name(i, j)][1] + 2]; // two convolutions
+      for (const k of left(nodes, i, j)) widen(name(i, k), low, high);
+      if (j > 0) widen(name(i + 1, j - 1), (low - 1) >> 1, (high + 1) >> 1);
+      else if (i > 0) widen(name(i - 1, 0), 2 * low, 2 * high + 1);
+      else return [low, high];
+    }
+  }
+
+  return { load, run, toMap, toPixels, inputInterval };
+}
