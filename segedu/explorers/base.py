@@ -101,19 +101,30 @@ class Choice(TraitType):
 class Explorer(anywidget.AnyWidget):
     """An interactive figure: a subclass has its controls as traits, and `view`, a JavaScript file.
 
+    `needs` names the files whose functions the view uses, `still` is what the page shows until the
+    view runs, or in its place where it cannot.
+
     Show it by ending a cell with it. Its controls can be set (`explorer.gamma = 3`) and observed,
     as traits of any widget.
     """
 
     view: str
+    needs: tuple[str, ...] = ()
+    still = ""
+    largest_page = LARGEST_PAGE
     _css = STYLE
     # ipywidgets 7 would show the view without its controls
     _ipython_display_ = None
 
     def __init_subclass__(cls, **options):
         if "view" in vars(cls):
-            cls._esm = "\n".join([SHARED, read(cls.view), KERNEL])
+            cls._esm = "\n".join([SHARED, cls.source(), KERNEL])
         super().__init_subclass__(**options)
+
+    @classmethod
+    def source(cls) -> str:
+        """The view in JavaScript, with what it needs."""
+        return "\n".join(map(read, (*cls.needs, cls.view)))
 
     def __init__(self, **values):
         if unknown := set(values) - set(self.trait_names()):
@@ -123,10 +134,10 @@ class Explorer(anywidget.AnyWidget):
             )
         super().__init__(**values)
         size = len(self.to_html().encode())
-        if size > LARGEST_PAGE:
+        if size > self.largest_page:
             raise ValueError(
                 f"this {type(self).__name__} would add {size:,} bytes to its page, and at most "
-                f"{LARGEST_PAGE:,} are allowed: pass a smaller part of the data"
+                f"{self.largest_page:,} are allowed: pass a smaller part of the data"
             )
 
     @property
@@ -159,8 +170,8 @@ class Explorer(anywidget.AnyWidget):
         data = json.dumps(state, sort_keys=True).replace("<", r"\u003c")
         return (
             f'<div class="segedu-explorer"><style>{STYLE}</style>\n'
-            f'<form autocomplete="off">{controls}</form><div></div>\n'
-            f"<script>(() => {{\n{SHARED}\n{read(self.view)}\n{HOST}\n"
+            f'<form autocomplete="off">{controls}</form><div>{self.still}</div>\n'
+            f"<script>(() => {{\n{SHARED}\n{self.source()}\n{HOST}\n"
             f"host(document.currentScript.parentElement, {data});\n}})();</script></div>"
         )
 

@@ -53,6 +53,7 @@ class GridExplorer(Explorer):
     ValueError: level must be a number from 1 to 2, got 3
     """
 
+    needs = ("nodes.js",)
     view = "grid.js"
     network = Choice("U-Net++", {"U-Net": "U-Net", "U-Net++": "U-Net++"}, "network")
     node = GridNode().tag(sync=True)

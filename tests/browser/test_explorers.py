@@ -65,7 +65,8 @@ def call(page):
     """Evaluate JavaScript in a view's own scope."""
 
     def call(view: str, expression: str, argument=None):
-        source = f"{base.SHARED}\n{base.read(view)}"
+        makers = {maker.view: maker for maker in base.Explorer.__subclasses__()}
+        source = f"{base.SHARED}\n{makers[view].source()}"
         text = page.evaluate(
             # NaN is no JSON; null is
             f"argument => JSON.stringify((() => {{ {source}; return {expression} }})())",
