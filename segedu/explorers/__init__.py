@@ -11,6 +11,7 @@ An explorer is shown where it ends a cell. `to_html()` gives it as text for a we
 from .conv import ConvExplorer
 from .grid import GridExplorer
 from .iou import IoUExplorer
+from .live import LiveSegmentation
 from .loss import LossExplorer
 from .pooling import PoolingExplorer
 from .threshold import ThresholdExplorer
@@ -19,6 +20,7 @@ __all__ = [
     "ConvExplorer",
     "GridExplorer",
     "IoUExplorer",
+    "LiveSegmentation",
     "LossExplorer",
     "PoolingExplorer",
     "ThresholdExplorer",
