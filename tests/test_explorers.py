@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from segedu import explorers
-from segedu.explorers.base import LARGEST_PAGE
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MAKERS = {
     "ConvExplorer": explorers.ConvExplorer,
     "GridExplorer": lambda: explorers.GridExplorer(channels=(4, 8, 16), image_size=32),
     "IoUExplorer": explorers.IoUExplorer,
+    "LiveSegmentation": explorers.LiveSegmentation,
     "LossExplorer": explorers.LossExplorer,
     "PoolingExplorer": lambda: explorers.PoolingExplorer(
         np.eye(6, dtype=int)[None], np.tri(6, dtype=int)[None], num_classes=3
@@ -39,6 +39,16 @@ CONTROLS = {
         "prediction_size": (1, 0),
         "truth": ((32, 20), (33, 20)),
         "prediction": ((0, 0), 5),
+    },
+    "LiveSegmentation": {
+        "picture": ("crowded", "cat"),
+        "noise": (20, 41),
+        "blur": (1.5, -1),
+        "light": (10, 0),
+        "head": (2, 5),
+        "node": ((2, 1), (4, 1)),
+        "skips_off": ([(0, 0, 1), (1, 0, 3)], [(0, 1, 0)]),
+        "pixel": ((3, 95), (3, 96)),
     },
     "LossExplorer": {"gamma": (5, -0.1), "foreground": (0.01, 0), "alpha": (1, 1.01)},
     "PoolingExplorer": {
@@ -78,7 +88,7 @@ def test_bundle_holds_both_hosts(name):
     data, _ = explorer._repr_mimebundle_()
     assert data["text/plain"] == repr(explorer)
     assert data["text/html"] == MAKERS[name]().to_html()  # the same text each time
-    assert len(data["text/html"].encode()) <= LARGEST_PAGE
+    assert len(data["text/html"].encode()) <= explorer.largest_page
     assert data[WIDGET_VIEW]["model_id"] != explorer.model_id  # with the controls around it
     for control in explorer.controls:
         assert f'name="{control.name}"' in data["text/html"]

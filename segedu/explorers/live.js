@@ -47,9 +47,11 @@ function blurAlong(grey, side, step, sigma) {
   const sum = weights.reduce((a, b) => a + b);
   return grey.map((_, at) => {
     const place = Math.floor(at / step) % side;
-    const first = at - place * step;
-    const part = (k) => weights[k] * grey[first + step * clamp(place + k - reach, 0, side - 1)];
-    return range(weights.length).reduce((total, k) => total + part(k), 0) / sum;
+    let total = 0;
+    for (let k = -reach; k <= reach; k++) {
+      total += weights[k + reach] * grey[at + step * (clamp(place + k, 0, side - 1) - place)];
+    }
+    return total / sum;
   });
 }
 
@@ -291,6 +293,7 @@ function render({ model, el }) {
   let scene; // { grey, truth }, drawn on; truth is missing where it is not known
   let own; // the scene of the reader's own picture
   let image; // what the camera made of the scene
+  let gain; // that makes the scene's brightest pixels white on the screen
   let answer; // of the worker: { heads, features }, and what came of it
   let mode = "draw";
   const times = []; // of the last runs: milliseconds by level
@@ -320,6 +323,7 @@ function render({ model, el }) {
   const key = html("p.key", legend);
   const says = summary();
   const fields = html("p.note");
+  const reaches = html("ul.reaches");
   const grid = drawNodes(web, depth, {
     choose: (node) => change(model, "node", node),
     flip,
@@ -359,6 +363,7 @@ function render({ model, el }) {
       key,
       says,
       fields,
+      reaches,
       table,
       html(
         "div.panels",
@@ -381,7 +386,7 @@ function render({ model, el }) {
   function request() {
     const camera = Object.fromEntries(["blur", "light", "noise"].map((k) => [k, model.get(k)]));
     image = photograph(scene.grey, side, camera, normal);
-    put(input.canvas, (k) => [image[k], image[k], image[k], 255]);
+    put(input.canvas, (k) => [gain * image[k], gain * image[k], gain * image[k], 255]);
     again = asked > 0;
     if (again) return;
     asked = performance.now();
@@ -409,8 +414,8 @@ function render({ model, el }) {
       const found = map[k] > threshold;
       const true_ = truth ? truth[k] : found;
       const kind = found ? (true_ ? "tp" : "fp") : true_ ? "fn" : null;
-      const grey = image[k];
-      return kind ? [...COLOURS[kind].map((part) => 0.55 * part + 0.45 * grey), 255]
+      const grey = gain * image[k];
+      return kind ? [...COLOURS[kind].map((part) => 0.6 * part + 0.4 * Math.min(grey, 255)), 255]
         : [grey, grey, grey, 255];
     });
     levels.forEach((level, k) => {
@@ -437,24 +442,25 @@ function render({ model, el }) {
   function showField(map) {
     const pixel = model.get("pixel");
     for (const { marks } of [input, output]) marks.replaceChildren();
-    fields.textContent = "Click the segmentation to see which input pixels can reach a pixel of it.";
+    reaches.replaceChildren();
+    fields.textContent = pixel.length
+      ? `Pixel in row ${pixel[0]}, column ${pixel[1]}: probability ` +
+        `${map[pixel[0] * side + pixel[1]].toFixed(3)}. What of the input can reach it through ` +
+        `the network (there is nothing outside 0 to ${side - 1}):`
+      : "Click the segmentation to see which input pixels can reach a pixel of it.";
     if (!pixel.length) return;
     const [row, column] = pixel;
     output.marks.append(svg("rect.pixel", { x: column - 1, y: row - 1, width: 3, height: 3 }));
-    const sizes = levels.map((level, k) => {
+    levels.forEach((level, k) => {
       const [top, bottom] = inputInterval(nodes, level, row);
       const [left, right] = inputInterval(nodes, level, column);
       const size = { width: right - left + 1, height: bottom - top + 1 };
       const rect = svg("rect.reach", { x: left, y: top, ...size });
       rect.style.setProperty("--part", (k + 1) / levels.length);
       input.marks.append(rect);
-      return `L${level}: rows ${top} to ${bottom}, columns ${left} to ${right}`;
+      const rows = `L${level}: rows ${top} to ${bottom}, columns ${left} to ${right}`;
+      reaches.append(html("li", `${rows} (${size.height} × ${size.width})`));
     });
-    fields.textContent =
-      `Pixel (${row}, ${column}): probability ${map[row * side + column].toFixed(3)}. ` +
-      `Input pixels that can reach it through the network, ${sizes.join("; ")}. ` +
-      "Outside 0 to " + (side - 1) + " there is nothing. " +
-      "The normalisation before the network looks at all pixels.";
   }
 
   function showMaps() {
@@ -547,6 +553,7 @@ function render({ model, el }) {
     alarm.textContent = "";
     const { grey, truth } = pictures[index] ? unpack(pictures[index]) : own;
     scene = { grey: grey.slice(), truth: truth?.slice() };
+    gain = 255 / Math.max(percentile(grey, 99.9), 1);
     request();
   }
 
