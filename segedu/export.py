@@ -109,7 +109,8 @@ def to_page(model: NodeGrid, *, threshold: float = 0.5) -> str:
 
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><title>Live segmentation</title>'
+        '<meta name="viewport" content="width=device-width">'
+        '<link rel="icon" href="data:,"><title>Live segmentation</title>'
         f"</head><body>{LiveSegmentation(model, threshold=threshold).to_html()}</body></html>\n"
     )
 

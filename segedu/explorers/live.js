@@ -282,6 +282,12 @@ const skipsInto = (nodes, [i, j]) =>
   nodes.filter(([row, k]) => row === i && k < j).map(([, k]) => [i, k, j]);
 
 function render({ model, el }) {
+  const missing = ["Worker", "createImageBitmap"].filter((part) => !(part in window));
+  if (missing.length) {
+    const words = `This browser is too old for the network: it lacks ${missing.join(" and ")}.`;
+    el.append(html("p.alarm", { role: "alert" }, words));
+    return;
+  }
   const { web, side, threshold, costs, pictures } = model.get("data");
   const { nodes, levels } = web;
   const depth = Math.max(...nodes.map(([i]) => i));

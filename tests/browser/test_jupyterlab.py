@@ -29,8 +29,11 @@ CELLS = [
     "explorers.ConvExplorer()",
     "explorers.ThresholdExplorer(masks[0, 0] / 2, masks[1, 0] > 0)",
     "explorers.PoolingExplorer(*masks, num_classes=3)",
+    "live = explorers.LiveSegmentation()\nlive",
     "explorer.gamma = 3",
     "print(seen)",
+    "live.head = 1",
+    "print(live.head, live.node, len(live.skips_off), live.pixel != ())",
 ]
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # draw every cell at once
@@ -98,11 +101,11 @@ def test_figure_sliders_and_python_move_together(browser, address):
             number,
         )
 
-    for number in range(7):
+    for number in range(8):
         run(number)
     figures = page.locator(".jp-OutputArea-output .segedu-explorer")
-    figures.locator(".summary").nth(5).wait_for()
-    assert figures.count() == 6
+    figures.locator(".summary").nth(6).wait_for()
+    assert figures.count() == 7
     for figure in figures.all():
         assert figure.locator(".summary").inner_text()
         assert figure.locator("[role=slider], select").count() >= 1
@@ -136,12 +139,27 @@ def test_figure_sliders_and_python_move_together(browser, address):
     expect(says).to_contain_text(" = 0.25, ")
 
     # from Python
-    run(7)
+    run(8)
     expect(says).to_contain_text(" = 3.0, ")
     expect(gamma).to_have_attribute("aria-valuenow", "3.0")
 
     # and Python has seen it all
-    run(8)
+    run(9)
     expect(page.locator(".jp-OutputArea-output pre").last).to_contain_text("3.5, 3.0]")
+
+    # the live network: what is done in the figure, and what is done from Python
+    live = figures.last
+    live.locator(".stage").first.click(position={"x": 60, "y": 120})  # draws
+    live.locator(".stage").last.click(position={"x": 60, "y": 120})
+    expect(live.locator(".reaches li")).to_have_count(4)
+    live.get_by_role("button", name="X(1,2)").click()
+    page.keyboard.press("ArrowDown")
+    expect(live.locator("h4")).to_contain_text("X(2,2): 16 feature maps")
+    live.get_by_role("button", name="all skips off").click()
+    expect(live.locator(".summary")).to_contain_text("20 of 20 skips off")
+    run(10)
+    expect(live.locator(".summary")).to_contain_text("Head L1: IoU")
+    run(11)
+    expect(page.locator(".jp-OutputArea-output pre").last).to_contain_text("1 (2, 2) 20 True")
     assert problems == []
     page.close()

@@ -1,18 +1,28 @@
 """The network in the page: it computes what torch computes, and every control works."""
 
 import base64
+import gzip
 import itertools
 import random
+import re
+import threading
+from functools import partial
+from http.server import ThreadingHTTPServer
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from playwright.sync_api import expect
 
-from segedu import NodeGrid, UNet, load_pretrained
+from segedu import NodeGrid, UNet, load_pretrained, predict
 from segedu.data import normalize, synthetic_nuclei
-from segedu.explorers import base
-from segedu.export import dequantized, to_web
+from segedu.explorers import LiveSegmentation, base
+from segedu.export import dequantized, to_page, to_web
 from segedu.models import input_interval
+
+from .conftest import Quiet
+from .pages import inaccessible, too_wide, watch
 
 SIDE = 96
 
@@ -137,3 +147,263 @@ def test_nothing_outside_the_field_counts(tiny, compute, page):
         before, after = (compute(tiny, picture, [[]])[0, index] for picture in (image, other))
         assert before[y, x] == after[y, x]
         assert (before != after).any()
+
+
+# -- the figure ------------------------------------------------------------------------------------
+
+BEST_BEFORE = 120  # milliseconds from a change to its result, at the median
+DRAWN = (
+    """() => [...document.querySelectorAll("canvas")].map(canvas => canvas.toDataURL()).join()"""
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny):
+    folder = tmp_path_factory.mktemp("live")
+    (folder / "live.html").write_text(to_page(tiny, threshold=0.5), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def live(page, folder, server):
+    """Open the figure and wait for its first result; at the end nothing may have gone wrong."""
+
+    def live(scheme: str = "file", width: int = 800, theme: str = "light"):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=theme)
+        page.goto({"file": folder.as_uri(), "http": server}[scheme] + "/live.html")
+        page.wait_for_function("/IoU/.test(document.querySelector('.summary')?.textContent)")
+        return page
+
+    problems = watch(page)
+    yield live
+    assert problems == []
+
+
+def changed(page, act) -> None:
+    """Do something, and wait until the canvases or the words show it."""
+    shown = f"({DRAWN})() + ({WORDS})()"
+    before = page.evaluate(shown)
+    act()
+    page.wait_for_function(f"before => {shown} !== before", arg=before, timeout=5000)
+
+
+def settled(page) -> str:
+    """The summary without its time, once it stays the same."""
+    text = None
+    while text != (text := re.sub(r"\d+ ms", "", page.locator(".summary").inner_text())):
+        page.wait_for_timeout(400)
+    return text
+
+
+@pytest.mark.parametrize("scheme", ["file", "http"])
+def test_every_control(live, scheme, tmp_path):
+    """By mouse and by keyboard."""
+    page = live(scheme)
+    for name in ("noise", "blur", "light"):
+        slider = page.locator(f"[name={name}]")
+        box = slider.bounding_box()
+        middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        changed(page, lambda middle=middle: page.mouse.click(*middle))
+        changed(page, lambda slider=slider: slider.press("ArrowLeft"))
+        slider.press("End" if name == "light" else "Home")
+    for name in ("L1", "L2", "L3", "L4", "crowded", "small", "touching"):
+        changed(page, page.get_by_role("radio", name=name, exact=True).click)
+    changed(page, lambda: page.keyboard.press("ArrowLeft"))
+    assert page.get_by_role("radio", name="small").is_checked()
+    page.get_by_role("radio", name="mean of all").click()
+
+    picture, segmentation = page.locator(".stage").all()
+    start = settled(page)
+    changed(page, lambda: picture.click(position={"x": 100, "y": 250}))  # draws
+    page.get_by_role("button", name="erase").click()
+    assert page.get_by_role("button", name="erase").get_attribute("aria-pressed") == "true"
+    changed(page, lambda: picture.click(position={"x": 100, "y": 250}))
+    page.get_by_role("button", name="draw").press("Enter")
+    picture.focus()
+    page.keyboard.press("Shift+ArrowLeft")
+    changed(page, lambda: page.keyboard.press("Enter"))
+    page.get_by_role("button", name="start over").click()
+    page.wait_for_timeout(500)
+    assert settled(page) == start
+
+    changed(page, lambda: segmentation.click(position={"x": 150, "y": 200}))
+    assert "Pixel in row" in page.locator(".live").inner_text()
+    assert page.locator(".reaches li").count() == page.locator(".reach").count() == 4
+    segmentation.press("Escape")
+    assert page.locator(".reaches li").count() == 0
+    segmentation.press("ArrowDown")
+    changed(page, lambda: segmentation.press("Enter"))
+
+    changed(page, page.get_by_role("button", name="X(1,2)").click)
+    assert "X(1,2): 8 feature maps of 48" in page.locator("h4").inner_text()
+    changed(page, lambda: page.keyboard.press("ArrowUp"))
+    assert "X(0,2): 4 feature maps of 96" in page.locator("h4").inner_text()
+    skip = page.get_by_role("button", name="X(0,1) to X(0,2)")
+    changed(page, skip.click)
+    assert skip.get_attribute("aria-pressed") == "false"
+    assert "1 of 20 skips off" in settled(page)
+    skip.press("Enter")
+    assert skip.evaluate("node => node === document.activeElement")  # it was drawn anew
+    assert settled(page) == start
+    page.locator(".touch").first.click(force=True)
+    assert "1 of 20 skips off" in settled(page)
+    page.get_by_role("button", name="all skips off").click()
+    assert "20 of 20 skips off" in settled(page)
+    page.get_by_role("button", name="all skips on").press("Enter")
+    assert settled(page) == start
+
+
+def test_what_it_says_is_what_the_package_says(live, tiny):
+    """The IoU of every head and of their mean, for each picture, with 8-bit weights."""
+    page, rounded = live(), dequantized(tiny)
+    names = ["real nuclei", "crowded", "small", "touching"]
+    for name, data in zip(names, LiveSegmentation(tiny).data["pictures"], strict=True):
+        page.get_by_role("radio", name=name).click()
+        settled(page)
+        grey = np.frombuffer(base64.b64decode(data["grey"]), np.uint8).reshape(SIDE, SIDE)
+        truth = np.unpackbits(np.frombuffer(base64.b64decode(data["truth"]), np.uint8))
+        truth = truth.reshape(SIDE, SIDE) > 0
+        rows = page.locator(".costs tbody tr").all()
+        for level, row in zip((1, 2, 3, 4, None), rows, strict=True):
+            mask = predict(rounded, normalize(grey)[None], level=level)[0, 0].numpy() > 0.5
+            ours = float(row.locator("td").last.inner_text())
+            assert ours == pytest.approx((mask & truth).sum() / (mask | truth).sum(), abs=2e-3)
+
+
+def test_light_and_quick(live, folder):
+    """Kilobytes of the page, the first result, a new one, and how long the page is busy."""
+    weight = len(gzip.compress((folder / "live.html").read_bytes()))
+    page = live()
+    first = page.evaluate("performance.now()")
+    waits = page.evaluate(
+        """async () => {
+            const slider = document.querySelector("[name=noise]")
+            const says = document.querySelector(".summary")
+            const waits = [], busy = []
+            for (let k = 0; k < 50; k++) {
+                const start = performance.now()
+                const answer = new Promise(resolve => {
+                    const observer = new MutationObserver(() => {
+                        observer.disconnect()
+                        resolve(performance.now())
+                    })
+                    observer.observe(says, { childList: true })
+                })
+                slider.value = 1 + (k % 30)
+                slider.dispatchEvent(new Event("input", { bubbles: true }))
+                busy.push(performance.now() - start)
+                waits.push((await answer) - start)
+            }
+            return [waits, busy].map(times => times.sort((a, b) => a - b)[25])
+        }"""
+    )
+    print(f"{weight / 1e3:.0f} kB, first after {first:.0f} ms, then {waits[0]:.0f} ms each, ")
+    print(f"of which the page is busy for {waits[1]:.1f} ms before it asks")
+    assert weight <= 220_000
+    assert first <= 1000
+    assert waits[0] <= BEST_BEFORE
+    assert waits[1] <= 16
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [800, 360])
+def test_readable_and_accessible(live, width, theme):
+    page = live(width=width, theme=theme)
+    page.locator(".stage").last.click()
+    assert too_wide(page) == []
+    assert inaccessible(page) == []
+
+
+def test_pictures_of_ones_own(live, tmp_path):
+    page = live()
+    page.get_by_role("radio", name="your own").click()
+    alarm, chooser = page.get_by_role("alert"), page.locator("input[type=file]")
+    assert "Open a picture first" in alarm.inner_text()
+    (tmp_path / "words.png").write_text("no picture")
+    chooser.set_input_files(tmp_path / "words.png")
+    page.wait_for_function(
+        "/words.png is no picture/.test(document.querySelector('.alarm').innerText)"
+    )
+    chooser.set_input_files(
+        {"name": "huge.png", "mimeType": "image/png", "buffer": bytes(31_000_000)}
+    )
+    page.wait_for_function(
+        "/huge.png is too large/.test(document.querySelector('.alarm').innerText)"
+    )
+    grey, _ = synthetic_nuclei(22, seed=7, size=(200, 300))
+    Image.fromarray(grey).save(tmp_path / "mine.png")
+    changed(page, lambda: chooser.set_input_files(tmp_path / "mine.png"))
+    assert alarm.inner_text() == ""
+    assert "no truth to compare with" in settled(page)
+    before = page.evaluate(DRAWN)
+    page.get_by_role("radio", name="small").click()
+    page.get_by_role("radio", name="your own").click()
+    settled(page)
+    assert page.evaluate(DRAWN) == before
+
+
+def test_a_picture_is_dropped(live):
+    page = live()
+
+    def drop():
+        page.evaluate(
+            """async () => {
+                const canvas = document.createElement("canvas")
+                canvas.getContext("2d").fillRect(0, 0, 20, 20)
+                const blob = await new Promise(resolve => canvas.toBlob(resolve))
+                const dataTransfer = new DataTransfer()
+                dataTransfer.items.add(new File([blob], "dropped.png", { type: "image/png" }))
+                document.querySelector(".stage").dispatchEvent(
+                    new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }))
+            }"""
+        )
+
+    changed(page, drop)
+    assert page.get_by_role("radio", name="your own").is_checked()
+
+
+def test_without_scripts_there_is_a_still_picture(browser, folder):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(folder.as_uri() + "/live.html")
+    assert page.get_by_role("img", name="A microscope picture").is_visible()
+    assert not page.locator("form").is_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("lacking", ["Worker", "createImageBitmap"])
+def test_an_old_browser_gets_words(page, folder, lacking):
+    page.add_init_script(f"delete window.{lacking}")
+    page.goto(folder.as_uri() + "/live.html")
+    expect(page.get_by_role("alert")).to_contain_text(
+        f"too old for the network: it lacks {lacking}"
+    )
+    assert page.get_by_role("img", name="A microscope picture").is_visible()
+
+
+def test_a_browser_that_cannot_read_the_script_shows_the_still_picture(page, folder, tmp_path):
+    text = (folder / "live.html").read_text(encoding="utf-8")
+    (tmp_path / "new.html").write_text(text.replace("function render(", "func render("))
+    page.goto(f"file://{tmp_path}/new.html")
+    assert page.get_by_role("img", name="A microscope picture").is_visible()
+    assert "In a browser of 2024 or later" in page.locator(".segedu-explorer").inner_text()
+
+
+def test_normalisation_is_the_packages(page):
+    grey = synthetic_nuclei(22, seed=7, size=SIDE)[0]
+    for picture in (grey, np.zeros_like(grey), np.eye(SIDE, dtype=np.uint8)):
+        source = f"{base.SHARED}\n{LiveSegmentation.source()}"
+        ours = page.evaluate(
+            f"grey => {{ {source}; return [...normalize(Float32Array.from(grey))] }}",
+            picture.flatten().tolist(),
+        )
+        np.testing.assert_allclose(ours, normalize(picture).flatten(), atol=1e-6)
