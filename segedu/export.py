@@ -14,21 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .checks import check_path, check_type
+from .checks import check_number, check_path, check_type
 from .files import atomic_path
 from .models import NodeGrid
 
 OPSET = 18  # of ONNX: the first with which resizing is defined as in torch
 
 
-def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
+def _quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Weights (O, ...) as integers of the same shape (int8) and a scale for each of O (float32).
 
-    >>> q, scale = quantize(torch.tensor([[0.5, -1.27], [0.0, 0.0]]))
+    >>> q, scale = _quantize(torch.tensor([[0.5, -1.27], [0.0, 0.0]]))
     >>> q.tolist(), scale.tolist()
     ([[50, -127], [0, 0]], [0.009999999776482582, 1.0])
     """
-    largest = check_type("weight", weight, Tensor).detach().float().abs().flatten(1).amax(dim=1)
+    largest = weight.detach().float().abs().flatten(1).amax(dim=1)
     scale = torch.where(largest > 0, largest / 127, 1.0)
     return (weight.detach() / _per_channel(scale, weight)).round().to(torch.int8), scale
 
@@ -46,7 +46,7 @@ def dequantized(model: NodeGrid) -> NodeGrid:
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, nn.Conv2d):
-                q, scale = quantize(layer.weight)
+                q, scale = _quantize(layer.weight)
                 layer.weight.copy_(q * _per_channel(scale, layer.weight))
     return model
 
@@ -79,13 +79,13 @@ def to_web(model: NodeGrid) -> dict:
     for i, j in model.nodes:
         first, first_norm, _, second, second_norm, _ = model.blocks[f"{i}_{j}"]
         for layer, norm in ((first, first_norm), (second, second_norm)):
-            q, scale = quantize(layer.weight)
+            q, scale = _quantize(layer.weight)
             factor = norm.weight / (norm.running_var + norm.eps).sqrt()
             weights.append(q)
             numbers += [scale * factor, norm.bias - norm.running_mean * factor]
     for level in model.levels:
         head = model.heads[str(level)]
-        q, scale = quantize(head.weight)
+        q, scale = _quantize(head.weight)
         weights.append(q)
         numbers += [scale, head.bias]
     return {
@@ -107,6 +107,7 @@ def to_page(model: NodeGrid, *, threshold: float = 0.5) -> str:
     """
     from .explorers import LiveSegmentation
 
+    check_type("model", model, NodeGrid)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
@@ -115,8 +116,8 @@ def to_page(model: NodeGrid, *, threshold: float = 0.5) -> str:
     )
 
 
-def export_onnx(path: str | os.PathLike, model: NodeGrid, **notes) -> None:
-    """Write a network as ONNX, for programs without torch; `notes` are kept as its metadata.
+def export_onnx(path: str | os.PathLike, model: NodeGrid, *, threshold: float = 0.5) -> None:
+    """Write a network as ONNX, for programs without torch; the threshold is kept as metadata.
 
     The input `images` is (N, C, H, W) float32, normalised as `segedu.data.normalize` does, H and W
     any multiples of 2^depth. The outputs `L1`, `L2`, ... are the logits (N, K, H, W) of each head.
@@ -126,6 +127,7 @@ def export_onnx(path: str | os.PathLike, model: NodeGrid, **notes) -> None:
     ImportError : without the packages onnx and onnxscript.
     """
     check_path("path", path)
+    check_number("threshold", threshold, 0, 1)
     model = copy.deepcopy(check_type("model", model, NodeGrid)).cpu().eval()
     try:
         import onnx
@@ -149,9 +151,8 @@ def export_onnx(path: str | os.PathLike, model: NodeGrid, **notes) -> None:
         dynamo=True,
         verbose=False,
     )
-    onnx.helper.set_model_props(
-        proto := program.model_proto, {name: str(note) for name, note in notes.items()}
-    )
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, {"threshold": str(threshold)})
     with atomic_path(path) as temporary:
         onnx.save(proto, temporary)
 

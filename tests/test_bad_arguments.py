@@ -29,6 +29,7 @@ from segedu import (
     checkpoint,
     data,
     diagrams,
+    export,
     files,
     losses,
     metrics,
@@ -41,7 +42,7 @@ from segedu.data import folder, nuclei, synthetic, transforms
 matplotlib.use("agg")
 PACKAGE = Path(segedu.__file__).parent
 MODULES = [
-    checkpoint, diagrams, files, folder, losses, metrics, models, nuclei, plotting, synthetic,
+    checkpoint, diagrams, export, files, folder, losses, metrics, models, nuclei, plotting, synthetic,
     training, transforms,
 ]  # fmt: skip
 SLOWEST = 5  # seconds a refusal may take
@@ -611,6 +612,12 @@ row(
 )
 for function in (checkpoint.load_pretrained, checkpoint.pretrained_path):
     row(function, {"name": "unetpp-nuclei"}, {"name": CHOICE | NOTHING})
+
+for function in (export.dequantized, export.to_web):
+    row(function, {"model": GRID}, {"model": NETWORK})
+EXPORTED = {"model": NETWORK, "threshold": number(0, 1)}
+row(export.to_page, {"model": GRID, "threshold": 0.5}, EXPORTED)
+row(export.export_onnx, {"path": At("net.onnx"), "model": GRID}, EXPORTED | {"path": PATH})
 
 COUNT = integer(1) | NOTHING
 row(

@@ -11,7 +11,7 @@ import torch
 from segedu import NodeGrid, UNet, UNetPlusPlus, load_pretrained, predict
 from segedu.checkpoint import load_model, pretrained_path
 from segedu.data import NucleiDataset, SyntheticNuclei
-from segedu.export import dequantized, export_onnx, quantize, to_web
+from segedu.export import _quantize, dequantized, export_onnx, to_web
 from segedu.training import dataset_iou, evaluate, network
 
 
@@ -27,7 +27,7 @@ def test_tiny_is_what_it_says(tiny):
 
 def test_quantized_weights_are_within_half_a_step():
     weight = torch.randn(8, 5, 3, 3) * torch.logspace(-3, 3, 8).view(-1, 1, 1, 1)
-    q, scale = quantize(weight)
+    q, scale = _quantize(weight)
     assert q.dtype == torch.int8
     assert (q.flatten(1).abs().amax(dim=1) == 127).all()
     error = (q * scale.view(-1, 1, 1, 1) - weight).abs().flatten(1).amax(dim=1)

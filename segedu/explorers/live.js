@@ -323,7 +323,7 @@ function render({ model, el }) {
   const modes = Object.keys(BRUSH).map((word) => html("button", { type: "button" }, word));
   const restore = html("button", { type: "button" }, "start over");
   const chooser = html("input", { type: "file", accept: "image/*" });
-  const ownLabel = html("label.file", html("span", "open a picture"), chooser);
+  const ownLabel = html("label.file", chooser, html("span", "open a picture"));
   const alarm = html("p.alarm", { role: "alert" });
   const legend = Object.entries(KINDS).map(([kind, text]) => html(`span.patch.${kind}`, text));
   const key = html("p.key", legend);
@@ -457,16 +457,16 @@ function render({ model, el }) {
     if (!pixel.length) return;
     const [row, column] = pixel;
     output.marks.append(svg("rect.pixel", { x: column - 1, y: row - 1, width: 3, height: 3 }));
-    levels.forEach((level, k) => {
+    for (const level of levels) {
       const [top, bottom] = inputInterval(nodes, level, row);
       const [left, right] = inputInterval(nodes, level, column);
       const size = { width: right - left + 1, height: bottom - top + 1 };
       const rect = svg("rect.reach", { x: left, y: top, ...size });
-      rect.style.setProperty("--part", (k + 1) / levels.length);
-      input.marks.append(rect);
+      const corner = { x: Math.max(left, 0) + 1.5, y: Math.max(top, 0) + 5.5 };
+      input.marks.append(rect, svg("text", corner, `L${level}`));
       const rows = `L${level}: rows ${top} to ${bottom}, columns ${left} to ${right}`;
       reaches.append(html("li", `${rows} (${size.height} × ${size.width})`));
-    });
+    }
   }
 
   function showMaps() {

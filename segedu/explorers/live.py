@@ -34,8 +34,7 @@ class Skips(TraitType):
         for skip in check_sequence(self.name, value):
             if tuple(check_sequence(f"each of {self.name}", skip, 3, 3)) not in explorer.skips:
                 raise ValueError(
-                    f"{self.name} must be a list of (i, k, j) for skips from X(i, k) to X(i, j) "
-                    f"of the network, got {skip!r}"
+                    f"{self.name} must hold skips (i, k, j) from X(i, k) to X(i, j), got {skip!r}"
                 )
         return [tuple(skip) for skip in value]
 
@@ -82,7 +81,7 @@ class LiveSegmentation(Explorer):
     >>> live.skips_off = [(0, 0, 1)]
     >>> live.skips_off = [(0, 1, 0)]
     Traceback (most recent call last):
-    ValueError: skips_off must be a list of (i, k, j) for skips ... got (0, 1, 0)
+    ValueError: skips_off must hold skips (i, k, j) from X(i, k) to X(i, j), got (0, 1, 0)
     """
 
     needs = ("network.js", "nodes.js")
