@@ -42,8 +42,8 @@ from segedu.data import folder, nuclei, synthetic, transforms
 matplotlib.use("agg")
 PACKAGE = Path(segedu.__file__).parent
 MODULES = [
-    checkpoint, diagrams, export, files, folder, losses, metrics, models, nuclei, plotting, synthetic,
-    training, transforms,
+    checkpoint, diagrams, export, files, folder, losses, metrics, models, nuclei, plotting,
+    synthetic, training, transforms,
 ]  # fmt: skip
 SLOWEST = 5  # seconds a refusal may take
 NAN, INF = float("nan"), float("inf")

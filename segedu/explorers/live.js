@@ -457,16 +457,17 @@ function render({ model, el }) {
     if (!pixel.length) return;
     const [row, column] = pixel;
     output.marks.append(svg("rect.pixel", { x: column - 1, y: row - 1, width: 3, height: 3 }));
-    for (const level of levels) {
+    levels.forEach((level, k) => {
       const [top, bottom] = inputInterval(nodes, level, row);
       const [left, right] = inputInterval(nodes, level, column);
       const size = { width: right - left + 1, height: bottom - top + 1 };
       const rect = svg("rect.reach", { x: left, y: top, ...size });
-      const corner = { x: Math.max(left, 0) + 1.5, y: Math.max(top, 0) + 5.5 };
+      const aside = top < 0 ? 8 * k : 0; // or the names of those that reach outside coincide
+      const corner = { x: Math.max(left, 0) + 1.5 + aside, y: Math.max(top, 0) + 5.5 };
       input.marks.append(rect, svg("text", corner, `L${level}`));
       const rows = `L${level}: rows ${top} to ${bottom}, columns ${left} to ${right}`;
       reaches.append(html("li", `${rows} (${size.height} × ${size.width})`));
-    }
+    });
   }
 
   function showMaps() {
