@@ -400,10 +400,12 @@ function render({ model, el }) {
   }
   worker.onerror = ({ message }) => (alarm.textContent = `The network does not run: ${message}`);
   worker.onmessage = ({ data }) => {
+    if (answer) {
+      times.push(data.heads.map(({ milliseconds }) => milliseconds));
+      waits.push(performance.now() - asked);
+      for (const list of [times, waits]) list.splice(0, list.length - RUNS);
+    } else again = true; // the first run is slow, before the browser has compiled the code
     answer = { ...data, maps: probabilities(data.heads) };
-    times.push(data.heads.map(({ milliseconds }) => milliseconds));
-    waits.push(performance.now() - asked);
-    for (const list of [times, waits]) list.splice(0, list.length - RUNS);
     asked = 0;
     if (again) request();
     show();
@@ -425,7 +427,8 @@ function render({ model, el }) {
         : [grey, grey, grey, 255];
     });
     levels.forEach((level, k) => {
-      cells[level].ms.textContent = median(times.map((run) => run[k])).toFixed(0);
+      cells[level].ms.textContent = times.length
+        ? median(times.map((run) => run[k])).toFixed(0) : "…";
     });
     if (cells[MEAN]) cells[MEAN].ms.textContent = cells[levels.at(-1)].ms.textContent;
     for (const name of heads) {
@@ -440,7 +443,8 @@ function render({ model, el }) {
       (truth ? `IoU ${cells[head].iou.textContent}, ` : "no truth to compare with, ") +
       `${percent(share)} foreground` +
       (off ? `, ${off} of ${allSkips.length} skips off` : "") +
-      `. A new result takes ${median(waits).toFixed(0)} ms.`;
+      "." +
+      (waits.length ? ` A new result takes ${median(waits).toFixed(0)} ms.` : "");
     key.hidden = !truth;
     showField(map);
   }
