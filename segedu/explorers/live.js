@@ -470,7 +470,7 @@ function render({ model, el }) {
       const corner = { x: Math.max(left, 0) + 1.5 + aside, y: Math.max(top, 0) + 5.5 };
       input.marks.append(rect, svg("text", corner, `L${level}`));
       const rows = `L${level}: rows ${top} to ${bottom}, columns ${left} to ${right}`;
-      reaches.append(html("li", `${rows} (${size.height} × ${size.width})`));
+      reaches.append(html("li", `${rows} (${size.height}\u00a0×\u00a0${size.width})`));
     });
   }
 

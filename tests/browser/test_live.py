@@ -316,11 +316,12 @@ def test_light_and_quick(live, folder):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [800, 360])
+@pytest.mark.parametrize("width", [800, 360, 290])  # the last: what a page leaves of 360
 def test_readable_and_accessible(live, width, theme):
     page = live(width=width, theme=theme)
     page.locator(".stage").last.click()
     assert too_wide(page) == []
+    assert page.locator(".live").evaluate("node => node.scrollWidth <= node.clientWidth")
     assert inaccessible(page) == []
 
 
