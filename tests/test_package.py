@@ -66,6 +66,8 @@ def test_a_wheel_carries_what_the_package_needs(tmp_path):
         "use_style()\n"
         "image, mask = SyntheticNuclei(1, size=64)[0]\n"
         "mask = segedu.to_mask(segedu.predict(segedu.load_pretrained(), image[None]))\n"
+        "from segedu.export import to_page\n"
+        "to_page(segedu.load_pretrained('unetpp-nuclei-tiny'))\n"
         "print(segedu.__file__, len(_table()), tuple(mask.shape))\n",
         executable,
         cwd=tmp_path,
