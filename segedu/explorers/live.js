@@ -80,7 +80,7 @@ function paint({ grey, truth }, side, [row, column], mode) {
 }
 
 // A file as a scene: the middle of it, at most WIDEST pixels wide, at `side` pixels, grey.
-async function open(file, side) {
+async function readPicture(file, side) {
   if (file.size > LARGEST_FILE) {
     const size = `${Math.round(file.size / 1e6)} MB`;
     throw Error(`${file.name} is too large: ${size}, at most ${LARGEST_FILE / 1e6} MB are read.`);
@@ -113,7 +113,10 @@ function serve({ load, run, toMap }) {
     if (web) net = load(web);
     else {
       const answer = run(net, toMap(pixels, side, side), off);
-      postMessage(answer, Object.values(answer.features).map(({ data }) => data.buffer));
+      postMessage(
+        answer,
+        Object.values(answer.features).map(({ data }) => data.buffer),
+      );
     }
   };
 }
@@ -357,8 +360,17 @@ function render({ model, el }) {
   const table = html(
     "table.costs",
     html("caption", "What remains when the network is pruned to a head"),
-    html("thead", html("tr", columns.map((text) => html("th", { scope: "col" }, text)))),
-    html("tbody", Object.values(cells).map(({ row }) => row)),
+    html(
+      "thead",
+      html(
+        "tr",
+        columns.map((text) => html("th", { scope: "col" }, text)),
+      ),
+    ),
+    html(
+      "tbody",
+      Object.values(cells).map(({ row }) => row),
+    ),
   );
   el.replaceChildren(
     html(
@@ -420,15 +432,17 @@ function render({ model, el }) {
     const { truth } = scene;
     put(output.canvas, (k) => {
       const found = map[k] > threshold;
-      const true_ = truth ? truth[k] : found;
-      const kind = found ? (true_ ? "tp" : "fp") : true_ ? "fn" : null;
+      const isTrue = truth ? truth[k] : found;
+      const kind = found ? (isTrue ? "tp" : "fp") : isTrue ? "fn" : null;
       const grey = gain * image[k];
-      return kind ? [...COLOURS[kind].map((part) => 0.6 * part + 0.4 * Math.min(grey, 255)), 255]
+      return kind
+        ? [...COLOURS[kind].map((part) => 0.6 * part + 0.4 * Math.min(grey, 255)), 255]
         : [grey, grey, grey, 255];
     });
     levels.forEach((level, k) => {
       cells[level].ms.textContent = times.length
-        ? median(times.map((run) => run[k])).toFixed(0) : "…";
+        ? median(times.map((run) => run[k])).toFixed(0)
+        : "…";
     });
     if (cells[MEAN]) cells[MEAN].ms.textContent = cells[levels.at(-1)].ms.textContent;
     for (const name of heads) {
@@ -512,13 +526,16 @@ function render({ model, el }) {
       set(button, { "aria-label": name(other) + (pruned ? ", not needed for this head" : "") });
     }
     const focused = switches.contains(document.activeElement)
-      ? document.activeElement.textContent : null;
-    const buttons = node[1] ? skipsInto(nodes, node).map((skip) => {
-      const attributes = { type: "button", "aria-pressed": !off.has(String(skip)) };
-      const button = html("button", attributes, skipName(skip));
-      button.addEventListener("click", () => flip(skip));
-      return button;
-    }) : [];
+      ? document.activeElement.textContent
+      : null;
+    const buttons = node[1]
+      ? skipsInto(nodes, node).map((skip) => {
+          const attributes = { type: "button", "aria-pressed": !off.has(String(skip)) };
+          const button = html("button", attributes, skipName(skip));
+          button.addEventListener("click", () => flip(skip));
+          return button;
+        })
+      : [];
     const note = html("span.note", buttons.length ? "skips into it:" : "no skip leads into it");
     switches.replaceChildren(note, ...buttons);
     buttons.find(({ textContent }) => textContent === focused)?.focus();
@@ -539,7 +556,7 @@ function render({ model, el }) {
   async function take(file) {
     if (!file) return;
     try {
-      own = await open(file, side);
+      own = await readPicture(file, side);
     } catch (error) {
       alarm.textContent = error.message;
       return;

@@ -86,7 +86,7 @@ class LiveSegmentation(Explorer):
 
     needs = ("network.js", "nodes.js")
     view = "live.js"
-    largest_page = 500_000
+    largest_page = 1_000_000
     picture = Choice("real nuclei", {name: name for name in (*PICTURES, OWN)}, "picture")
     noise = Slider(0, 0, 40, 1, "noise")
     blur = Slider(0.0, 0.0, 4.0, 0.5, "blur")

@@ -110,7 +110,10 @@ function network() {
         for (let x = 0; x < output.width; x++) {
           const at = row + 2 * x;
           output.data[target + x] = Math.max(
-            data[at], data[at + 1], data[at + stride], data[at + stride + 1],
+            data[at],
+            data[at + 1],
+            data[at + stride],
+            data[at + stride + 1],
           );
         }
       }
