@@ -101,8 +101,8 @@ class Choice(TraitType):
 class Explorer(anywidget.AnyWidget):
     """An interactive figure: a subclass has its controls as traits, and `view`, a JavaScript file.
 
-    `needs` names the files whose functions the view uses, `still` is what the page shows until the
-    view runs, or in its place where it cannot.
+    `needs` names the files whose functions the view uses, `style` is its CSS, and `still` is what
+    the page shows until the view runs, or in its place where it cannot.
 
     Show it by ending a cell with it. Its controls can be set (`explorer.gamma = 3`) and observed,
     as traits of any widget.
@@ -110,14 +110,15 @@ class Explorer(anywidget.AnyWidget):
 
     view: str
     needs: tuple[str, ...] = ()
+    style = STYLE
     still = ""
     largest_page = LARGEST_PAGE
-    _css = STYLE
     # ipywidgets 7 would show the view without its controls
     _ipython_display_ = None
 
     def __init_subclass__(cls, **options):
         if "view" in vars(cls):
+            cls._css = cls.style
             cls._esm = "\n".join([SHARED, cls.source(), KERNEL])
         super().__init_subclass__(**options)
 
@@ -169,7 +170,7 @@ class Explorer(anywidget.AnyWidget):
         state = self.get_state([name for name in own if not name.startswith("_")])
         data = json.dumps(state, sort_keys=True).replace("<", r"\u003c")
         return (
-            f'<div class="segedu-explorer"><style>{STYLE}</style>\n'
+            f'<div class="segedu-explorer"><style>{self.style}</style>\n'
             f'<form autocomplete="off">{controls}</form><div>{self.still}</div>\n'
             f"<script>(() => {{\n{SHARED}\n{self.source()}\n{HOST}\n"
             f"host(document.currentScript.parentElement, {data});\n}})();</script></div>"

@@ -13,7 +13,7 @@ from ..checks import check_integer, check_number, check_sequence
 from ..data import sample, synthetic_nuclei
 from ..export import to_web
 from ..models import NodeGrid, count_operations, count_parameters
-from .base import Choice, Explorer, Slider
+from .base import STYLE, Choice, Explorer, Slider, read
 from .grid import GridNode
 
 SIDE = 96  # pixels of a picture
@@ -86,6 +86,7 @@ class LiveSegmentation(Explorer):
 
     needs = ("network.js", "nodes.js")
     view = "live.js"
+    style = f"{STYLE}\n{read('live.css')}"
     largest_page = 1_000_000
     picture = Choice("real nuclei", {name: name for name in (*PICTURES, OWN)}, "picture")
     noise = Slider(0, 0, 40, 1, "noise")

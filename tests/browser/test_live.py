@@ -409,3 +409,33 @@ def test_normalisation_is_the_packages(page):
             picture.flatten().tolist(),
         )
         np.testing.assert_allclose(ours, normalize(picture).flatten(), atol=1e-6)
+
+
+def test_a_unet_of_ones_own(page, tmp_path):
+    """One head, fewer nodes, another depth."""
+    (tmp_path / "unet.html").write_text(
+        to_page(UNet(1, 1, channels=(4, 8, 16)).eval()), encoding="utf-8"
+    )
+    problems = watch(page)
+    page.goto(f"file://{tmp_path}/unet.html")
+    expect(page.locator(".summary")).to_contain_text("Head L2: IoU 0.")
+    assert page.locator(".costs tbody tr").count() == 1
+    assert page.get_by_role("button", name="X(").count() == 5 + 1  # nodes, and the skip into X(0,2)
+    page.get_by_role("button", name="all skips off").click()
+    expect(page.locator(".summary")).to_contain_text("2 of 2 skips off")
+    assert problems == []
+
+
+def test_two_on_a_page_do_not_meet(page, tmp_path):
+    figure = LiveSegmentation().to_html()
+    (tmp_path / "two.html").write_text(f"<!doctype html>{figure}{figure}", encoding="utf-8")
+    page.goto(f"file://{tmp_path}/two.html")
+    says = page.locator(".summary")
+    for each in says.all():
+        expect(each).to_contain_text("Mean of all heads: IoU")
+    before = says.last.inner_text().partition(", ")[0]
+    page.get_by_role("radio", name="L1").first.click()
+    expect(says.first).to_contain_text("Head L1")
+    page.locator(".stage").first.click()
+    page.wait_for_timeout(500)
+    assert says.last.inner_text().partition(", ")[0] == before
