@@ -331,11 +331,9 @@ def _dataset(data: Data, root: Path | None, num_classes: int, split: Split):
             f"got --num-classes {num_classes}"
         )
     target = "binary" if num_classes == 1 else "three_class"
-    if data is Data.nuclei:
-        return sets.NucleiDataset(root, split=split.value, target=target)
-    # A seed of its own for each split keeps them apart; the numbers are those of the real set.
-    length, seed = {"train": (261, 1), "validation": (52, 2), "test": (85, 3)}[split.value]
-    return sets.SyntheticNuclei(length, seed=seed, target=target)
+    return sets.nuclei_split(
+        root if data is Data.nuclei else "synthetic", split.value, target=target
+    )
 
 
 def _check_targets(targets: dict[Path, list[Path]]) -> None:

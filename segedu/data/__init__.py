@@ -2,6 +2,7 @@
 
 from .folder import FolderDataset, read_image
 from .nuclei import NucleiDataset, Sample, download_nuclei, prepare_nuclei, sample
+from .splits import nuclei_split
 from .synthetic import SyntheticNuclei, synthetic_nuclei
 from .transforms import instances_to_target, normalize, three_class_to_instances, train_transform
 
@@ -13,6 +14,7 @@ __all__ = [
     "download_nuclei",
     "instances_to_target",
     "normalize",
+    "nuclei_split",
     "prepare_nuclei",
     "read_image",
     "sample",
