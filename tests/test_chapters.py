@@ -189,10 +189,9 @@ def skeleton(notebook) -> list[str]:
     if not re.search(r"^After this chapter you can\n\n(- .+(\n|$)){2,}", opening, re.M):
         wrong.append("the first cell has no list 'After this chapter you can'")
     takes = re.search(
-        r"^\*\*Needs:\*\* .+ \*\*Takes:\*\* about (\d+) minutes to read, "
-        r"about (\d+) seconds to run on two CPU cores\.$",
-        opening,
-        re.M,
+        r"\*\*Needs:\*\* .+ \*\*Takes:\*\* about (\d+) minutes to read, "
+        r"about (\d+) seconds to run on two CPU cores\.",
+        " ".join(opening.split()),
     )
     if takes is None:
         wrong.append("the first cell has no line '**Needs:** ... **Takes:** about N minutes ...'")
