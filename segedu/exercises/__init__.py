@@ -11,6 +11,22 @@ Each `check_...` says which arguments it passes. An answer has `correct`, and is
 sentence: right, or the misconception that makes just these numbers.
 """
 
-from .iou import check_iou
+from .iou import (
+    check_class_scores,
+    check_held_out_iou,
+    check_iou,
+    check_iou_from_dice,
+    check_mask_iou,
+    check_object_precision,
+    check_pooled_iou,
+)
 
-__all__ = ["check_iou"]
+__all__ = [
+    "check_class_scores",
+    "check_held_out_iou",
+    "check_iou",
+    "check_iou_from_dice",
+    "check_mask_iou",
+    "check_object_precision",
+    "check_pooled_iou",
+]
