@@ -11,6 +11,22 @@ Each `check_...` says which arguments it passes. An answer has `correct`, and is
 sentence: right, or the misconception that makes just these numbers.
 """
 
+from .basics import (
+    check_binary_mask,
+    check_class_shares,
+    check_count_nuclei,
+    check_double,
+    check_one_hot,
+    check_three_class,
+)
 from .iou import check_iou
 
-__all__ = ["check_iou"]
+__all__ = [
+    "check_binary_mask",
+    "check_class_shares",
+    "check_count_nuclei",
+    "check_double",
+    "check_iou",
+    "check_one_hot",
+    "check_three_class",
+]
