@@ -11,6 +11,14 @@ Each `check_...` says which arguments it passes. An answer has `correct`, and is
 sentence: right, or the misconception that makes just these numbers.
 """
 
+from .basics import (
+    check_binary_mask,
+    check_class_shares,
+    check_count_nuclei,
+    check_double,
+    check_one_hot,
+    check_three_class,
+)
 from .iou import (
     check_class_scores,
     check_held_out_iou,
@@ -22,11 +30,17 @@ from .iou import (
 )
 
 __all__ = [
+    "check_binary_mask",
     "check_class_scores",
+    "check_class_shares",
+    "check_count_nuclei",
+    "check_double",
     "check_held_out_iou",
     "check_iou",
     "check_iou_from_dice",
     "check_mask_iou",
     "check_object_precision",
+    "check_one_hot",
     "check_pooled_iou",
+    "check_three_class",
 ]
