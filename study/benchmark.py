@@ -9,7 +9,7 @@ our channels, take our weights, and the largest difference of the answers stands
 
 Ratio is the peer's median time divided by ours, with the quartiles of the ratios of single turns;
 above 1 ours is faster. Times are elapsed time; on one thread, processor time, which other programs
-disturb less. Peak memory is what a new process holds at most beyond what it held before the call, by
+disturb less. Peak memory is what a new process holds at most beyond what it held before, by
 the account of the operating system (Linux, `VmHWM`).
 """
 
