@@ -9,12 +9,12 @@ our channels, take our weights, and the largest difference of the answers stands
 
 Ratio is the peer's median time divided by ours, with the quartiles of the ratios of single turns;
 above 1 ours is faster. Times are elapsed time; on one thread, processor time, which other programs
-disturb less. Peak memory is what a new process holds at most beyond what it held before, by
-the account of the operating system (Linux, `VmHWM`).
+disturb less. Peak memory is the most that torch's allocator holds at a time beyond what it held
+before the call, summed from the profiler's memory events.
 """
 
 import csv
-import multiprocessing
+import itertools
 import platform
 import statistics
 import time
@@ -31,6 +31,7 @@ from segmentation_models_pytorch.base.modules import Conv2dReLU
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from segmentation_models_pytorch.decoders.unetplusplus.decoder import UnetPlusPlusDecoder
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from torchmetrics.functional.classification import binary_stat_scores
 from torchvision.ops import sigmoid_focal_loss
@@ -279,10 +280,10 @@ def level_rows() -> list[dict]:
     return rows
 
 
-def focal_sides(size: int) -> tuple[Callable, Callable]:
+def focal_sides() -> tuple[Callable, Callable]:
     torch.manual_seed(0)
-    logits = torch.randn(8, 1, size, size, requires_grad=True)
-    target = (torch.rand(8, 1, size, size) < 0.2).float()
+    logits = torch.randn(8, 1, 512, 512, requires_grad=True)
+    target = (torch.rand(8, 1, 512, 512) < 0.2).float()
 
     def ours() -> Tensor:
         logits.grad = None
@@ -299,9 +300,9 @@ def focal_sides(size: int) -> tuple[Callable, Callable]:
     return ours, theirs
 
 
-def count_sides(size: int, validate_args: bool) -> tuple[Callable, Callable]:
+def count_sides(validate_args: bool) -> tuple[Callable, Callable]:
     torch.manual_seed(0)
-    preds, target = (torch.rand(2, 8, 1, size, size) < 0.2).long()
+    preds, target = (torch.rand(2, 8, 1, 512, 512) < 0.2).long()
 
     def ours() -> Tensor:
         return torch.cat(stat_scores(preds, target, num_classes=1), dim=1)
@@ -315,47 +316,28 @@ def count_sides(size: int, validate_args: bool) -> tuple[Callable, Callable]:
     return ours, theirs
 
 
-def counts_checked(size: int) -> tuple[Callable, Callable]:
-    return count_sides(size, True)
-
-
-def counts_unchecked(size: int) -> tuple[Callable, Callable]:
-    return count_sides(size, False)
-
-
-def peak_memory(sides: Callable, side: int) -> float:
-    """In MiB, of a process of its own, which imports this module and nothing else."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak, (sides, side))
-
-
-def _peak(sides: Callable, side: int) -> float:
-    sides(64)[side]()  # what the libraries take once
-    run = sides(512)[side]
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is that from here on
-    before = _peak_so_far()
-    run()
-    return round((_peak_so_far() - before) / 1024, 1)
-
-
-def _peak_so_far() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))  # KiB
+def peak_memory(run: Callable) -> float:
+    """The most that torch holds at a time beyond what it held before, in MiB."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as trace:
+        run()
+    events = trace.profiler.kineto_results.events()
+    changes = [event.nbytes() for event in events if event.name() == "[memory]"]
+    return round(max(itertools.accumulate(changes)) / 2**20, 1)
 
 
 def loss_and_metric_rows() -> list[dict]:
     rows = []
     for task, names, sides in (
         ("forward and backward", ("focal_loss", "torchvision sigmoid_focal_loss"), focal_sides),
-        ("counts", ("stat_scores", "torchmetrics binary_stat_scores"), counts_checked),
-        ("counts", ("stat_scores", "the same, validate_args=False"), counts_unchecked),
+        ("counts", ("stat_scores", "torchmetrics binary_stat_scores"), lambda: count_sides(True)),
+        ("counts", ("stat_scores", "the same, validate_args=False"), lambda: count_sides(False)),
     ):
-        ours, theirs = sides(512)
-        error = (ours() - theirs()).abs().max().item()
-        memory = {
-            f"{who} peak MiB": peak_memory(sides, side)
+        memory = {  # each of new input, which has no gradient yet
+            f"{who} peak MiB": peak_memory(sides()[side])
             for side, who in enumerate(("ours", "theirs"))
         }
+        ours, theirs = sides()
+        error = (ours() - theirs()).abs().max().item()
         rows.append(row(task, *names, **take_turns(ours, theirs), **memory, difference=error))
         print_row(rows[-1])
     return rows
