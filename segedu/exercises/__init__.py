@@ -12,5 +12,23 @@ sentence: right, or the misconception that makes just these numbers.
 """
 
 from .iou import check_iou
+from .unet import (
+    check_conv_block,
+    check_conv_size,
+    check_crop_and_concat,
+    check_decoder_channels,
+    check_pad_to_multiple,
+    check_receptive_field,
+    check_stamps,
+)
 
-__all__ = ["check_iou"]
+__all__ = [
+    "check_conv_block",
+    "check_conv_size",
+    "check_crop_and_concat",
+    "check_decoder_channels",
+    "check_iou",
+    "check_pad_to_multiple",
+    "check_receptive_field",
+    "check_stamps",
+]
