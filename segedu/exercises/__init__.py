@@ -12,5 +12,19 @@ sentence: right, or the misconception that makes just these numbers.
 """
 
 from .iou import check_iou
+from .results import (
+    check_group_bootstrap,
+    check_leak,
+    check_paired_interval,
+    check_two_class_iou,
+    check_worst_images,
+)
 
-__all__ = ["check_iou"]
+__all__ = [
+    "check_group_bootstrap",
+    "check_iou",
+    "check_leak",
+    "check_paired_interval",
+    "check_two_class_iou",
+    "check_worst_images",
+]
