@@ -2,11 +2,11 @@
 
 Node X(i, j) stands in row i, the resolution level (0 is full resolution, each further row has half
 the height and width), and in column j, the position along the skip pathway. One rule holds for
-every node, with H a block of two convolutions:
+every node, with H a block of two convolutions::
 
     X(0, 0) = H(image)
-    X(i, 0) = H(pool(X(i-1, 0)))                                        going down
-    X(i, j) = H(concat[X(i, k) for every existing k < j] + up(X(i+1, j-1)))   going up
+    X(i, 0) = H(pool(X(i-1, 0)))  # going down
+    X(i, j) = H(concat[X(i, k) for every existing k < j] + up(X(i+1, j-1)))  # going up
 
 The two networks differ only in which nodes exist. U-Net has the first column and the last
 anti-diagonal; U-Net++ has the whole triangle. Leaving out every node with i + j > d prunes the

@@ -29,6 +29,7 @@ from segedu import (
     checkpoint,
     data,
     diagrams,
+    exercises,
     export,
     files,
     losses,
@@ -37,13 +38,14 @@ from segedu import (
     plotting,
     training,
 )
-from segedu.data import folder, nuclei, synthetic, transforms
+from segedu.data import folder, nuclei, splits, synthetic, transforms
+from segedu.exercises import answer
 
 matplotlib.use("agg")
 PACKAGE = Path(segedu.__file__).parent
 MODULES = [
-    checkpoint, diagrams, export, files, folder, losses, metrics, models, nuclei, plotting,
-    synthetic, training, transforms,
+    answer, checkpoint, diagrams, export, files, folder, losses, metrics, models, nuclei, plotting,
+    splits, synthetic, training, transforms,
 ]  # fmt: skip
 SLOWEST = 5  # seconds a refusal may take
 NAN, INF = float("nan"), float("inf")
@@ -584,6 +586,19 @@ row(
     {"root": At("archive")},
     {"root": PATH | {"not there": one_of(["nowhere"])}, "cache_dir": without(PATH, "nothing")},
 )
+row(
+    data.nuclei_split,
+    {"source": At("archive"), "split": "train"},
+    {"source": PATH | {"not there": one_of(["nowhere"])}, "split": CHOICE | NOTHING}
+    | {"length": integer(1, 1)}
+    | TARGET,
+)
+row(
+    data.nuclei_split,
+    {"source": "synthetic"},
+    {"split": CHOICE | NOTHING, "length": integer(1)} | TARGET,
+    "data.splits.nuclei_split of synthetic nuclei",
+)
 row(data.download_nuclei, {"folder": At("archive")}, {"folder": without(PATH, "nothing")})
 row(data.sample, {}, {})
 
@@ -689,12 +704,31 @@ row(
 )
 row(training.read_history, {"path": At("history.csv")}, {"path": PATH})
 
+# Of `check` only what a learner hands over can be bad: the rest is written with the exercise.
+row(
+    answer.check,
+    {"theirs": max, "solution": max, "cases": [(1, 2)], "misconceptions": {}},
+    {"theirs": CALLABLE | NOTHING},
+)
+for name in exercises.__all__:
+    row(
+        getattr(exercises, name),
+        {"theirs": lambda *args: 0},
+        {"theirs": CALLABLE | NOTHING | {"a dict": one_of([{}])}},
+        f"exercises.{name}",
+    )
+
 KINDS = [
     (name, key, kind) for name, row in TABLE.items() for key in row.bad for kind in row.bad[key]
 ]
 
 # What has no arguments to be wrong: plain records; and what does the refusing.
-RECORDS = {"metrics.StatScores", "metrics.AveragePrecision", "data.nuclei.Sample"}
+RECORDS = {
+    "metrics.StatScores",
+    "metrics.AveragePrecision",
+    "data.nuclei.Sample",
+    "exercises.answer.Answer",
+}
 HELPERS = {"reason"}
 
 # -- the tests -----------------------------------------------------------------------------------
@@ -745,7 +779,7 @@ def test_every_public_callable_is_in_the_table():
         if not name.startswith("_") and name not in HELPERS
         if inspect.isfunction(value) or inspect.isclass(value)
         if value.__module__ == module.__name__
-    }
+    } | {f"exercises.{name}" for name in exercises.__all__}
     assert public - RECORDS <= TABLE.keys(), sorted(public - RECORDS - TABLE.keys())
 
 

@@ -101,24 +101,30 @@ def _same(a, b, tolerance: float) -> bool:
     if isinstance(a, str) or isinstance(b, str):
         return a == b
     if isinstance(b, list | tuple):
+        a = list(a) if isinstance(a, torch.Tensor | np.ndarray) and a.ndim else a
         return (
             isinstance(a, list | tuple)
             and len(a) == len(b)
             and all(_same(x, y, tolerance) for x, y in zip(a, b, strict=True))
         )
     try:
-        a, b = (torch.as_tensor(value).detach().double() for value in (a, b))
+        a, b = (torch.as_tensor(value).detach() for value in (a, b))
+        if a.shape != b.shape or a.is_complex() or a.is_meta:
+            return False
+        return torch.allclose(a.double(), b.double(), tolerance, tolerance, equal_nan=True)
     except (TypeError, ValueError, RuntimeError):  # no numbers
         return False
-    return a.shape == b.shape and torch.allclose(a, b, tolerance, tolerance, equal_nan=True)
 
 
 def _show(value) -> str:
     """Small values whole, large ones described."""
-    if isinstance(value, torch.Tensor | np.ndarray):
-        if np.prod(value.shape) > 16:
+    if isinstance(value, torch.Tensor | np.ndarray) and np.prod(value.shape) <= 16:
+        try:
+            value = value.tolist()
+        except (NotImplementedError, RuntimeError):  # torch: without values, or sparse
             return describe(value)
-        value = value.tolist()
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and len(value) <= 16:
         return f"[{', '.join(map(_show, value))}]"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, Exception):
+        return f"{type(value).__name__}: {value}"
+    return f"{value:.4g}" if isinstance(value, float) else describe(value)

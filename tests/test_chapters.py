@@ -1,0 +1,585 @@
+"""What every chapter must have. Each rule is tried, too, on a small notebook that breaks it.
+
+A rule takes a notebook and returns what is wrong with it, in words.
+"""
+
+import ast
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib
+import nbformat
+import pytest
+import torch
+from pybtex.database import parse_file
+from sphinx_external_toc.parsing import parse_toc_yaml
+
+from segedu import exercises
+
+ROOT = Path(__file__).parents[1]
+BIBLIOGRAPHY = parse_file(ROOT / "references.bib").entries
+PREREQUISITES = "chapters/prerequisites"  # a page to read before the chapters, without exercises
+NOTEBOOKS = [page for page in parse_toc_yaml(ROOT / "_toc.yml") if page.startswith("chapters/")]
+CHAPTERS = [page for page in NOTEBOOKS if page != PREREQUISITES]
+LAST = ["Exercises", "Quiz", "Summary", "Further reading"]
+LEVELS = ["easy", "medium", "hard"]
+DEFAULTS = 'DEVICE, DATA = "cpu", "synthetic"'
+IGNORED = {"nbval-ignore-output", "nbval-skip"}
+SHORTEST_ALT = 40  # characters
+
+# -- reading a notebook --------------------------------------------------------------------------
+
+
+def read(page: str):
+    notebook = nbformat.read(ROOT / f"{page}.ipynb", as_version=4)
+    # tools/set_address.py puts these in.
+    notebook.cells = [cell for cell in notebook.cells if not cell.id.startswith("colab-")]
+    return notebook
+
+
+def code(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook) -> str:
+    """All the Markdown, without blocks of code."""
+    cells = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return re.sub(r"^```.*?^```$", "", "\n\n".join(cells), flags=re.M | re.S)
+
+
+def headings(notebook) -> list[tuple[int, str]]:
+    return [(len(m[1]), m[2]) for m in re.finditer(r"^(#+) (.+)$", prose(notebook), re.M)]
+
+
+def section(notebook, title: str) -> list:
+    """The cells from the one that has the heading `## title` to the one before the next `## `.
+
+    Cells that hold the end of another section are cut at the heading.
+    """
+    found, inside = [], False
+    for cell in notebook.cells:
+        parts = [cell.source]
+        if cell.cell_type == "markdown":
+            parts = re.split(r"^(?=## )", cell.source, flags=re.M)
+        for part in parts:
+            if cell.cell_type == "markdown" and part.startswith("## "):
+                inside = part.startswith(f"## {title}\n") or part == f"## {title}"
+            if inside and part.strip():
+                found.append(nbformat.from_dict({**cell, "source": part}))
+    return found
+
+
+def is_ignored(cell) -> bool:
+    return bool(IGNORED & set(cell.metadata.get("tags", []))) or "NBVAL_" in cell.source
+
+
+def printed(cell) -> str:
+    """What a cell says in words."""
+    outputs = cell.get("outputs", [])
+    return "".join(o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs)
+
+
+def has_picture(cell) -> bool:
+    return any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+
+
+def folded(text: str, summary: str) -> list[str]:
+    """What stands in the `<details>` with this summary."""
+    return re.findall(
+        rf"^<details><summary>{summary}</summary>\n\n(.*?)\n\n</details>$", text, re.M | re.S
+    )
+
+
+# -- rules for every notebook --------------------------------------------------------------------
+
+
+def headings_in_order(notebook) -> list[str]:
+    levels = [level for level, _ in headings(notebook)]
+    wrong = [] if levels[:1] == [1] and levels.count(1) == 1 else ["expected one h1, at the top"]
+    for (above, _), (level, title) in pairwise(headings(notebook)):
+        if level > above + 1:
+            wrong.append(f"{title!r} is an h{level} below an h{above}")
+    return wrong
+
+
+def run_in_order(notebook) -> list[str]:
+    wrong = [
+        f"cell {cell.id} has the execution count {cell.execution_count}, expected {number}"
+        for number, cell in enumerate(code(notebook), start=1)
+        if cell.execution_count != number
+    ]
+    return wrong + [
+        f"cell {cell.id} raised"
+        for cell in code(notebook)
+        if any(output.output_type == "error" for output in cell.outputs)
+    ]
+
+
+def few_ignored(notebook) -> list[str]:
+    """At most one code cell in ten is not compared; soon after it, one that is says the fact."""
+    cells = code(notebook)
+    ignored = [k for k, cell in enumerate(cells) if is_ignored(cell)]
+    wrong = []
+    if 10 * len(ignored) > len(cells):
+        wrong.append(f"{len(ignored)} of {len(cells)} code cells are ignored, at most one in ten")
+    for k in ignored:
+        if not any(printed(cell) and not is_ignored(cell) for cell in cells[k + 1 : k + 3]):
+            wrong.append(f"no compared cell says what came of the ignored {cells[k].id}")
+    return wrong
+
+
+def pictures_described(notebook) -> list[str]:
+    alts = {
+        f"the picture of cell {cell.id}": cell.metadata.get("mystnb", {})
+        .get("image", {})
+        .get("alt", "")
+        for cell in code(notebook)
+        if has_picture(cell)
+    }
+    for alt, source in re.findall(r"!\[(.*?)\]\((.+?)\)", prose(notebook), re.S):
+        alts[source] = alt
+    for tag in re.findall(r"<img\b[^>]*>", prose(notebook)):
+        alts[tag] = "".join(re.findall(r'alt="([^"]*)"', tag))
+    return [
+        f"{picture} has the alt text {alt!r}, expected {SHORTEST_ALT} characters or more"
+        for picture, alt in alts.items()
+        if len(alt) < SHORTEST_ALT
+    ]
+
+
+def readable_without_extensions(notebook) -> list[str]:
+    """Of MyST only what reads well as raw text: boxes, formulas, citations."""
+    text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    used = set(re.findall(r"^\s*(?::{3,}|`{3,})\{([^}]*)\}", text, re.M)) - {"note", "warning"}
+    used |= set(re.findall(r"\{([\w:]+)\}`", prose(notebook))) - {"cite", "cite:t", "eq"}
+    return [f"MyST's {{{name}}} is raw text in JupyterLab" for name in sorted(used)]
+
+
+def sources_named(notebook) -> list[str]:
+    """Every citation has its entry, and a plain link for readers who see no citations."""
+    text, wrong = prose(notebook), []
+    for key in re.findall(r"\{cite(?::t)?\}`([^`]+)`", text):
+        for one in key.replace(" ", "").split(","):
+            fields = BIBLIOGRAPHY[one].fields if one in BIBLIOGRAPHY else None
+            if fields is None:
+                wrong.append(f"{one} is not in references.bib")
+            elif not any(fields.get(field, "?") in text for field in ("doi", "eprint")):
+                wrong.append(f"{one} is cited without a link to it")
+    return wrong
+
+
+def formulas_labelled(notebook) -> list[str]:
+    known = labels(notebook)
+    wrong = [f"the label {label} does not begin with eq-" for label in known if label[:3] != "eq-"]
+    wrong += [f"{label} labels two formulas" for label in set(known) if known.count(label) > 1]
+    return wrong
+
+
+def labels(notebook) -> list[str]:
+    return re.findall(r"^\$\$ \(([^)]+)\)", prose(notebook), re.M)
+
+
+# -- rules for the chapters ----------------------------------------------------------------------
+
+
+def skeleton(notebook) -> list[str]:
+    opening, wrong = notebook.cells[0].source, []
+    if not re.search(r"^After this chapter you can\n\n(- .+(\n|$)){2,}", opening, re.M):
+        wrong.append("the first cell has no list 'After this chapter you can'")
+    takes = re.search(
+        r"\*\*Needs:\*\* .+ \*\*Takes:\*\* about (\d+) minutes to read, "
+        r"about (\d+) seconds to run on two CPU cores\.",
+        " ".join(opening.split()),
+    )
+    if takes is None:
+        wrong.append("the first cell has no line '**Needs:** ... **Takes:** about N minutes ...'")
+    elif not (25 <= int(takes[1]) <= 45 and int(takes[2]) <= 60):
+        wrong.append(f"{takes[0]!r}: expected 25 to 45 minutes and at most 60 seconds")
+    if (titles := [title for level, title in headings(notebook) if level == 2])[-4:] != LAST:
+        wrong.append(f"the last sections are {titles[-4:]}, expected {LAST}")
+    first = code(notebook)[0].source
+    sources = "\n".join(cell.source for cell in code(notebook))
+    wrong += [f"the first code cell lacks {line}" for line in setup(sources) if line not in first]
+    if "is_available" in sources:
+        wrong.append("a device is looked for behind the reader's back")
+    return wrong
+
+
+def setup(sources: str) -> list[str]:
+    """What the first code cell has to have."""
+    works_with_data = re.search(r"\bnuclei_split\(|\bfit\(|\bSyntheticNuclei\(", sources)
+    return ["use_style()", "manual_seed("] + [DEFAULTS] * bool(works_with_data)
+
+
+def pitfalls(notebook) -> list[str]:
+    titles = [title for _, title in headings(notebook) if title.startswith("Pitfall: ")]
+    wrong = [] if len(titles) > 1 else [f"{len(titles)} sections '## Pitfall: ...', at least two"]
+    for title in titles:
+        cells = section(notebook, title)
+        if not any(re.search(r"^:::\{warning\}$.*^:::$", c.source, re.M | re.S) for c in cells):
+            wrong.append(f"{title} has no box :::{{warning}}")
+        if not any(c.cell_type == "code" and printed(c) for c in cells):
+            wrong.append(f"{title} shows nothing: no code cell that prints")
+    return wrong
+
+
+def tasks(notebook) -> list[tuple]:
+    """Each exercise as (match of its first line, its cells)."""
+    found = []
+    for cell in section(notebook, "Exercises"):
+        text = cell.source.removeprefix("## Exercises").lstrip()
+        title = re.match(r"\*\*(\d+)\. (.+?)\*\* \((\w+)\)", text)
+        if cell.cell_type == "markdown" and title:
+            found.append((title, []))
+        if found:
+            found[-1][1].append(cell)
+    return found
+
+
+def exercises_answer_back(notebook) -> list[str]:
+    found = tasks(notebook)
+    wrong = [] if len(found) > 3 else [f"{len(found)} exercises '**1. Title.** (easy)', expected 4"]
+    if [int(title[1]) for title, _ in found] != list(range(1, len(found) + 1)):
+        wrong.append("the exercises are not numbered 1, 2, ...")
+    if any(title[3] not in LEVELS for title, _ in found):
+        wrong.append(f"an exercise is none of {LEVELS}")
+    elif (levels := [LEVELS.index(title[3]) for title, _ in found]) != sorted(levels):
+        wrong.append("the exercises do not go from easy to hard")
+    for title, cells in found:
+        kinds = [cell.cell_type for cell in cells]
+        if kinds[:3] != ["markdown", "code", "markdown"]:
+            wrong.append(
+                f"{title[0]}: expected the task, a starter cell, the solution; got {kinds}"
+            )
+            continue
+        task, starter, solution = cells[:3]
+        if not folded(task.source, "Hint"):
+            wrong.append(f"{title[0]}: no hint before the starter cell")
+        if "returns nothing" not in printed(starter):
+            wrong.append(
+                f"{title[0]}: the starter cell does not say 'not yet: ... returns nothing'"
+            )
+        wrong += [f"{title[0]}: {problem}" for problem in unsolved(notebook, starter, solution)]
+    return wrong
+
+
+def unsolved(notebook, starter, solution) -> list[str]:
+    """What the check says to the solution, if it is not right."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse(starter.source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("exercises.check_")
+    ]
+    blocks = re.findall(
+        r"^```python\n(.*?)^```$", "".join(folded(solution.source, "Solution")), re.M | re.S
+    )
+    if len(calls) != 1 or len(blocks) != 1:
+        return [
+            f"{len(calls)} calls of exercises.check_... in the starter and {len(blocks)} blocks "
+            "```python in the folded solution, expected one of each"
+        ]
+    names = {"exercises": exercises}
+    with matplotlib.rc_context(), torch.random.fork_rng():
+        exec(code(notebook)[0].source, names)
+        exec(blocks[0], names)
+        answer = eval(ast.unparse(calls[0]), names)
+    return [] if answer.correct else [f"the solution is told {str(answer)!r}"]
+
+
+OPTION = re.compile(
+    r'^<details class="quiz"><summary>([A-D])\. (.+?)</summary>\n\n'
+    r"\*\*(Right|No)\.\*\* (.+?)\n\n</details>$",
+    re.M | re.S,
+)
+
+
+def questions(notebook) -> list[list[tuple]]:
+    """Of each question of the quiz its options: (letter, text, Right or No, why)."""
+    text = "\n\n".join(cell.source for cell in section(notebook, "Quiz"))
+    return [OPTION.findall(part) for part in re.split(r"^\*\*Q\d+\.\*\* ", text, flags=re.M)[1:]]
+
+
+def right_letters(notebook) -> list[str]:
+    return [o[0] for options in questions(notebook) for o in options if o[2] == "Right"]
+
+
+def quiz(notebook) -> list[str]:
+    asked = questions(notebook)
+    wrong = [] if 3 <= len(asked) <= 5 else [f"{len(asked)} questions '**Q1.** ...', expected 3-5"]
+    text = "\n\n".join(cell.source for cell in section(notebook, "Quiz"))
+    numbers = [int(number) for number in re.findall(r"^\*\*Q(\d+)\.\*\*", text, re.M)]
+    if numbers != list(range(1, len(numbers) + 1)):
+        wrong.append(f"the questions have the numbers {numbers}")
+    if text.count("<details") != sum(map(len, asked)):
+        wrong.append("an option is not written as the others (see CONTRIBUTING.md)")
+    for number, options in enumerate(asked, start=1):
+        letters = "".join(option[0] for option in options)
+        if letters not in ("ABC", "ABCD"):
+            wrong.append(f"Q{number} has the options {letters!r}, expected ABC or ABCD")
+        if [option[2] for option in options].count("Right") != 1:
+            wrong.append(f"Q{number} has not one right answer")
+        wrong += [f"Q{number}, {o[0]}: no explanation" for o in options if len(o[3]) < 20]
+    if any(one == other for one, other in pairwise(right_letters(notebook))):
+        wrong.append(f"the right answers are {right_letters(notebook)}: twice the same in a row")
+    return wrong
+
+
+FOR_ALL = [
+    headings_in_order, run_in_order, few_ignored, pictures_described, readable_without_extensions,
+    sources_named, formulas_labelled,
+]  # fmt: skip
+FOR_CHAPTERS = [skeleton, pitfalls, exercises_answer_back, quiz]
+
+# -- the chapters --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", FOR_ALL, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_notebook(page, rule):
+    assert (wrong := rule(read(page))) == [], "\n".join(wrong)
+
+
+@pytest.mark.parametrize("rule", FOR_CHAPTERS, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_chapter(page, rule, monkeypatch):
+    monkeypatch.chdir(ROOT / "chapters")
+    assert (wrong := rule(read(page))) == [], "\n".join(wrong)
+
+
+def test_every_notebook_is_in_the_book():
+    files = {f"chapters/{path.stem}" for path in (ROOT / "chapters").glob("*.ipynb")}
+    assert files == set(NOTEBOOKS)
+    assert len(CHAPTERS) == 6
+
+
+def test_print_the_ignore_budget():
+    cells = {page: code(read(page)) for page in NOTEBOOKS}
+    counts = {page: (sum(map(is_ignored, found)), len(found)) for page, found in cells.items()}
+    for page, (ignored, total) in counts.items():
+        print(f"{page:32}{ignored:3} of {total:3} code cells ignored")
+    ignored, total = map(sum, zip(*counts.values(), strict=True))
+    print(f"{'all':32}{ignored:3} of {total:3}")
+    assert 10 * ignored <= total
+
+
+def test_formulas_are_labelled_once_in_the_whole_course():
+    notebooks = [read(page) for page in NOTEBOOKS]
+    known = [label for notebook in notebooks for label in labels(notebook)]
+    assert sorted(label for label in set(known) if known.count(label) > 1) == []
+    named = {name for nb in notebooks for name in re.findall(r"\{eq\}`([^`]+)`", prose(nb))}
+    assert named - set(known) == set()
+
+
+def test_every_check_has_its_exercise():
+    used = {
+        name
+        for page in CHAPTERS
+        for cell in code(read(page))
+        for name in re.findall(r"exercises\.(check_\w+)\(", cell.source)
+    }
+    assert used == set(exercises.__all__)
+
+
+def test_ticking_always_the_same_letter_does_not_pay():
+    letters = [letter for page in CHAPTERS for letter in right_letters(read(page))]
+    shares = {letter: letters.count(letter) / len(letters) for letter in "ABC"}
+    print(shares)
+    assert all(1 / 5 <= share <= 1 / 2 for share in shares.values())
+
+
+@pytest.mark.parametrize("key", BIBLIOGRAPHY)
+def test_a_reference_can_be_found(key):
+    assert {"doi", "eprint"} & set(BIBLIOGRAPHY[key].fields), "expected a doi, or an arXiv eprint"
+
+
+@pytest.mark.parametrize(
+    "path", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda p: p.name
+)
+def test_pictures_of_other_pages_are_described(path):
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(path.read_text())])
+    assert pictures_described(page) == []
+
+
+# -- the rules -----------------------------------------------------------------------------------
+
+OPENING = """\
+# A chapter
+
+After this chapter you can
+
+- do this;
+- do that.
+
+**Needs:** nothing. **Takes:** about 30 minutes to read, about 5 seconds to run on two CPU cores."""
+PITFALL = """\
+## Pitfall: {}
+
+:::{{warning}}
+**What one sees:** a number.
+:::"""
+TASK = """\
+**{}. Intersection over union.** ({})
+
+Write `iou(tp, fp, fn)`.
+
+<details><summary>Hint</summary>
+
+What if all are 0?
+
+</details>"""
+SOLUTION = """\
+<details><summary>Solution</summary>
+
+```python
+def iou(tp, fp, fn):
+    union = tp + fp + fn
+    return tp / union if union else 1.0
+```
+
+The empty case comes first.
+
+</details>"""
+ALT = "Three nuclei on a dark ground, two of which touch"
+ANSWER = '<details class="quiz"><summary>{}. It is {}</summary>\n\n{} It is a number of pixels.\n\n'
+END = """\
+## Summary
+
+- It is so {cite}`lin2017` ([arXiv 1708.02002](https://arxiv.org/abs/1708.02002)).
+
+$$
+x = 1
+$$ (eq-one)
+
+![A grey square with a smaller white square in its middle](square.png)
+
+## Further reading
+
+See {eq}`eq-one`."""
+
+
+def question(number: int, right: str) -> str:
+    options = (
+        ANSWER.format(letter, letter.lower(), "**Right.**" if letter == right else "**No.**")
+        for letter in "ABC"
+    )
+    return f"**Q{number}.** What is it?\n\n" + "</details>\n\n".join(options) + "</details>"
+
+
+def made() -> dict:
+    """A small chapter that keeps every rule, as JSON."""
+    words, picture = "stream", "display_data"
+    said = {"iou": "not yet: iou returns nothing; write it, then run this again\n"}
+    cells = [
+        OPENING,
+        ("from segedu import exercises\nfrom segedu.plotting import use_style\nimport torch\n"
+         f"use_style()\n_ = torch.manual_seed(0)\n{DEFAULTS}", None),
+        ("nuclei_split(DATA)", picture),
+        ("'trained'", "ignored"),
+        ("print(iou > 0.8)", words),
+        *[("first = 1", None)] * 6,
+        PITFALL.format("one"), ("print(2)", words), PITFALL.format("two"), ("print(3)", words),
+        "## Exercises",
+        *[
+            part for number, level in enumerate(["easy", "easy", "medium", "hard"], start=1)
+            for part in (
+                TASK.format(number, level),
+                ("def iou(tp, fp, fn): ...\nexercises.check_iou(iou)", said["iou"]),
+                SOLUTION,
+            )
+        ],
+        "## Quiz", *[question(k + 1, letter) for k, letter in enumerate("ABC")], END,
+    ]  # fmt: skip
+    count, notebook = 0, nbformat.v4.new_notebook()
+    for index, cell in enumerate(cells):
+        if isinstance(cell, str):
+            notebook.cells.append(nbformat.v4.new_markdown_cell(cell, id=f"made-{index}"))
+            continue
+        (source, kind), count = cell, count + 1
+        outputs, metadata = [], {}
+        if kind == picture:
+            outputs = [nbformat.v4.new_output(picture, {"image/png": "iVBO"})]
+            metadata = {"mystnb": {"image": {"alt": ALT}}}
+        elif kind == "ignored":
+            metadata = {"tags": ["nbval-ignore-output"]}
+        elif kind:
+            outputs = [nbformat.v4.new_output(words, name="stdout", text=kind)]
+        notebook.cells.append(
+            nbformat.v4.new_code_cell(
+                source,
+                execution_count=count,
+                outputs=outputs,
+                metadata=metadata,
+                id=f"made-{index}",
+            )
+        )
+    return json.loads(nbformat.writes(notebook, split_lines=False))
+
+
+# What breaks which rule: in the notebook's JSON, the first of one text is replaced by another.
+BROKEN = [
+    (headings_in_order, "## Summary", "# Summary"),
+    (headings_in_order, "## Summary", "#### Summary"),
+    (headings_in_order, "# A chapter", "A chapter"),
+    (run_in_order, '"execution_count": 2', '"execution_count": null'),
+    (run_in_order, '"execution_count": 2', '"execution_count": 3'),
+    (run_in_order, '"name": "stdout", "output_type": "stream"', '"output_type": "error"'),
+    (few_ignored, '"mystnb": {', '"tags": ["nbval-skip"], "mystnb": {'),
+    (few_ignored, "print(2)", "# NBVAL_IGNORE_OUTPUT"),
+    (few_ignored, '"text": "stream"', '"text": ""'),
+    (pictures_described, ALT, "nuclei"),
+    (pictures_described, '"mystnb"', '"other"'),
+    (pictures_described, "A grey square with a smaller white square in its middle", ""),
+    (pictures_described, "See {eq}", "<img src='square.png'> See {eq}"),
+    (readable_without_extensions, ":::{warning}", ":::{tip}"),
+    (readable_without_extensions, ":::{warning}", "```{admonition} A box"),
+    (readable_without_extensions, "{eq}`", "{ref}`"),
+    (sources_named, "{cite}`lin2017`", "{cite}`nobody2017`"),
+    (sources_named, "([arXiv 1708.02002](https://arxiv.org/abs/1708.02002))", ""),
+    (formulas_labelled, "(eq-one)", "(one)"),
+    (formulas_labelled, "$$ (eq-one)", "$$ (eq-one)\\n\\n$$\\nx\\n$$ (eq-one)"),
+    (skeleton, "After this chapter you can", "You will learn"),
+    (skeleton, "- do that.", "Do that."),
+    (skeleton, "**Needs:**", "Needs"),
+    (skeleton, "about 30 minutes", "about 15 minutes"),
+    (skeleton, "about 5 seconds", "about 90 seconds"),
+    (skeleton, "## Quiz", "## Questions"),
+    (skeleton, "use_style()", "pass"),
+    (skeleton, "torch.manual_seed(0)", "0"),
+    (skeleton, 'DEVICE, DATA = \\"cpu\\"', 'DEVICE, DATA = \\"cuda\\"'),
+    (skeleton, "first = 1", "first = torch.cuda.is_available()"),
+    (pitfalls, "## Pitfall: two", "## Two"),
+    (pitfalls, ":::{warning}", "Warning:"),
+    (pitfalls, "print(3)", ""),
+    (exercises_answer_back, "**4. Inter", "4. Inter"),
+    (exercises_answer_back, "**4. Inter", "**5. Inter"),
+    (exercises_answer_back, "(easy)", "(trivial)"),
+    (exercises_answer_back, "(easy)", "(hard)"),
+    (exercises_answer_back, "<summary>Hint</summary>", "<summary>Help</summary>"),
+    (exercises_answer_back, "exercises.check_iou(iou)", "print(iou)"),
+    (exercises_answer_back, "<summary>Solution</summary>", "<summary>Hint</summary>"),
+    (exercises_answer_back, "tp / union", "2 * tp / union"),
+    (exercises_answer_back, "```python", "```"),
+    (exercises_answer_back, "iou returns nothing", "iou is there"),
+    (quiz, "**Q3.**", "Q3."),
+    (quiz, "**Q3.**", "**Q4.**"),
+    (quiz, "**Right.**", "**No.**"),
+    (quiz, "**No.**", "**Right.**"),
+    (quiz, "**No.** It is a number of pixels.", "**No.** Wrong."),
+    (quiz, "**No.**", "Wrong."),
+    (quiz, "<summary>B. ", "<summary>C. "),
+    (quiz, "**Right.** It is a number of pixels.\\n\\n</details>\\n\\n", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", [*FOR_ALL, *FOR_CHAPTERS], ids=lambda rule: rule.__name__)
+def test_a_chapter_can_keep_the_rule(rule):
+    assert rule(nbformat.from_dict(made())) == []
+
+
+@pytest.mark.parametrize(("rule", "old", "new"), BROKEN)
+def test_the_rule_can_be_broken(rule, old, new):
+    text = json.dumps(made(), ensure_ascii=False)
+    assert old in text
+    assert rule(nbformat.from_dict(json.loads(text.replace(old, new, 1)))) != []

@@ -1,0 +1,40 @@
+"""What the page for teachers says: its commands are there, and its example is an exercise."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "teaching.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def check_share():
+    names = {"__package__": "segedu.exercises", "__name__": "segedu.exercises.example"}
+    (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
+    exec(block, names)
+    return names["check_foreground_share"]
+
+
+@pytest.mark.parametrize(
+    ("share", "says"),
+    [
+        (lambda labels: torch.count_nonzero(labels) / labels.numel(), "correct: 3 cases"),
+        (lambda labels: labels.sum() / labels.numel(), "label numbers are names"),
+        (lambda labels: torch.count_nonzero(labels), "that is a number of pixels"),
+        (lambda labels: 1 - (labels != 0).float().mean(), "that is the background's share"),
+        (lambda labels: None, "returns nothing"),
+    ],
+)
+def test_the_example_is_an_exercise(check_share, share, says):
+    assert says in check_share(share).says
+
+
+def test_the_tools_it_names_are_there():
+    for tool in re.findall(r"tools/\w+\.py", PAGE):
+        assert (ROOT / tool).exists(), tool
+    assert set(re.findall(r"tools/\w+\.py", PAGE)) == {
+        f"tools/{path.name}" for path in (ROOT / "tools").glob("*.py")
+    }
