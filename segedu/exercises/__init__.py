@@ -11,7 +11,23 @@ Each `check_...` says which arguments it passes. An answer has `correct`, and is
 sentence: right, or the misconception that makes just these numbers.
 """
 
-from .iou import check_iou
+from .basics import (
+    check_binary_mask,
+    check_class_shares,
+    check_count_nuclei,
+    check_double,
+    check_one_hot,
+    check_three_class,
+)
+from .iou import (
+    check_class_scores,
+    check_held_out_iou,
+    check_iou,
+    check_iou_from_dice,
+    check_mask_iou,
+    check_object_precision,
+    check_pooled_iou,
+)
 from .results import (
     check_group_bootstrap,
     check_leak,
@@ -21,10 +37,22 @@ from .results import (
 )
 
 __all__ = [
+    "check_binary_mask",
+    "check_class_scores",
+    "check_class_shares",
+    "check_count_nuclei",
+    "check_double",
     "check_group_bootstrap",
+    "check_held_out_iou",
     "check_iou",
+    "check_iou_from_dice",
     "check_leak",
+    "check_mask_iou",
+    "check_object_precision",
+    "check_one_hot",
     "check_paired_interval",
+    "check_pooled_iou",
+    "check_three_class",
     "check_two_class_iou",
     "check_worst_images",
 ]

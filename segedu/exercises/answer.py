@@ -99,7 +99,7 @@ def _same(a, b, tolerance: float) -> bool:
     if isinstance(a, Exception) or isinstance(b, Exception):
         return type(a) is type(b)
     if isinstance(a, str) or isinstance(b, str):
-        return a == b
+        return isinstance(a, str) and isinstance(b, str) and a == b
     if isinstance(b, list | tuple):
         a = list(a) if isinstance(a, torch.Tensor | np.ndarray) and a.ndim else a
         return (
