@@ -27,5 +27,13 @@ def compare(
     compare(preset.value, root, [name for name in arms.split(",") if name])
 
 
+@app.command()
+def report():
+    """Compute and print every table of the comparison from the CSV files of its runs."""
+    from .report import report
+
+    report()
+
+
 if __name__ == "__main__":
     app(prog_name="python -m study")

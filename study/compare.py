@@ -445,7 +445,7 @@ def operations(model: nn.Module, side: int = 256) -> int:
 
 
 def inference_time(segment: Callable[[Tensor], Tensor], side: int = 256) -> float:
-    """The processor's milliseconds for one image, the median of ten (a busy machine counts less)."""
+    """The processor's milliseconds for one image, the median of ten (steadier than by the clock)."""
     image, times = torch.rand(1, 1, side, side), []
     for _ in range(11):
         started = time.process_time()
