@@ -84,7 +84,7 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset((8, 16, 32, 64, 128), 3, 200, 8, 128, 2, "cpu", "32-true"),
+    "cpu": Preset((8, 16, 32, 64, 128), 3, 200, 4, 128, 2, "cpu", "32-true"),
     "gpu": Preset((32, 64, 128, 256, 512), 5, 4000, 16, 256, 8, "gpu", "bf16-mixed"),
 }
 
@@ -100,10 +100,14 @@ _unet = _ours(UNet)
 
 def _wide(channels: Sequence[int], classes: int) -> nn.Module:
     """The U-Net with as many parameters as the U-Net++ of these channels, as near as it gets."""
-    wanted = count_parameters(UNetPlusPlus(1, classes, channels=channels))
-    widths = (tuple(round(c * (1 + k / 1000)) for c in channels) for k in range(200))
-    networks = (UNet(1, classes, channels=width) for width in dict.fromkeys(widths))
-    return min(networks, key=lambda network: abs(count_parameters(network) - wanted))
+
+    def network(k: int) -> UNet:
+        return UNet(1, classes, channels=[round(c * (1 + k / 1000)) for c in channels])
+
+    with torch.device("meta"):
+        wanted = count_parameters(UNetPlusPlus(1, classes, channels=channels))
+        nearest = min(range(200), key=lambda k: abs(count_parameters(network(k)) - wanted))
+    return network(nearest)
 
 
 def _monai(network: type) -> Build:
@@ -185,7 +189,7 @@ def compare(preset: str, root: Path, arms: Sequence[str] = ()) -> None:
                 f"{seconds:.0f} s",
                 flush=True,
             )
-    merge()
+    merge(root)
 
 
 @contextmanager
@@ -445,7 +449,7 @@ def operations(model: nn.Module, side: int = 256) -> int:
 
 
 def inference_time(segment: Callable[[Tensor], Tensor], side: int = 256) -> float:
-    """The processor's milliseconds for one image, the median of ten (steadier than by the clock)."""
+    """The processor's milliseconds for one image, the median of ten: steadier than the clock."""
     image, times = torch.rand(1, 1, side, side), []
     for _ in range(11):
         started = time.process_time()
@@ -474,9 +478,27 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def merge() -> None:
+def image_ids(root: Path) -> list[dict]:
+    """Every image that is used, in the order of its number."""
+    return [
+        {
+            "split": split,
+            "image": number,
+            "image_id": dataset.image_ids[number],
+            "group": dataset.groups[number],
+            "height": dataset.grey(number).shape[0],
+            "width": dataset.grey(number).shape[1],
+            "nuclei": int(dataset.instances(number).max()),
+        }
+        for split in ("train", "validation", "test")
+        for dataset in [_nuclei(root, split, "binary")]
+        for number in range(len(dataset))
+    ]
+
+
+def merge(root: Path) -> None:
     """Bring what was run into the tables; rows of other presets and runs stay."""
-    for table, rows in _collect(RUNS).items():
+    for table, rows in (_collect(RUNS) | {"compare_image_ids": image_ids(root)}).items():
         path, key = RESULTS / f"{table}.csv", TABLES[table]
         known = read_table(path) if path.exists() else []
         merged = {tuple(str(row[name]) for name in key): row for row in [*known, *rows]}
