@@ -101,13 +101,13 @@ _unet = _ours(UNet)
 def _wide(channels: Sequence[int], classes: int) -> nn.Module:
     """The U-Net with as many parameters as the U-Net++ of these channels, as near as it gets."""
 
-    def network(k: int) -> UNet:
-        return UNet(1, classes, channels=[round(c * (1 + k / 1000)) for c in channels])
-
+    stretched = ([round(c * (1 + k / 1000)) for c in channels] for k in range(60, 100))
+    widths = dict.fromkeys(map(tuple, stretched))  # the ratio of the two is about 1.17, a square
     with torch.device("meta"):
         wanted = count_parameters(UNetPlusPlus(1, classes, channels=channels))
-        nearest = min(range(200), key=lambda k: abs(count_parameters(network(k)) - wanted))
-    return network(nearest)
+        sizes = {width: count_parameters(UNet(1, classes, channels=width)) for width in widths}
+    nearest = min(widths, key=lambda width: abs(sizes[width] - wanted))
+    return UNet(1, classes, channels=nearest)
 
 
 def _monai(network: type) -> Build:
@@ -354,13 +354,13 @@ def train(
 def probabilities(model: nn.Module, image: Tensor) -> Tensor:
     """Class probabilities (1, K, H, W) of an image (1, C, H, W), as `segedu.predict` gives them.
 
-    For any network: several heads give the mean of their probabilities. Padded to multiples of 32.
+    For any network of four poolings; several heads give the mean of their probabilities.
     """
     height, width = image.shape[2:]
     weight = next(model.parameters())
     model.eval()
     with torch.inference_mode():
-        padded = F.pad(image.to(weight.device), (0, -width % 32, 0, -height % 32), mode="replicate")
+        padded = F.pad(image.to(weight.device), (0, -width % 16, 0, -height % 16), mode="replicate")
         heads = model(padded)
         heads = heads if isinstance(heads, list) else [heads]
         heads = [head.sigmoid() if head.shape[1] == 1 else head.softmax(1) for head in heads]

@@ -7,7 +7,6 @@ an arm: mean and spread over the seeds) and `compare_differences.csv` (arm again
 image).
 """
 
-import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from segedu.losses import compound_loss
 from segedu.metrics import dice, iou
 from segedu.plotting import COLOURS
 from segedu.training import write_rows
@@ -28,89 +28,83 @@ LEVELS = [f"unetpp-ds-L{level}" for level in (1, 2, 3, 4)]
 # Which arm is set against which, and by which of an image's scores.
 DIFFERENCES = [
     *((arm, "unet", "iou") for arm in ("unet-wide", "unetpp", "unetpp-ds")),
-    ("unetpp", "unet-wide", "iou"),
-    ("unetpp-ds", "unet-wide", "iou"),
+    *((arm, "unet-wide", "iou") for arm in ("unetpp", "unetpp-ds")),
     ("unetpp-ds", "unetpp", "iou"),
     *((arm, "unetpp-ds", "iou") for arm in ("unetpp-ds-first", "unetpp-ds-last", *LEVELS)),
     *(("unet", arm, "iou") for arm in ("monai-unet", "smp-unet", "otsu")),
     *(("unetpp", arm, "iou") for arm in ("monai-unetpp", "smp-unetpp")),
-    ("bce", "unet", "iou"),
-    ("focal", "bce", "iou"),
+    *((arm, "unet", "iou") for arm in ("bce", "focal", "focal-alpha-balance")),
+    *((arm, "bce", "iou") for arm in ("focal", "focal-gamma-1")),
     *((arm, "focal", "iou") for arm in ("focal-alpha-0.25", "focal-alpha-balance")),
-    ("focal-gamma-1", "focal", "iou"),
     ("three-class-focal", "three-class", "iou"),
     *((arm, "unet", "average_precision") for arm in ("three-class", "three-class-focal")),
     ("synthetic", "otsu", "iou"),
-    *(("unet", arm, "iou") for arm in ("synthetic", "real-8", "real-32")),
+    *(("unet", arm, "iou") for arm in ("synthetic", "real-32", "real-8")),
     *((f"pretrained-{n}", f"real-{n}", "iou") for n in (8, 32)),
 ]
-IMAGE = ("tp", "fp", "fn", "objects", "average_precision")
 
 
 class Scores:
-    """Each image's scores in one preset, by arm and seed; images in the order of their numbers."""
+    """The test images' scores in one preset; images in the order of their numbers."""
 
     def __init__(self, preset: str, folder: Path = RESULTS):
-        ids = [
-            row for row in read_table(folder / "compare_image_ids.csv") if row["split"] == "test"
-        ]
-        self.groups = [row["group"] for row in ids]
-        self.nuclei = np.array([int(row["nuclei"]) for row in ids])
-        self.runs, columns, self.counts = defaultdict(dict), defaultdict(list), defaultdict(dict)
-        for row in _rows(folder / "compare_runs.csv", preset):
+        def rows(name: str) -> list[dict[str, str]]:
+            table = read_table(folder / f"compare_{name}.csv")
+            return [row for row in table if row.get("preset", preset) == preset]
+
+        test = [row for row in rows("image_ids") if row["split"] == "test"]
+        self.groups = [row["group"] for row in test]
+        self.nuclei = np.array([int(row["nuclei"]) for row in test])
+        self.runs: dict[str, dict[int, dict]] = defaultdict(dict)  # by arm and seed
+        for row in rows("runs"):
             self.runs[row["arm"]][int(row["seed"])] = row
-        for row in _rows(folder / "compare_images.csv", preset):
-            numbers = [
-                float(row[name]) for name in ("tp", "fp", "fn", "objects", "average_precision")
-            ]
-            columns[row["arm"], int(row["seed"])].append((int(row["image"]), *numbers))
-        for row in _rows(folder / "compare_counts.csv", preset):
-            counts = np.array([float(row[name]) for name in ("tp", "fp", "fn", "tn")])
+        images, self.counts = defaultdict(list), defaultdict(dict)  # by (arm, seed)
+        for row in rows("images"):
+            cells = ("image", "tp", "fp", "fn", "objects", "average_precision")
+            images[row["arm"], int(row["seed"])].append([float(row[name]) for name in cells])
+        for row in rows("counts"):
+            counts = [int(row[name]) for name in ("tp", "fp", "fn", "tn")]
             self.counts[row["arm"], int(row["seed"])][row["of"]] = counts
-        self.images = {key: np.array(sorted(rows))[:, 1:] for key, rows in columns.items()}
+        self.images = {key: np.array(sorted(table))[:, 1:] for key, table in images.items()}
 
     def of_images(self, arm: str, seed: int, measure: str) -> np.ndarray:
         """One score an image: "iou", "dice" or "average_precision"."""
-        tp, fp, fn, _, ap = self.images[arm, seed].T
+        tp, fp, fn, _, precision = self.images[arm, seed].T
         if measure == "average_precision":
-            return ap
+            return precision
         score = {"iou": iou, "dice": dice}[measure]
-        return score(tp[:, None], fp[:, None], fn[:, None], pooling="none", absent=1.0)[
-            :, 0
-        ].numpy()
+        counts = (count[:, None] for count in (tp, fp, fn))
+        return score(*counts, pooling="none", absent=1.0)[:, 0].numpy()
 
     def of_run(self, arm: str, seed: int) -> dict[str, float]:
         """What one run reached on the test images."""
-        tp, fp, fn, objects, ap = self.images[arm, seed].T
+        tp, fp, fn, objects, precision = self.images[arm, seed].T
+        pooled = (count[:, None] for count in (tp, fp, fn))
         counts = self.counts[arm, seed]
         scores = {
             "iou_per_image": self.of_images(arm, seed, "iou").mean(),
-            "iou_pooled": iou(*(x[:, None] for x in (tp, fp, fn)), pooling="set", absent="skip"),
+            "iou_pooled": iou(*pooled, pooling="set", absent="skip"),
             "dice_per_image": self.of_images(arm, seed, "dice").mean(),
-            "average_precision": ap.mean(),
+            "average_precision": precision.mean(),
             "nuclei_counted": objects.sum(),
             "count_error": abs(objects - self.nuclei).mean(),  # nuclei an image
         }
         if "background" in counts:
-            table = np.array([counts[name] for name in CLASSES])
-            return scores | {"three_class_iou": _class_iou(table)}
+            return scores | {"three_class_iou": _class_iou([counts[name] for name in CLASSES])}
         # As the U-Net++ authors' helper: both classes, all pixels together, thresholds 0.5 to 0.95.
-        both = [_class_iou(np.array([four, four[::-1]])) for four in counts.values()]
-        return scores | {"two_class_iou": np.mean(both)}
+        return scores | {
+            "two_class_iou": np.mean([_class_iou([c, c[::-1]]) for c in counts.values()])
+        }
 
 
-def _rows(path: Path, preset: str) -> list[dict[str, str]]:
-    return [row for row in read_table(path) if row["preset"] == preset]
-
-
-def _class_iou(table: np.ndarray) -> float:
-    """Mean IoU over the rows (tp, fp, fn, tn); a row reversed is that of the other class."""
-    tp, fp, fn, _ = table.T
+def _class_iou(table: Sequence[Sequence[int]]) -> float:
+    """Mean IoU over rows (tp, fp, fn, tn); a row reversed counts the other class of two."""
+    tp, fp, fn, _ = np.transpose(table)
     return float((tp / (tp + fp + fn)).mean())
 
 
 def bootstrap(
-    differences: np.ndarray, groups: Sequence[str], *, resamples: int = 10_000, seed: int = 0
+    values: np.ndarray, groups: Sequence[str], *, resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
     """The 95 % interval of a mean over images, with whole groups drawn anew.
 
@@ -120,7 +114,7 @@ def bootstrap(
     (1.0, 1.0)
     """
     _, which = np.unique(groups, return_inverse=True)
-    sums, sizes = np.bincount(which, differences), np.bincount(which)
+    sums, sizes = np.bincount(which, values), np.bincount(which)
     drawn = np.random.default_rng(seed).integers(len(sums), size=(resamples, len(sums)))
     means = sums[drawn].sum(1) / sizes[drawn].sum(1)
     low, high = np.percentile(means, (2.5, 97.5))
@@ -129,80 +123,83 @@ def bootstrap(
 
 def table(scores: Scores, preset: str) -> list[dict]:
     """A row an arm: mean and standard deviation over the seeds, and what it costs."""
-    names = list(dict.fromkeys(name for key in scores.images for name in scores.of_run(*key)))
+    reached = {key: scores.of_run(*key) for key in scores.images}
+    names = list(dict.fromkeys(name for run in reached.values() for name in run))
     rows = []
-    for arm, runs in scores.runs.items():
-        reached = [scores.of_run(arm, seed) for seed in runs]
+    for arm in sorted(scores.runs, key=_place):
+        runs = scores.runs[arm]
         row = {"preset": preset, "arm": arm, "seeds": len(runs)}
         for name in names:
-            values = [one[name] for one in reached if name in one]
+            values = [reached[arm, seed][name] for seed in runs if name in reached[arm, seed]]
             row[name] = round(float(np.mean(values)), 4) if values else None
-            spread = len(values) > 1
-            row[f"{name}_sd"] = round(float(np.std(values, ddof=1)), 4) if spread else None
+            several = len(values) > 1
+            row[f"{name}_sd"] = round(float(np.std(values, ddof=1)), 4) if several else None
         row["paper"] = PAPER.get(arm)
         for name in ("parameters", "multiply_adds", "steps"):
-            row[name] = int(float(next(iter(runs.values()))[name]))
+            row[name] = int(next(iter(runs.values()))[name])
         for name in ("train_seconds", "train_cpu_seconds", "inference_ms"):
             row[name] = round(float(np.median([float(run[name]) for run in runs.values()])), 1)
         rows.append(row)
     return rows
 
 
-def differences(scores: Scores, preset: str) -> list[dict]:
-    """A row a pair: the mean over images and common seeds, its interval, and what that says.
+def _place(arm: str) -> tuple[int, str]:
+    """Where an arm stands in the tables: in the order of ARMS, levels after their network."""
+    known = list(ARMS)
+    return known.index(arm if arm in ARMS else arm.rpartition("-")[0]), arm
 
-    "separated" takes an interval without 0 and the same sign with every seed.
+
+def differences(scores: Scores, preset: str) -> list[dict]:
+    """A row a pair of arms: the mean over images and common seeds, its interval, the verdict.
+
+    "separated" takes an interval without 0, and the same sign with every seed.
     """
     rows = []
     for arm, other, measure in DIFFERENCES:
-        # Otsu's threshold has one run, which stands against every seed.
-        seeds = (
-            scores.runs[arm] if other == "otsu" else scores.runs[arm].keys() & scores.runs[other]
-        )
-        if not seeds or not scores.runs[other]:
+        by_seed = []
+        for seed in sorted(scores.runs.get(arm, {})):
+            its = 0 if other == "otsu" else seed  # a threshold has no seed
+            if its in scores.runs.get(other, {}):
+                ours, theirs = (
+                    scores.of_images(*run, measure) for run in ((arm, seed), (other, its))
+                )
+                by_seed.append(ours - theirs)
+        if not by_seed:
             continue
-        by_seed = np.array(
-            [
-                scores.of_images(arm, seed, measure)
-                - scores.of_images(other, 0 if other == "otsu" else seed, measure)
-                for seed in sorted(seeds)
-            ]
-        )
-        low, high = bootstrap(by_seed.mean(0), scores.groups)
-        means = by_seed.mean(1)
-        agree = abs(np.sign(means).sum()) == len(means)
+        low, high = bootstrap(np.mean(by_seed, axis=0), scores.groups)
+        means = np.mean(by_seed, axis=1)
+        is_separated = low * high > 0 and means.min() * means.max() > 0
+        values = {
+            "difference": means.mean(),
+            "low": low,
+            "high": high,
+            "lowest_seed": means.min(),
+            "highest_seed": means.max(),
+        }
         rows.append(
-            {
-                "preset": preset,
-                "arm": arm,
-                "other": other,
-                "measure": measure,
-                "seeds": len(by_seed),
-                "difference": round(float(means.mean()), 4),
-                "low": round(low, 4),
-                "high": round(high, 4),
-                "lowest_seed": round(float(means.min()), 4),
-                "highest_seed": round(float(means.max()), 4),
-                "verdict": "separated" if low * high > 0 and agree else "not separated from noise",
-            }
+            {"preset": preset, "arm": arm, "other": other, "measure": measure}
+            | {"seeds": len(means)}
+            | {name: round(float(value), 4) for name, value in values.items()}
+            | {"verdict": "separated" if is_separated else "not separated from noise"}
         )
     return rows
 
 
 def images_worth(rows: list[dict]) -> dict[str, float]:
-    """How many real images reach, without synthetic pre-training, what "pretrained-N" reaches.
+    """How many real images alone reach what an arm with synthetic images reaches.
 
-    Interpolated in the logarithm of the number; never more than all of them.
+    Interpolated in the logarithm of the number between 8, 32 and all 261; at least 8, at most 261.
     """
-    by_arm = {row["arm"]: row["iou_per_image"] for row in rows}
-    curve = {8: "real-8", 32: "real-32", 261: "unet"}
-    if not {*curve.values()} <= by_arm.keys():
+    reached = {row["arm"]: row["iou_per_image"] for row in rows}
+    curve = {"real-8": 8, "real-32": 32, "unet": 261}
+    if not curve.keys() <= reached.keys():
         return {}
-    reached = np.maximum.accumulate([by_arm[arm] for arm in curve.values()])
+    rising = np.maximum.accumulate([reached[arm] for arm in curve])
+    numbers = np.log([*curve.values()])
     return {
-        arm: float(np.exp(np.interp(by_arm[arm], reached, np.log(list(curve)))))
-        for arm in by_arm
-        if arm.startswith("pretrained-") or arm == "synthetic"
+        arm: float(np.exp(np.interp(reached[arm], rising, numbers)))
+        for arm in ("synthetic", "pretrained-8", "pretrained-32")
+        if arm in reached
     }
 
 
@@ -211,64 +208,64 @@ def plot_quality(rows: list[dict], *, ax: Axes | None = None) -> Axes:
     if ax is None:
         _, ax = plt.subplots(figsize=(7, 4.5))
     by_arm = {row["arm"]: row for row in rows}
-    networks = [
-        arm for arm, spec in ARMS.items() if list(ARMS).index(arm) <= list(ARMS).index("otsu")
+    networks = [  # that differ in nothing else
+        name
+        for name, arm in ARMS.items()
+        if (arm.loss, arm.classes, arm.images) == (compound_loss, 1, None) and name in by_arm
     ]
     for names, style, colour in (
-        ([arm for arm in networks if arm in by_arm], "o", "blue"),
-        ([arm for arm in LEVELS if arm in by_arm], "s-", "orange"),
+        (networks, "o", "blue"),
+        ([name for name in LEVELS if name in by_arm], "s-", "orange"),
     ):
         x, y, spread = (
-            [float(by_arm[arm][name] or 0) for arm in names]
-            for name in ("inference_ms", "iou_per_image", "iou_per_image_sd")
+            [float(by_arm[name][column] or 0) for name in names]
+            for column in ("inference_ms", "iou_per_image", "iou_per_image_sd")
         )
         ax.errorbar(x, y, spread, fmt=style, color=COLOURS[colour], capsize=3)
-        for arm, place in zip(names, zip(x, y, strict=True), strict=True):
-            text = arm.removeprefix("unetpp-ds-") if style == "s-" else arm
+        for name, *place in zip(names, x, y, strict=True):
+            text = name.removeprefix("unetpp-ds-") if name in LEVELS else name
             ax.annotate(text, place, xytext=(5, 5), textcoords="offset points")
     ax.set(xlabel="milliseconds for an image of 256 x 256", ylabel="IoU per image", xscale="log")
     return ax
 
 
-def report() -> None:
-    """Write and print the tables of every preset that was run."""
+def report(folder: Path = RESULTS) -> None:
+    """Write the tables of every preset that was run, and print them."""
     every, against = [], []
     for preset in PRESETS:
-        if not _rows(RESULTS / "compare_runs.csv", preset):
+        scores = Scores(preset, folder)
+        if not scores.runs:
             continue
-        scores = Scores(preset)
         rows, pairs = table(scores, preset), differences(scores, preset)
         every, against = every + rows, against + pairs
         print(f"\npreset {preset}: mean and standard deviation over the seeds\n")
-        _print(
-            rows,
-            ("iou_per_image", "iou_pooled", "dice_per_image", "two_class_iou", "paper"),
-            ("parameters", "multiply_adds", "train_cpu_seconds", "inference_ms"),
-        )
-        print(f"\nobjects; {scores.nuclei.sum()} nuclei are annotated\n")
+        pixels = ("iou_per_image", "iou_pooled", "dice_per_image", "two_class_iou", "paper")
+        costs = ("parameters", "multiply_adds", "train_cpu_seconds", "inference_ms")
+        _print(rows, pixels, costs)
+        print(f"\nobjects, of {scores.nuclei.sum()} annotated nuclei\n")
         _print(rows, ("average_precision", "count_error", "three_class_iou"), ("nuclei_counted",))
         print("\ndifferences, with the 95 % interval of a paired bootstrap over tile groups\n")
         for pair in pairs:
             print(
-                f"{pair['arm']:20} - {pair['other']:14} {pair['measure']:18}"
-                f"{pair['difference']:+.4f} [{pair['low']:+.4f}, {pair['high']:+.4f}]"
-                f" {pair['seeds']} seeds  {pair['verdict']}"
+                f"{pair['arm']:19} - {pair['other']:13} {pair['measure']:18}"
+                f"{pair['difference']:+.4f} [{pair['low']:+.4f}, {pair['high']:+.4f}]  "
+                f"{pair['seeds']} seeds  {pair['verdict']}"
             )
         for arm, number in images_worth(rows).items():
-            print(f"{arm}: reached by {number:.0f} real images without pre-training")
-    write_rows(RESULTS / "compare_table.csv", every)
-    write_rows(RESULTS / "compare_differences.csv", against)
+            print(f"{arm}: worth {number:.0f} real images without it")
+    write_rows(folder / "compare_table.csv", every)
+    write_rows(folder / "compare_differences.csv", against)
 
 
 def _print(rows: list[dict], scores: Sequence[str], costs: Sequence[str]) -> None:
-    print(f"{'arm':20}{'seeds':>6}" + "".join(f"{name:>19}" for name in (*scores, *costs)))
+    print(f"{'arm':19}{'seeds':>6}" + "".join(f"{name:>19}" for name in (*scores, *costs)))
     for row in rows:
-        cells = [_cell(row[name], row.get(f"{name}_sd")) for name in scores if name in row]
+        cells = [_cell(row[name], row.get(f"{name}_sd")) for name in scores]
         cells += [f"{row[name]:,}" for name in costs]
-        print(f"{row['arm']:20}{row['seeds']:>6}" + "".join(f"{cell:>19}" for cell in cells))
+        print(f"{row['arm']:19}{row['seeds']:>6}" + "".join(f"{cell:>19}" for cell in cells))
 
 
 def _cell(value: float | None, spread: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:.4f}" + (f" +- {spread:.4f}" if spread is not None else "")
+    return f"{value:.4f}" + ("" if spread is None else f" +- {spread:.4f}")
