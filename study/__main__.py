@@ -13,6 +13,7 @@ RootOption = Annotated[Path, typer.Option(help="The archive of real nuclei, or i
 class Preset(StrEnum):
     cpu = "cpu"
     gpu = "gpu"
+    budget = "budget"
 
 
 @app.command()
@@ -25,6 +26,14 @@ def compare(
     from .compare import compare
 
     compare(preset.value, root, [name for name in arms.split(",") if name])
+
+
+@app.command()
+def steptimes():
+    """Time a training step of every network on two cores: how many fit into 120 seconds."""
+    from .steptimes import measure
+
+    measure()
 
 
 @app.command()

@@ -9,6 +9,7 @@ run that has one is not done again. `merge` makes the tables in `study/results` 
 
 import copy
 import csv
+import dataclasses
 import fcntl
 import functools
 import itertools
@@ -18,7 +19,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -81,10 +82,12 @@ class Preset:
     precision: str
     learning_rate: float = 3e-3  # at the peak of the one-cycle schedule
     weight_decay: float = 1e-2
+    seconds: int | None = None  # of training on two cores: each arm's steps are what fits into them
 
 
 PRESETS = {
     "cpu": Preset((8, 16, 32, 64, 128), 3, 200, 4, 128, 2, "cpu", "32-true"),
+    "budget": Preset((8, 16, 32, 64, 128), 3, 0, 4, 128, 2, "cpu", "32-true", seconds=120),
     "gpu": Preset((32, 64, 128, 256, 512), 5, 4000, 16, 256, 8, "gpu", "bf16-mixed"),
 }
 
@@ -100,7 +103,6 @@ _unet = _ours(UNet)
 
 def _wide(channels: Sequence[int], classes: int) -> nn.Module:
     """The U-Net with as many parameters as the U-Net++ of these channels, as near as it gets."""
-
     stretched = ([round(c * (1 + k / 1000)) for c in channels] for k in range(60, 100))
     widths = dict.fromkeys(map(tuple, stretched))  # the ratio of the two is about 1.17, a square
     with torch.device("meta"):
@@ -136,6 +138,7 @@ class Arm:
     levels: bool = False  # measure each head by itself too, as a pruned network
     images: int | None = None  # how many real ones it is trained on; None: all, 0: synthetic ones
     start: str | None = None  # the arm whose weights it starts from
+    changes: dict = field(default_factory=dict)  # what it has in place of the preset's
 
 
 def _balanced_focal(logits: Tensor, target: Tensor) -> Tensor:
@@ -168,6 +171,40 @@ ARMS = {
     "pretrained-8": Arm(_unet, images=8, start="synthetic"),
     "pretrained-32": Arm(_unet, images=32, start="synthetic"),
 }
+# Candidates for the best use of a fixed time, of which validation chooses; against NETWORKS.
+_deep = _ours(UNetPlusPlus, deep_supervision=True)
+RECIPES = {
+    "recipe-unet": Arm(_unet, changes={"learning_rate": 6e-3}),
+    "recipe-unet-16": Arm(_unet, changes={"channels": (16, 32, 32, 64, 96), "learning_rate": 6e-3}),
+    "recipe-unetpp": Arm(_deep, changes={"learning_rate": 6e-3}),
+    "recipe-unetpp-shallow": Arm(
+        _deep, changes={"channels": (8, 16, 32, 64), "learning_rate": 6e-3}
+    ),
+}
+NETWORKS = {  # that differ in nothing else
+    name: arm
+    for name, arm in ARMS.items()
+    if arm.network and (arm.loss, arm.classes, arm.images) == (compound_loss, 1, None)
+}
+
+
+def arms_of(preset: str) -> dict[str, Arm]:
+    """The arms that a preset compares."""
+    return NETWORKS | RECIPES if PRESETS[preset].seconds else ARMS
+
+
+def terms(name: str, preset: str) -> Preset:
+    """The preset with what the arm changes."""
+    return dataclasses.replace(PRESETS[preset], **arms_of(preset)[name].changes)
+
+
+def steps_of(name: str, preset: str) -> int:
+    """How many steps an arm is trained for: the preset's, or what fits into its seconds."""
+    common = PRESETS[preset]
+    if common.seconds is None:
+        return common.steps
+    times = {row["arm"]: float(row["step_ms"]) for row in read_table(RESULTS / "steptimes.csv")}
+    return int(1000 * common.seconds / times[name])
 
 
 def compare(preset: str, root: Path, arms: Sequence[str] = ()) -> None:
@@ -175,8 +212,9 @@ def compare(preset: str, root: Path, arms: Sequence[str] = ()) -> None:
 
     Several processes may share the work: each takes what no other one is at.
     """
-    for seed, name in itertools.product(range(PRESETS[preset].seeds), arms or ARMS):
-        if seed > 0 and ARMS[name].network is None:  # a threshold has no seed
+    known = arms_of(preset)
+    for seed, name in itertools.product(range(PRESETS[preset].seeds), arms or known):
+        if seed > 0 and known[name].network is None:  # a threshold has no seed
             continue
         with _claim(RUNS / preset / f"{name}-{seed}.lock") as is_free:
             if not is_free:
@@ -213,7 +251,8 @@ def run(name: str, seed: int, preset: str, root: Path) -> dict[str, list[dict]]:
     path = RUNS / preset / f"{name}-{seed}.json"
     if path.exists():
         return json.loads(path.read_text())
-    arm, common = ARMS[name], PRESETS[preset]
+    arm = arms_of(preset)[name]
+    common = dataclasses.replace(terms(name, preset), steps=steps_of(name, preset))
     fabric = Fabric(accelerator=common.accelerator, devices=1, precision=common.precision)
     train_set, validation_set, test_set = data_sets(arm, seed, root)
     torch.manual_seed(seed)
@@ -234,7 +273,11 @@ def run(name: str, seed: int, preset: str, root: Path) -> dict[str, list[dict]]:
     facts = {
         "classes": arm.classes,
         "train_images": 0 if arm.network is None else len(train_set),
-        **{key: value for key, value in asdict(common).items() if key not in ("seeds", "steps")},
+        **{
+            key: value
+            for key, value in asdict(common).items()
+            if key not in ("seeds", "steps", "seconds")
+        },
         "channels": "-".join(map(str, getattr(models.get(name), "channels", common.channels))),
         **trained,
         **hardware(fabric),
@@ -507,7 +550,7 @@ def merge(root: Path) -> None:
 
 def _collect(folder: Path) -> dict[str, list[dict]]:
     """The rows of all runs in a folder, in the order of the arms."""
-    order = list(ARMS)
+    order = [*ARMS, *RECIPES]
     paths = sorted(
         folder.glob("*/*.json"),
         key=lambda path: (path.parent, order.index(path.stem.rpartition("-")[0]), path.stem),

@@ -15,12 +15,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from segedu.losses import compound_loss
 from segedu.metrics import dice, iou
 from segedu.plotting import COLOURS
 from segedu.training import write_rows
 
-from .compare import ARMS, CLASSES, PRESETS, RESULTS, read_table
+from .compare import ARMS, CLASSES, NETWORKS, PRESETS, RECIPES, RESULTS, read_table
 
 # U-Net++ (arXiv 1807.10165), table 3, nuclei: to be compared with `two_class_iou`.
 PAPER = {"unet": 0.9077, "unet-wide": 0.9092, "unetpp": 0.9263, "unetpp-ds": 0.9252}
@@ -42,6 +41,17 @@ DIFFERENCES = [
     *(("unet", arm, "iou") for arm in ("synthetic", "real-32", "real-8")),
     *((f"pretrained-{n}", f"real-{n}", "iou") for n in (8, 32)),
 ]
+
+MEASURES = (
+    "iou_per_image",
+    "iou_pooled",
+    "dice_per_image",
+    "two_class_iou",  # one class
+    "three_class_iou",  # three classes
+    "average_precision",
+    "nuclei_counted",
+    "count_error",  # nuclei an image
+)
 
 
 class Scores:
@@ -87,7 +97,7 @@ class Scores:
             "dice_per_image": self.of_images(arm, seed, "dice").mean(),
             "average_precision": precision.mean(),
             "nuclei_counted": objects.sum(),
-            "count_error": abs(objects - self.nuclei).mean(),  # nuclei an image
+            "count_error": abs(objects - self.nuclei).mean(),
         }
         if "background" in counts:
             return scores | {"three_class_iou": _class_iou([counts[name] for name in CLASSES])}
@@ -124,12 +134,12 @@ def bootstrap(
 def table(scores: Scores, preset: str) -> list[dict]:
     """A row an arm: mean and standard deviation over the seeds, and what it costs."""
     reached = {key: scores.of_run(*key) for key in scores.images}
-    names = list(dict.fromkeys(name for run in reached.values() for name in run))
     rows = []
     for arm in sorted(scores.runs, key=_place):
         runs = scores.runs[arm]
         row = {"preset": preset, "arm": arm, "seeds": len(runs)}
-        for name in names:
+        row["validation_iou"] = round(_validation(runs), 4)
+        for name in MEASURES:
             values = [reached[arm, seed][name] for seed in runs if name in reached[arm, seed]]
             row[name] = round(float(np.mean(values)), 4) if values else None
             several = len(values) > 1
@@ -145,8 +155,18 @@ def table(scores: Scores, preset: str) -> list[dict]:
 
 def _place(arm: str) -> tuple[int, str]:
     """Where an arm stands in the tables: in the order of ARMS, levels after their network."""
-    known = list(ARMS)
-    return known.index(arm if arm in ARMS else arm.rpartition("-")[0]), arm
+    known = [*ARMS, *RECIPES]
+    return known.index(arm if arm in known else arm.rpartition("-")[0]), arm
+
+
+def best_recipe(scores: Scores) -> str | None:
+    """The recipe with the highest IoU on the validation images, on average over its seeds."""
+    found = [name for name in RECIPES if name in scores.runs]
+    return max(found, key=lambda name: _validation(scores.runs[name]), default=None)
+
+
+def _validation(runs: dict[int, dict]) -> float:
+    return float(np.mean([float(run["validation_iou"]) for run in runs.values()]))
 
 
 def differences(scores: Scores, preset: str) -> list[dict]:
@@ -154,8 +174,12 @@ def differences(scores: Scores, preset: str) -> list[dict]:
 
     "separated" takes an interval without 0, and the same sign with every seed.
     """
+    pairs = DIFFERENCES
+    if PRESETS[preset].seconds:  # the recipe that is best on validation, against every network
+        chosen = best_recipe(scores)
+        pairs = [(chosen, network, "iou") for network in NETWORKS]
     rows = []
-    for arm, other, measure in DIFFERENCES:
+    for arm, other, measure in pairs:
         by_seed = []
         for seed in sorted(scores.runs.get(arm, {})):
             its = 0 if other == "otsu" else seed  # a threshold has no seed
@@ -208,11 +232,7 @@ def plot_quality(rows: list[dict], *, ax: Axes | None = None) -> Axes:
     if ax is None:
         _, ax = plt.subplots(figsize=(7, 4.5))
     by_arm = {row["arm"]: row for row in rows}
-    networks = [  # that differ in nothing else
-        name
-        for name, arm in ARMS.items()
-        if (arm.loss, arm.classes, arm.images) == (compound_loss, 1, None) and name in by_arm
-    ]
+    networks = [name for name in (*NETWORKS, "otsu") if name in by_arm]
     for names, style, colour in (
         (networks, "o", "blue"),
         ([name for name in LEVELS if name in by_arm], "s-", "orange"),
@@ -240,7 +260,13 @@ def report(folder: Path = RESULTS) -> None:
         every, against = every + rows, against + pairs
         print(f"\npreset {preset}: mean and standard deviation over the seeds\n")
         pixels = ("iou_per_image", "iou_pooled", "dice_per_image", "two_class_iou", "paper")
-        costs = ("parameters", "multiply_adds", "train_cpu_seconds", "inference_ms")
+        costs = (
+            "validation_iou",
+            "parameters",
+            "multiply_adds",
+            "train_cpu_seconds",
+            "inference_ms",
+        )
         _print(rows, pixels, costs)
         print(f"\nobjects, of {scores.nuclei.sum()} annotated nuclei\n")
         _print(rows, ("average_precision", "count_error", "three_class_iou"), ("nuclei_counted",))
@@ -253,8 +279,9 @@ def report(folder: Path = RESULTS) -> None:
             )
         for arm, number in images_worth(rows).items():
             print(f"{arm}: worth {number:.0f} real images without it")
-    write_rows(folder / "compare_table.csv", every)
-    write_rows(folder / "compare_differences.csv", against)
+    for name, lines in (("table", every), ("differences", against)):
+        if lines:
+            write_rows(folder / f"compare_{name}.csv", lines)
 
 
 def _print(rows: list[dict], scores: Sequence[str], costs: Sequence[str]) -> None:
