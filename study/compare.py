@@ -19,7 +19,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -65,6 +65,15 @@ TABLES = {  # name: the columns that tell its rows apart
     "compare_counts": ("preset", "arm", "seed", "of"),
     "compare_image_ids": ("split", "image"),
 }
+SETTINGS = (
+    "batch_size",
+    "crop_size",
+    "validations",
+    "accelerator",
+    "precision",
+    "learning_rate",
+    "weight_decay",
+)
 CLASSES = ("background", "interior", "boundary")
 
 
@@ -255,12 +264,10 @@ def run(name: str, seed: int, preset: str, root: Path) -> dict[str, list[dict]]:
     common = dataclasses.replace(terms(name, preset), steps=steps_of(name, preset))
     fabric = Fabric(accelerator=common.accelerator, devices=1, precision=common.precision)
     train_set, validation_set, test_set = data_sets(arm, seed, root)
-    torch.manual_seed(seed)
-    trained = {"steps": 0, "train_seconds": 0.0, "train_cpu_seconds": 0.0}
-    if arm.network is None:
-        readings = {name: lambda image: otsu_threshold(image)[None].float()}
-        models = {}
-    else:
+    models = {name: None}
+    trained = {"steps": 0, "best_step": 0, "train_seconds": 0.0, "train_cpu_seconds": 0.0}
+    if arm.network:
+        torch.manual_seed(seed)
         model = arm.network(common.channels, arm.classes)
         if arm.start:
             start, _ = load_model(RUNS / preset / f"{arm.start}-{seed}.safetensors")
@@ -269,46 +276,42 @@ def run(name: str, seed: int, preset: str, root: Path) -> dict[str, list[dict]]:
         models = {name: model}
         if arm.levels:
             models |= {f"{name}-L{level}": model.prune(level) for level in model.levels}
-        readings = {key: functools.partial(probabilities, part) for key, part in models.items()}
-    facts = {
-        "classes": arm.classes,
-        "train_images": 0 if arm.network is None else len(train_set),
-        **{
-            key: value
-            for key, value in asdict(common).items()
-            if key not in ("seeds", "steps", "seconds")
-        },
-        "channels": "-".join(map(str, getattr(models.get(name), "channels", common.channels))),
-        **trained,
-        **hardware(fabric),
-    }
+        if name in {other.start for other in ARMS.values()}:
+            save_checkpoint(path.with_suffix(".safetensors"), model)
+    channels = getattr(models[name], "channels", common.channels)
     tables = {"compare_runs": [], "compare_images": [], "compare_counts": []}
-    for key, segment in readings.items():
+    for key, model in models.items():
+        where = {"preset": preset, "arm": key, "seed": seed}
+        segment = functools.partial(probabilities, model) if model else _otsu
         counts = [pixel_counts(segment(image[None]), mask) for image, mask in validation_set]
         score, index = best(torch.stack(counts))
-        cost = {"parameters": 0, "multiply_adds": 0}
-        if key in models:
-            cost = {
-                "parameters": count_used(models[key]),
-                "multiply_adds": operations(models[key]),
-            }
-        where = {"preset": preset, "arm": key, "seed": seed}
-        threshold = THRESHOLDS[index] if arm.classes == 1 and arm.network else None
-        tables["compare_runs"].append(
-            where
-            | {"threshold": threshold, "validation_iou": score}
-            | cost
-            | {"inference_ms": inference_time(segment)}
-            | facts
-        )
         images, pooled = test(segment, test_set, arm.classes, index)
         tables["compare_images"] += [where | row for row in images]
         tables["compare_counts"] += [where | row for row in pooled]
-    if name in {other.start for other in ARMS.values()}:
-        save_checkpoint(path.with_suffix(".safetensors"), model)
+        tables["compare_runs"].append(
+            where
+            | {
+                "threshold": THRESHOLDS[index] if model and arm.classes == 1 else None,
+                "validation_iou": score,
+                "parameters": count_used(model) if model else 0,
+                "multiply_adds": operations(model) if model else 0,
+                "inference_ms": inference_time(segment),
+                "classes": arm.classes,
+                "train_images": len(train_set) if model else 0,
+                "channels": "-".join(map(str, channels)),
+            }
+            | {setting: getattr(common, setting) for setting in SETTINGS}
+            | trained
+            | hardware(fabric)
+        )
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(tables))
     return tables
+
+
+def _otsu(image: Tensor) -> Tensor:
+    """The mask of Otsu's threshold as probabilities 0 and 1."""
+    return otsu_threshold(image)[None].float()
 
 
 def data_sets(arm: Arm, seed: int, root: Path) -> tuple[Dataset, Dataset, NucleiDataset]:
