@@ -268,6 +268,10 @@ def report(folder: Path = RESULTS) -> None:
             "inference_ms",
         )
         _print(rows, pixels, costs)
+        for row in rows:
+            if row["paper"]:
+                gap = row["paper"] - row["two_class_iou"]
+                print(f"{row['arm']}: {gap:+.4f} to the paper's number, unexplained")
         print(f"\nobjects, of {scores.nuclei.sum()} annotated nuclei\n")
         _print(rows, ("average_precision", "count_error", "three_class_iou"), ("nuclei_counted",))
         print("\ndifferences, with the 95 % interval of a paired bootstrap over tile groups\n")
