@@ -48,7 +48,7 @@ mask = segedu.to_mask(segedu.predict(model, images), {threshold})
 - **Command.** `{command}`
 - **Chosen on validation.** The checkpoint after step {step}, and the threshold {threshold}, with an
   IoU per image of {validation:.3f} there.
-- **Test, read once.** IoU per image {iou:.3f}, pooled {pooled:.3f}; Dice pooled {dice:.3f}. Otsu's threshold on
+- **Test.** IoU per image {iou:.3f}, pooled {pooled:.3f}; Dice pooled {dice:.3f}. Otsu's threshold on
   the same images: {otsu:.3f} per image.{levels}
 - **Limits.** Fluorescence microscopy of nuclei that are bright on a dark ground, some 6 to 30 pixels
   wide. It has seen no stained tissue and no bright field. Touching nuclei become one region. It is
