@@ -24,5 +24,10 @@ def setup(app):
     def rewrite(app, what, name, obj, options, lines):
         lines[:] = to_rst("\n".join(lines)).split("\n")
 
+    def skip(app, what, name, obj, skip, options):
+        # What Python says of a NamedTuple's fields; we say it in its docstring.
+        return True if (obj.__doc__ or "").startswith("Alias for field number") else None
+
     app.connect("autodoc-process-docstring", rewrite)
+    app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True}

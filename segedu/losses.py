@@ -134,7 +134,7 @@ def _focal(margin: Tensor, gamma: float) -> Tensor:
 
     The power is exp(gamma log(1 - p)): for gamma < 1 its own slope is infinite at p = 1.
     """
-    return F.softplus(-margin) * (-gamma * F.softplus(margin)).exp()
+    return F.softplus(-margin) * F.softplus(margin).mul_(-gamma).exp_()  # in place: no copies
 
 
 def focal_loss(
@@ -172,9 +172,9 @@ def focal_loss(
         positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
         if not torch.compiler.is_compiling() and torch.equal(target, target.round()):
             # only 0 and 1: one of the two terms is enough
-            loss = _focal((2 * target - 1) * logits, gamma)
+            loss = _focal((2 * target).sub_(1) * logits, gamma)
             if alpha is not None:
-                loss = loss * (negative + (positive - negative) * target)
+                loss = loss.mul_(((positive - negative) * target).add_(negative))
         else:
             terms = negative * _focal(-logits, gamma), positive * _focal(logits, gamma)
             loss = torch.lerp(*terms, target)

@@ -105,7 +105,8 @@ def stat_scores(
     Parameters
     ----------
     preds, target : integer masks (N, H, W) or (N, 1, H, W) with values in [0, K).
-    num_classes : K. With 1 the masks are 0 / 1 and the one column counts the foreground.
+    num_classes : the number K; with 1 the masks are 0 / 1, and the one column counts the
+        foreground.
     ignore_index : pixels whose target has this value are not counted; no class if None.
 
     Anything else is a ValueError.

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils.flop_counter import FlopCounterMode
 
 from .checks import (
@@ -67,6 +68,13 @@ def unetpp_nodes(depth: int) -> list[Node]:
 class ConvBlock(nn.Sequential):
     """Two 3x3 convolutions, each followed by a normalisation and a ReLU; the size stays.
 
+    Batch norm that has learned its statistics is one more factor and a shift for each channel. In
+    eval mode without gradients, on the CPU, both go into the convolution, and its answer is laid
+    out with a pixel's channels side by side: the same within rounding, in less time.
+
+    A convolution of maps side by side is the sum of the convolutions of each. Given several, the
+    block does it so, and nothing is copied to stand side by side; trained, that is faster on a CPU.
+
     >>> ConvBlock(1, 8)(torch.zeros(2, 1, 16, 16)).shape
     torch.Size([2, 8, 16, 16])
     """
@@ -86,6 +94,34 @@ class ConvBlock(nn.Sequential):
                 nn.ReLU(inplace=True),
             ]
         super().__init__(*layers)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """(N, out_channels, H, W) of inputs that side by side are (N, in_channels, H, W)."""
+        if len(inputs) > 1:
+            return self._side_by_side(inputs)
+        is_learned = isinstance(self[1], nn.BatchNorm2d) and not self.training
+        if is_learned and not torch.is_grad_enabled() and inputs[0].device.type == "cpu":
+            return self._folded(inputs[0])
+        return super().forward(inputs[0])
+
+    def _side_by_side(self, inputs: Sequence[Tensor]) -> Tensor:
+        first, *rest = self
+        weights = first.weight.split([x.shape[1] for x in inputs], dim=1)
+        x, *others = (F.conv2d(*pair, padding=1) for pair in zip(inputs, weights, strict=True))
+        x = sum(others, x)
+        for layer in rest:
+            x = layer(x)
+        return x
+
+    def _folded(self, x: Tensor) -> Tensor:
+        for conv, norm in ((self[0], self[1]), (self[3], self[4])):
+            statistics = norm.running_mean, norm.running_var, norm.eps
+            weight, bias = fuse_conv_bn_weights(
+                conv.weight, None, *statistics, norm.weight, norm.bias
+            )
+            x = F.conv2d(x, weight, bias, padding=1).relu_()
+            x = x.contiguous(memory_format=torch.channels_last)  # then all that follows is, too
+        return x
 
 
 class NodeGrid(nn.Module):
@@ -215,11 +251,13 @@ class NodeGrid(nn.Module):
         x = {}
         for i, j in self.nodes:
             if j == 0:
-                inputs = images if i == 0 else self.pool(x[i - 1, 0])
+                inputs = [images if i == 0 else self.pool(x[i - 1, 0])]
             else:
                 up = self.ups[f"{i}_{j}"](x[i + 1, j - 1])
-                inputs = torch.cat([*(x[i, k] for k in self.left(i, j)), up], dim=1)
-            x[i, j] = self.blocks[f"{i}_{j}"](inputs)
+                inputs = [*(x[i, k] for k in self.left(i, j)), up]
+                if not (self.training and images.device.type == "cpu"):
+                    inputs = [torch.cat(inputs, dim=1)]
+            x[i, j] = self.blocks[f"{i}_{j}"](*inputs)
         return x
 
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:

@@ -1,5 +1,6 @@
 """The grid against networks unrolled by hand, pruning, tiling, and every way to run it."""
 
+import copy
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from segedu import (
     receptive_field,
     to_mask,
 )
-from segedu.models import input_interval, unet_nodes, unetpp_nodes
+from segedu.models import ConvBlock, input_interval, unet_nodes, unetpp_nodes
 
 CHANNELS = (4, 8, 12, 16, 20)
 
@@ -247,7 +248,57 @@ def test_predict_takes_any_size(size):
 def test_predict_is_the_forward_pass_where_nothing_is_to_be_padded():
     model = trained_a_little(UNet(1, 1, channels=CHANNELS))
     image = torch.rand(1, 1, 64, 64)
-    assert torch.equal(predict(model, image), model(image).sigmoid())
+    with torch.no_grad():
+        assert torch.equal(predict(model, image), model(image).sigmoid())
+
+
+@pytest.mark.parametrize("up", ["bilinear", "transposed"])
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize("skips", ["all", "first", "last"])
+@pytest.mark.parametrize("network", [UNet, UNetPlusPlus])
+def test_the_fast_way_to_predict_gives_the_same(network, skips, norm, up):
+    """Without gradients, batch norm goes into the convolution and the layout changes."""
+    model = trained_a_little(
+        network(2, 3, channels=CHANNELS, up=up, norm=norm, skips=skips, deep_supervision=True)
+    )
+    images = torch.rand(2, 2, 64, 48)
+    plain = [logits.softmax(dim=1) for logits in model(images)]  # with gradients
+    close = {"rtol": 0, "atol": 1e-5}
+    torch.testing.assert_close(predict(model, images), torch.stack(plain).mean(dim=0), **close)
+    for level, probabilities in zip(model.levels, plain, strict=True):
+        torch.testing.assert_close(predict(model, images, level=level), probabilities, **close)
+
+
+def test_the_fast_way_is_taken_and_keeps_no_old_weights():
+    model = trained_a_little(UNet(1, 1, channels=CHANNELS))
+    image = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        fast = model(image)
+        assert model.blocks["1_0"](torch.rand(1, 4, 8, 8)).is_contiguous(
+            memory_format=torch.channels_last
+        )
+        model.blocks["0_0"][1].weight.mul_(2)
+        model.blocks["0_0"][4].running_mean.add_(1)
+        changed = model(image)
+    assert not torch.allclose(changed, fast, atol=1e-2)
+    torch.testing.assert_close(changed, model(image), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_block_of_several_inputs_is_that_of_their_concatenation(norm, memory_format):
+    """In training no skips are copied: values, gradients and statistics stay what they were."""
+    torch.manual_seed(0)
+    widths = (4, 8, 3)
+    block = ConvBlock(sum(widths), 16, norm=norm).to(memory_format=memory_format).train()
+    inputs = [torch.rand(2, width, 12, 10, requires_grad=True) for width in widths]
+    results = []
+    for given in (inputs, [torch.cat(inputs, dim=1)]):
+        again = copy.deepcopy(block)
+        answer = again(*given)
+        gradients = torch.autograd.grad(answer.sin().sum(), [*inputs, *again.parameters()])
+        results.append([answer, *gradients, *again.buffers()])
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("up", ["bilinear", "transposed"])

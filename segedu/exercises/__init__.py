@@ -35,12 +35,25 @@ from .results import (
     check_two_class_iou,
     check_worst_images,
 )
+from .unet import (
+    check_conv_block,
+    check_conv_size,
+    check_crop_and_concat,
+    check_decoder_channels,
+    check_pad_to_multiple,
+    check_receptive_field,
+    check_stamps,
+)
 
 __all__ = [
     "check_binary_mask",
     "check_class_scores",
     "check_class_shares",
+    "check_conv_block",
+    "check_conv_size",
     "check_count_nuclei",
+    "check_crop_and_concat",
+    "check_decoder_channels",
     "check_double",
     "check_group_bootstrap",
     "check_held_out_iou",
@@ -50,8 +63,11 @@ __all__ = [
     "check_mask_iou",
     "check_object_precision",
     "check_one_hot",
+    "check_pad_to_multiple",
     "check_paired_interval",
     "check_pooled_iou",
+    "check_receptive_field",
+    "check_stamps",
     "check_three_class",
     "check_two_class_iou",
     "check_worst_images",
