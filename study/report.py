@@ -172,7 +172,7 @@ def _validation(runs: dict[int, dict]) -> float:
 def differences(scores: Scores, preset: str) -> list[dict]:
     """A row a pair of arms: the mean over images and common seeds, its interval, the verdict.
 
-    "separated" takes an interval without 0, and the same sign with every seed.
+    "separated" takes three seeds, an interval without 0, and the same sign with every seed.
     """
     pairs = DIFFERENCES
     if PRESETS[preset].seconds:  # the recipe that is best on validation, against every network
@@ -193,6 +193,7 @@ def differences(scores: Scores, preset: str) -> list[dict]:
         low, high = bootstrap(np.mean(by_seed, axis=0), scores.groups)
         means = np.mean(by_seed, axis=1)
         is_separated = low * high > 0 and means.min() * means.max() > 0
+        verdict = "separated" if is_separated else "not separated from noise"
         values = {
             "difference": means.mean(),
             "low": low,
@@ -204,7 +205,7 @@ def differences(scores: Scores, preset: str) -> list[dict]:
             {"preset": preset, "arm": arm, "other": other, "measure": measure}
             | {"seeds": len(means)}
             | {name: round(float(value), 4) for name, value in values.items()}
-            | {"verdict": "separated" if is_separated else "not separated from noise"}
+            | {"verdict": verdict if len(means) >= 3 else "too few seeds"}
         )
     return rows
 
