@@ -44,5 +44,13 @@ def report():
     report()
 
 
+@app.command()
+def benchmark():
+    """Time our networks, losses and counts against those of other libraries, in turns."""
+    from .benchmark import main
+
+    main()
+
+
 if __name__ == "__main__":
     app(prog_name="python -m study")
