@@ -8,7 +8,6 @@ the sample field, predictions from the trained weights.
 """
 
 import argparse
-import csv
 import io
 from pathlib import Path
 
@@ -36,7 +35,7 @@ from segedu.diagrams import draw_grid, draw_unet
 from segedu.models import predict, to_mask
 from segedu.plotting import COLOURS, ERRORS, overlay_mask, show_errors, show_images, use_style
 
-from .pretrained import TABLE
+from .pretrained import measured
 
 IMG = Path(__file__).parent.parent / "img"
 CREDIT = "Field from the 2018 Data Science Bowl nuclei (CC0), as carried by stardist."
@@ -147,8 +146,7 @@ def unetpp() -> Figure:
 def pruning() -> Figure:
     """What each level of pruning leaves out, costs, and reaches on the real test images."""
     model = load_pretrained("unetpp-nuclei")
-    with TABLE.open(newline="") as file:
-        measured = {row["quantity"]: row["value"] for row in csv.DictReader(file)}
+    rows = measured("unetpp-nuclei")
     figure, axes = plt.subplots(2, 2, figsize=(7, 9.2))
     for level, ax in zip(model.levels, axes.ravel(), strict=True):
         pruned = model.prune(level)
@@ -156,9 +154,9 @@ def pruning() -> Figure:
         ax.set_title(
             f"L{level}: {count_parameters(pruned):,} parameters\n"
             f"{count_operations(pruned, 256, 256) / 1e9:.2f} billion multiply-adds\n"
-            f"IoU {float(measured[f'L{level} IoU per image']):.3f}"
+            f"IoU {float(rows[f'L{level} IoU per image']):.3f}"
         )
-    note = f"Multiply-adds: for 256 x 256 pixels. IoU: mean over {measured['images']} test images."
+    note = f"Multiply-adds: for 256 x 256 pixels. IoU: mean over {rows['images']} test images."
     figure.supxlabel(note, fontsize=10, color="#555555")
     return figure
 

@@ -1,28 +1,242 @@
-"""What the study claims, measured again."""
+"""What the study claims, computed again: from the images, and from the rows of its runs."""
 
 import csv
+import dataclasses
+import hashlib
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
-from segedu import UNet, UNetPlusPlus, predict
-from study import benchmark
-from study.pretrained import TABLE, measure
+import study.compare as study
+from segedu import (
+    UNet,
+    UNetPlusPlus,
+    count_operations,
+    count_parameters,
+    load_pretrained,
+    predict,
+    to_mask,
+)
+from segedu.checkpoint import pretrained_path
+from segedu.data import SyntheticNuclei
+from segedu.losses import DeepSupervision, compound_loss
+from segedu.metrics import stat_scores
+from segedu.training import THRESHOLDS, TrainConfig, fit, validate
+from study import benchmark, report
+from study.pretrained import COMMANDS, card, measure, measured
+
+RESULTS = Path(study.RESULTS)
+SIDE = 64
 
 
-def table():
-    with TABLE.open(newline="") as file:
-        return {row["quantity"]: row["value"] for row in csv.DictReader(file)}
+def rows(name: str) -> list[dict[str, str]]:
+    with (RESULTS / f"compare_{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
-def test_the_committed_weights_reach_what_the_table_says(nuclei_zip):
-    for quantity, value in measure(nuclei_zip).items():
+class Images(list):
+    """Four synthetic images as a `NucleiDataset`."""
+
+    def __init__(self, seed: int, target: str):
+        dataset = SyntheticNuclei(4, seed=seed, size=SIDE, target=target)
+        super().__init__(dataset[index] for index in range(4))
+        self.labels = SyntheticNuclei(4, seed=seed, size=SIDE, target="instances")
+        self.image_ids, self.groups = list("abcd"), list("xxyz")
+
+    def instances(self, index: int) -> np.ndarray:
+        return self.labels[index][1].numpy()
+
+    grey = instances
+
+
+@pytest.fixture
+def small_study(tmp_path, monkeypatch):
+    """The study of two steps on synthetic images, in a folder of its own."""
+    few = {"steps": 2, "seeds": 2, "batch_size": 2, "crop_size": 32, "channels": (2, 2, 4, 4, 8)}
+    monkeypatch.setitem(study.PRESETS, "cpu", dataclasses.replace(study.PRESETS["cpu"], **few))
+    monkeypatch.setattr(study, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+    monkeypatch.setattr(study, "inference_time", lambda segment: 1.0)
+    seeds = {"train": 1, "validation": 2, "test": 3}
+    monkeypatch.setattr(study, "_nuclei", lambda root, split, target: Images(seeds[split], target))
+    monkeypatch.setattr(study, "_synthetic", lambda length, seed: Images(seed, "binary"))
+    return tmp_path
+
+
+def test_a_small_study_runs_resumes_and_reports(small_study, monkeypatch, capsys):
+    arms = ["unet", "unetpp-ds", "monai-unetpp", "otsu", "three-class", "synthetic", "pretrained-8"]
+    study.compare("cpu", Path(), arms[:2])
+    first = (small_study / "compare_images.csv").read_text().splitlines()
+    assert len(first) == 1 + 2 * (1 + 5) * 4  # seeds, U-Net and five readings of U-Net++, images
+
+    with monkeypatch.context() as patched:  # what was run is not run again
+        patched.setattr(study, "train", None)
+        study.compare("cpu", Path(), arms[:2])
+    study.compare("cpu", Path(), arms)
+    assert set(first) <= set((small_study / "compare_images.csv").read_text().splitlines())
+
+    report.report(small_study)
+    table = study.read_table(small_study / "compare_table.csv")
+    levels = [f"unetpp-ds-L{level}" for level in (1, 2, 3, 4)]
+    assert [row["arm"] for row in table] == [*arms[:2], *levels, *arms[2:]]
+    assert "too few seeds" in capsys.readouterr().out  # two
+    assert report.plot_quality(table).get_xscale() == "log"
+
+
+def test_two_processes_do_not_take_the_same_run(tmp_path):
+    with study._claim(tmp_path / "a.lock") as mine, study._claim(tmp_path / "a.lock") as theirs:
+        assert (mine, theirs) == (True, False)
+    with study._claim(tmp_path / "a.lock") as later:
+        assert later
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_study_trains_as_the_package_does(deep, tmp_path):
+    data = [SyntheticNuclei(6, size=SIDE)[index] for index in range(6)]
+    networks = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        networks.append(UNetPlusPlus(1, 1, channels=(4, 8, 16), deep_supervision=deep))
+    ours, its = networks
+    common = {"steps": 6, "batch_size": 2, "crop_size": 32}
+    config = TrainConfig(**common, validate_every=6, seed=3)
+    loss = DeepSupervision(compound_loss)
+    history = fit(its, loss, data[:4], data[4:], config, out=tmp_path)
+    preset = dataclasses.replace(study.PRESETS["cpu"], **common, validations=1)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    study.train(ours, compound_loss, data[:4], data[4:], preset, 3, fabric)
+    for mine, other in zip(ours.state_dict().values(), its.state_dict().values(), strict=True):
+        assert torch.equal(mine, other)
+
+    counts = [study.pixel_counts(study.probabilities(ours, x[None]), y) for x, y in data[4:]]
+    score, index = study.best(torch.stack(counts))
+    assert (score, THRESHOLDS[index]) == validate(its, data[4:])
+    assert score == history[-1]["validation_iou"]
+
+
+def test_counts_at_all_thresholds_are_those_of_each():
+    model, image = UNet(1, 1, channels=(2, 2, 2, 2, 2)), torch.rand(1, 1, 40, 50)
+    mask = torch.rand(40, 50).gt(0.5).long()
+    chances = study.probabilities(model, image)
+    torch.testing.assert_close(chances, predict(model, image))
+    counts = study.pixel_counts(chances, mask)
+    for threshold, found in zip(THRESHOLDS, counts[:, 0].tolist(), strict=True):
+        one = stat_scores(to_mask(chances, threshold), mask[None], num_classes=1)
+        assert found == [int(count) for count in one]
+
+
+@pytest.mark.parametrize("preset", study.PRESETS)
+def test_the_arms_are_matched(preset):
+    channels = study.PRESETS[preset].channels
+    with torch.device("meta"):
+        networks = {
+            name: arm.network(channels, arm.classes)
+            for name, arm in study.ARMS.items()
+            if arm.network and name != "unet-wide"
+        }
+    networks["unet-wide"] = study.ARMS["unet-wide"].network(channels, 1)
+    size = {name: count_parameters(network) for name, network in networks.items()}
+    assert size["unet-wide"] == pytest.approx(size["unetpp"], rel=0.002)
+    assert size["monai-unet"] == pytest.approx(size["unet"], rel=0.1)
+    assert size["monai-unetpp"] == pytest.approx(size["unetpp"], rel=0.1)
+    assert size["smp-unet"] > size["unet"]  # its encoder has widths of its own
+    assert study.operations(networks["unetpp"]) == count_operations(networks["unetpp"], 256, 256)
+    assert networks["unetpp-ds"].prune(4).config == networks["unetpp"].config
+
+
+def test_the_bootstrap_draws_whole_groups():
+    values = np.repeat([0.0, 1.0], 50)
+    single = report.bootstrap(values, range(100))
+    # The mean of 100 fair coins: 0.5 +- 1.96 * 0.05.
+    assert single == pytest.approx((0.402, 0.598), abs=0.011)
+    groups = np.arange(100) // 10  # ten coins
+    assert report.bootstrap(values, groups) == pytest.approx((0.2, 0.8))
+    uneven = report.bootstrap(np.array([1.0, 0, 0, 0]), ["a", "b", "b", "b"])
+    assert uneven == (0.0, 1.0)
+
+
+def test_the_images_are_those_of_the_split():
+    used = rows("image_ids")
+    known = Path(study.__file__).parents[1] / "segedu" / "data" / "nuclei_groups.csv"
+    with known.open(newline="") as file:
+        table = {row["image_id"]: row for row in csv.DictReader(file)}
+    for row in used:
+        assert (row["split"], row["group"]) == tuple(
+            table[row["image_id"]][k] for k in ("split", "group")
+        )
+    assert [sum(row["split"] == s for row in used) for s in ("train", "validation", "test")] == [
+        261, 52, 85,
+    ]  # fmt: skip
+
+
+def test_the_table_follows_from_the_rows_of_the_runs():
+    images, counts, runs = rows("images"), rows("counts"), rows("runs")
+    assert (RESULTS / "compare_images.csv").stat().st_size < 1.5e6
+    for line in rows("table"):
+        same = [line["preset"], line["arm"]]
+        scores, costs = {}, [run for run in runs if [run["preset"], run["arm"]] == same]
+        assert int(line["seeds"]) == len(costs)
+        for seed in (run["seed"] for run in costs):
+            one = [r for r in images if [r["preset"], r["arm"], r["seed"]] == [*same, seed]]
+            assert len(one) == 85
+            table = np.array([[float(r[key]) for key in ("tp", "fp", "fn")] for r in one])
+            tp, errors = table[:, 0], table[:, 1:].sum(1)
+            scores.setdefault("iou_per_image", []).append((tp / (tp + errors)).mean())
+            scores.setdefault("iou_pooled", []).append(tp.sum() / (tp + errors).sum())
+            scores.setdefault("dice_per_image", []).append((2 * tp / (2 * tp + errors)).mean())
+            precision = [float(r["average_precision"]) for r in one]
+            scores.setdefault("average_precision", []).append(np.mean(precision))
+            scores.setdefault("nuclei_counted", []).append(sum(float(r["objects"]) for r in one))
+            pooled = [r for r in counts if [r["preset"], r["arm"], r["seed"]] == [*same, seed]]
+            tp, fp, fn, tn = np.array(
+                [[int(r[k]) for k in ("tp", "fp", "fn", "tn")] for r in pooled]
+            ).T
+            if len(pooled) == 3:
+                scores.setdefault("three_class_iou", []).append((tp / (tp + fp + fn)).mean())
+            else:
+                assert [r["of"] for r in pooled] == [f"threshold {t}" for t in THRESHOLDS[9:]]
+                both = (tp / (tp + fp + fn) + tn / (tn + fp + fn)) / 2
+                scores.setdefault("two_class_iou", []).append(both.mean())
+        for name, values in scores.items():
+            assert float(line[name]) == pytest.approx(np.mean(values), abs=6e-5), (same, name)
+            if len(values) > 1:
+                assert float(line[f"{name}_sd"]) == pytest.approx(np.std(values, ddof=1), abs=6e-5)
+        assert int(line["parameters"]) == int(costs[0]["parameters"])
+
+
+def test_the_differences_follow_from_the_table_of_the_same_seeds():
+    table = {(row["preset"], row["arm"]): row for row in rows("table")}
+    for row in rows("differences"):
+        arm, other = (table[row["preset"], row[key]] for key in ("arm", "other"))
+        low, middle, high = (float(row[key]) for key in ("low", "difference", "high"))
+        assert low <= middle <= high
+        if row["verdict"] == "separated":
+            assert low * high > 0
+            assert int(row["seeds"]) >= 3
+        if arm["seeds"] == other["seeds"] == row["seeds"]:
+            name = {"iou": "iou_per_image"}.get(row["measure"], row["measure"])
+            assert middle == pytest.approx(float(arm[name]) - float(other[name]), abs=2e-4)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_committed_weights_reach_what_the_table_says(name, nuclei_zip):
+    for quantity, value in measure(name, nuclei_zip).items():
         if isinstance(value, float):
-            assert value == pytest.approx(float(table()[quantity]), abs=0.002), quantity
+            assert value == pytest.approx(float(measured(name)[quantity]), abs=0.002), quantity
 
 
-def test_the_table_holds_what_the_course_promises():
-    gain = float(table()["IoU per image"]) - float(table()["Otsu IoU per image"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_weights_are_small_and_described(name):
+    path = pretrained_path(name)
+    text = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert path.stat().st_size <= 3e6
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in text
+    assert text == card(name)
+    assert load_pretrained(name).deep_supervision == name.startswith("unetpp")
+    gain = float(measured(name)["IoU per image"]) - float(measured(name)["Otsu IoU per image"])
     assert gain >= 0.04
 
 

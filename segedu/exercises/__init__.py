@@ -28,6 +28,13 @@ from .iou import (
     check_object_precision,
     check_pooled_iou,
 )
+from .results import (
+    check_group_bootstrap,
+    check_leak,
+    check_paired_interval,
+    check_two_class_iou,
+    check_worst_images,
+)
 from .unet import (
     check_conv_block,
     check_conv_size,
@@ -48,15 +55,20 @@ __all__ = [
     "check_crop_and_concat",
     "check_decoder_channels",
     "check_double",
+    "check_group_bootstrap",
     "check_held_out_iou",
     "check_iou",
     "check_iou_from_dice",
+    "check_leak",
     "check_mask_iou",
     "check_object_precision",
     "check_one_hot",
     "check_pad_to_multiple",
+    "check_paired_interval",
     "check_pooled_iou",
     "check_receptive_field",
     "check_stamps",
     "check_three_class",
+    "check_two_class_iou",
+    "check_worst_images",
 ]

@@ -1,0 +1,56 @@
+"""`python -m study`: the comparison on real nuclei, from training to the tables."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+RootOption = Annotated[Path, typer.Option(help="The archive of real nuclei, or its folder.")]
+
+
+class Preset(StrEnum):
+    cpu = "cpu"
+    gpu = "gpu"
+    budget = "budget"
+
+
+@app.command()
+def compare(
+    root: RootOption,
+    preset: Annotated[Preset, typer.Option(help="How wide, how long, how many seeds.")] = "cpu",
+    arms: Annotated[str, typer.Option(help="Only these, with commas; all if not given.")] = "",
+):
+    """Train and measure every network with every seed; runs that were done are not done again."""
+    from .compare import compare
+
+    compare(preset.value, root, [name for name in arms.split(",") if name])
+
+
+@app.command()
+def steptimes():
+    """Time a training step of every network on two cores: how many fit into 120 seconds."""
+    from .steptimes import measure
+
+    measure()
+
+
+@app.command()
+def report():
+    """Compute and print every table of the comparison from the CSV files of its runs."""
+    from .report import report
+
+    report()
+
+
+@app.command()
+def benchmark():
+    """Time our networks, losses and counts against those of other libraries, in turns."""
+    from .benchmark import main
+
+    main()
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m study")
