@@ -12,5 +12,21 @@ sentence: right, or the misconception that makes just these numbers.
 """
 
 from .iou import check_iou
+from .losses import (
+    check_balancing_alpha,
+    check_binary_cross_entropy,
+    check_class_balance,
+    check_cross_entropy,
+    check_dice_loss,
+    check_focal_loss,
+)
 
-__all__ = ["check_iou"]
+__all__ = [
+    "check_balancing_alpha",
+    "check_binary_cross_entropy",
+    "check_class_balance",
+    "check_cross_entropy",
+    "check_dice_loss",
+    "check_focal_loss",
+    "check_iou",
+]
