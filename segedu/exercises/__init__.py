@@ -28,6 +28,14 @@ from .iou import (
     check_object_precision,
     check_pooled_iou,
 )
+from .losses import (
+    check_balancing_alpha,
+    check_binary_cross_entropy,
+    check_class_balance,
+    check_cross_entropy,
+    check_dice_loss,
+    check_focal_loss,
+)
 from .results import (
     check_group_bootstrap,
     check_leak,
@@ -46,15 +54,21 @@ from .unet import (
 )
 
 __all__ = [
+    "check_balancing_alpha",
+    "check_binary_cross_entropy",
     "check_binary_mask",
+    "check_class_balance",
     "check_class_scores",
     "check_class_shares",
     "check_conv_block",
     "check_conv_size",
     "check_count_nuclei",
     "check_crop_and_concat",
+    "check_cross_entropy",
     "check_decoder_channels",
+    "check_dice_loss",
     "check_double",
+    "check_focal_loss",
     "check_group_bootstrap",
     "check_held_out_iou",
     "check_iou",
