@@ -33,7 +33,7 @@ def _right(z: Tensor, y: Tensor) -> Tensor:
 def check_binary_cross_entropy(theirs: Callable[[Tensor, Tensor], Tensor]) -> Answer:
     """Check a function of (z, y) that gives the binary cross-entropy of each pixel.
 
-    z : logits, floats of any shape, sure ones among them. y : 0 or 1, of the same shape as z.
+    z has logits, floats of any shape, sure ones among them; y has 0 or 1, of the same shape as z.
     It gives a tensor of that shape.
 
     >>> def entropy(z, y):
@@ -91,7 +91,7 @@ def check_binary_cross_entropy(theirs: Callable[[Tensor, Tensor], Tensor]) -> An
 def check_class_balance(theirs: Callable[[Tensor], float]) -> Answer:
     """Check a function of a mask that gives the course's alpha, N_neg / (N_pos + N_neg).
 
-    mask : integers of any shape, 1 for foreground and 0 for background. It gives a number.
+    The mask has integers of any shape, 1 for foreground and 0 for background. It gives a number.
 
     >>> check_class_balance(lambda mask: mask.float().mean())
     not yet: this is the foreground's part: it weighs the rare class down, alpha weighs it up
@@ -123,7 +123,7 @@ def check_class_balance(theirs: Callable[[Tensor], float]) -> Answer:
 def check_focal_loss(theirs: Callable[[Tensor, Tensor, float, float], Tensor]) -> Answer:
     """Check a function of (z, y, gamma, alpha) that gives the mean focal loss.
 
-    z : logits (N, 1, H, W). y : 0 or 1, (N, 1, H, W) floats. alpha weighs the pixels with y = 1,
+    z has logits (N, 1, H, W); y has 0 or 1, (N, 1, H, W) floats. alpha weighs the pixels with y = 1,
     1 - alpha the others. It gives a number.
 
     >>> def focal(z, y, gamma, alpha):
@@ -195,8 +195,8 @@ def check_focal_loss(theirs: Callable[[Tensor, Tensor, float, float], Tensor]) -
 def check_cross_entropy(theirs: Callable[[Tensor, Tensor, int], Tensor]) -> Answer:
     """Check a function of (logits, target, ignore_index) that gives the mean cross-entropy.
 
-    logits : (N, K, H, W). target : (N, H, W) class indices, or ignore_index. It gives the mean over
-    the pixels that are not ignored, and 0 if all are.
+    Logits are (N, K, H, W), target is (N, H, W) class indices, or ignore_index. It gives the mean
+    over the pixels that are not ignored, and 0 if all are.
 
     >>> check_cross_entropy(lambda z, y, i: F.cross_entropy(z, y, ignore_index=i, reduction="sum")
     ...     / y.numel())
@@ -255,8 +255,8 @@ def check_cross_entropy(theirs: Callable[[Tensor, Tensor, int], Tensor]) -> Answ
 def check_dice_loss(theirs: Callable[[Tensor, Tensor, float], Tensor]) -> Answer:
     """Check a function of (logits, target, smooth) that gives the mean Dice loss.
 
-    logits : (N, K, H, W). target : (N, H, W) class indices. It gives the mean, over images and the
-    classes 1 to K - 1, of 1 - (TP + s) / (TP + FP / 2 + FN / 2 + s), counted with softmax
+    Logits are (N, K, H, W), target is (N, H, W) class indices. It gives the mean, over images and
+    the classes 1 to K - 1, of 1 - (TP + s) / (TP + FP / 2 + FN / 2 + s), counted with softmax
     probabilities.
 
     >>> check_dice_loss(lambda z, y, s: losses.dice_loss(z, y, smooth=s))
@@ -331,7 +331,7 @@ def check_dice_loss(theirs: Callable[[Tensor, Tensor, float], Tensor]) -> Answer
 def check_balancing_alpha(theirs: Callable[[Tensor, Tensor, float], Tensor]) -> Answer:
     """Check a function of (z, y, gamma) that gives the alpha at which both classes pull alike.
 
-    z : logits (N, 1, H, W). y : 0 or 1, (N, 1, H, W) floats, both among them. A class pulls with
+    z has logits (N, 1, H, W); y has 0 or 1, (N, 1, H, W) floats, both among them. A class pulls with
     the sum, over its pixels, of |gradient of the focal loss by the logit|. It gives a number.
 
     >>> check_balancing_alpha(lambda z, y, gamma: losses.class_balance(y))
