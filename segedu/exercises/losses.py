@@ -123,8 +123,8 @@ def check_class_balance(theirs: Callable[[Tensor], float]) -> Answer:
 def check_focal_loss(theirs: Callable[[Tensor, Tensor, float, float], Tensor]) -> Answer:
     """Check a function of (z, y, gamma, alpha) that gives the mean focal loss.
 
-    z has logits (N, 1, H, W); y has 0 or 1, (N, 1, H, W) floats. alpha weighs the pixels with y = 1,
-    1 - alpha the others. It gives a number.
+    z has logits (N, 1, H, W); y has 0 or 1, (N, 1, H, W) floats. alpha weighs the pixels with
+    y = 1, 1 - alpha the others. It gives a number.
 
     >>> def focal(z, y, gamma, alpha):
     ...     weight = (1 - alpha) * y + alpha * (1 - y)
@@ -331,8 +331,8 @@ def check_dice_loss(theirs: Callable[[Tensor, Tensor, float], Tensor]) -> Answer
 def check_balancing_alpha(theirs: Callable[[Tensor, Tensor, float], Tensor]) -> Answer:
     """Check a function of (z, y, gamma) that gives the alpha at which both classes pull alike.
 
-    z has logits (N, 1, H, W); y has 0 or 1, (N, 1, H, W) floats, both among them. A class pulls with
-    the sum, over its pixels, of |gradient of the focal loss by the logit|. It gives a number.
+    z has logits (N, 1, H, W); y has 0 or 1, (N, 1, H, W) floats, both among them. A class pulls
+    with the sum, over its pixels, of |gradient of the focal loss by the logit|. It gives a number.
 
     >>> check_balancing_alpha(lambda z, y, gamma: losses.class_balance(y))
     not yet: this counts pixels: that is the balance at p = 0.5 only, later the gradients differ
