@@ -12,5 +12,23 @@ sentence: right, or the misconception that makes just these numbers.
 """
 
 from .iou import check_iou
+from .unetpp import (
+    check_accurate_mode,
+    check_choose_level,
+    check_deep_loss,
+    check_evaluation_order,
+    check_node_channels,
+    check_pruned_nodes,
+    check_triangle,
+)
 
-__all__ = ["check_iou"]
+__all__ = [
+    "check_accurate_mode",
+    "check_choose_level",
+    "check_deep_loss",
+    "check_evaluation_order",
+    "check_iou",
+    "check_node_channels",
+    "check_pruned_nodes",
+    "check_triangle",
+]
