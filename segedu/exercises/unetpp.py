@@ -117,7 +117,7 @@ def check_evaluation_order(theirs: Callable[[list[Node]], list[Node]]) -> Answer
     >>> check_evaluation_order(lambda nodes: sorted(nodes, key=lambda node: (node[1], node[0])))
     correct: 8 cases
     >>> check_evaluation_order(sorted)
-    not yet: row by row, or down a diagonal, X(0, 1) comes before X(1, 0), which it brings up
+    not yet: row by row, X(0, 1) comes before X(1, 0), which it brings up
     """
 
     def verdict(order):
@@ -142,17 +142,16 @@ def check_evaluation_order(theirs: Callable[[list[Node]], list[Node]]) -> Answer
 
     shuffle = random.Random(0)
     grids = [*map(unetpp_nodes, (1, 2, 3, 4, 5)), *map(unet_nodes, (2, 3, 4))]
-    by_row_from_below = "from the bottom up the way down is not there yet: X(1, 0) pools X(0, 0)"
     return check(
         verdict(theirs) if callable(theirs) else theirs,
         verdict(lambda nodes: sorted(nodes, key=lambda node: (sum(node), node[1]))),
         [(tuple(shuffle.sample(nodes, len(nodes))),) for nodes in grids],
         {
-            "row by row, or down a diagonal, X(0, 1) comes before X(1, 0), which it brings up": (
-                verdict(sorted)
-            ),
-            by_row_from_below: verdict(
-                lambda nodes: sorted(nodes, key=lambda node: (-node[0], node[1]))
+            "row by row, X(0, 1) comes before X(1, 0), which it brings up": verdict(sorted),
+            "a diagonal is computed from the bottom up: X(0, 1) brings up X(1, 0), of the same "
+            "i + j": verdict(lambda nodes: sorted(nodes, key=lambda node: (sum(node), node[0]))),
+            "from the bottom up the way down is not there yet: X(1, 0) pools X(0, 0)": (
+                verdict(lambda nodes: sorted(nodes, key=lambda node: (-node[0], node[1])))
             ),
             "this is the order of the way back: the first node is the one that needs no other": (
                 verdict(
