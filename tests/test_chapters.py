@@ -166,7 +166,7 @@ def sources_named(notebook) -> list[str]:
             fields = BIBLIOGRAPHY[one].fields if one in BIBLIOGRAPHY else None
             if fields is None:
                 wrong.append(f"{one} is not in references.bib")
-            elif not any(fields.get(field, "?") in text for field in WHERE):
+            elif not any(fields[field] in text for field in WHERE if field in fields):
                 wrong.append(f"{one} is cited without a link to it")
     return wrong
 
@@ -179,7 +179,7 @@ def formulas_labelled(notebook) -> list[str]:
 
 
 def labels(notebook) -> list[str]:
-    return re.findall(r"^\$\$ \(([^)]+)\)", prose(notebook), re.M)
+    return re.findall(r"\$\$ \(([^)\s]+)\)", prose(notebook))
 
 
 # -- rules for the chapters ----------------------------------------------------------------------

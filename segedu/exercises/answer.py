@@ -100,12 +100,12 @@ def _same(a, b, tolerance: float) -> bool:
         return type(a) is type(b)
     if isinstance(a, str) or isinstance(b, str):
         return isinstance(a, str) and isinstance(b, str) and a == b
+    if _length(a) != _length(b):  # before a million numbers are compared with three
+        return False
     if isinstance(b, list | tuple):
         a = list(a) if isinstance(a, torch.Tensor | np.ndarray) and a.ndim else a
-        return (
-            isinstance(a, list | tuple)
-            and len(a) == len(b)
-            and all(_same(x, y, tolerance) for x, y in zip(a, b, strict=True))
+        return isinstance(a, list | tuple) and all(
+            _same(x, y, tolerance) for x, y in zip(a, b, strict=True)
         )
     try:
         a, b = (torch.as_tensor(value).detach() for value in (a, b))
@@ -114,6 +114,14 @@ def _same(a, b, tolerance: float) -> bool:
         return torch.allclose(a.double(), b.double(), tolerance, tolerance, equal_nan=True)
     except (TypeError, ValueError, RuntimeError):  # no numbers
         return False
+
+
+def _length(value) -> int | None:
+    """How many parts it has; None for a number."""
+    try:
+        return len(value)
+    except TypeError:
+        return None
 
 
 def _show(value) -> str:
