@@ -215,3 +215,11 @@ def test_garbage_gets_an_answer(name, garbage):
     assert not said.correct
     assert said.says.startswith("not yet: ")
     assert len(said.says) < 600, said.says
+
+
+@pytest.mark.parametrize("name", exercises.__all__)
+def test_a_starter_is_told_to_begin(name):
+    def starter(*arguments): ...
+
+    said = getattr(exercises, name)(starter).says
+    assert said == "not yet: starter returns nothing; write it, then run this again"

@@ -124,9 +124,3 @@ def test_a_misconception_is_named(check, theirs, sentence):
     answer = check(theirs)
     assert not answer.correct
     assert sentence in answer.says
-
-
-@pytest.mark.parametrize("check", RIGHT, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("nonsense", [lambda *_: None, lambda *_: "IoU", lambda *_: 1 / 0, print])
-def test_nonsense_gets_an_answer(check, nonsense):
-    assert check(nonsense).says.startswith("not yet: ")

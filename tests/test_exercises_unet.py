@@ -309,29 +309,6 @@ def test_a_mistake_is_told_by_its_name(check, mistake, told):
     assert re.search(told, answer.says), answer
 
 
-def raises(*_):
-    raise RuntimeError("oh")
-
-
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("garbage", [raises, lambda *_: torch.zeros(3), lambda *_: "8", lambda: 1])
-def test_garbage_gets_an_answer(check, garbage):
-    answer = getattr(exercises, f"check_{check}")(garbage)
-    assert not answer.correct
-    assert answer.says.startswith("not yet: ")
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_a_starter_gets_the_starter_s_sentence(check):
-    def starter(*_):
-        return None
-
-    answer = getattr(exercises, f"check_{check}")(starter)
-    assert answer.says == "not yet: starter returns nothing; write it, then run this again"
-    with pytest.raises(ValueError, match="what you hand over"):
-        getattr(exercises, f"check_{check}")(None)
-
-
 def test_a_list_or_a_tensor_of_stamps_are_the_same():
     def stamps(size, kernel, stride):
         out = F.conv_transpose1d(torch.ones(1, 1, size), torch.ones(1, 1, kernel), stride=stride)
