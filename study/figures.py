@@ -197,10 +197,11 @@ def save(figure: Figure, path: Path):
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=200)
     plt.close(figure)
-    # Steps of 10 make noise small to store, and mostly leave few enough colours for a palette;
-    # where they do not, a palette would tint the greys.
+    # Steps of 10 make noise small to store, and mostly leave few enough colours for a palette.
+    # Drawings have a few hundred, of which those left out are nearly the ones kept; in a photograph
+    # with its colours, which has thousands, a palette would tint the greys.
     picture = Image.open(buffer).convert("RGB").point(lambda value: 10 * round(value / 10))
-    if picture.getcolors(256):
+    if picture.getcolors(512):
         picture = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE)
     picture.save(path, optimize=True)
 
