@@ -16,10 +16,13 @@ class Preset(StrEnum):
     budget = "budget"
 
 
+PresetOption = Annotated[Preset, typer.Option(help="How wide, how long, how many seeds.")]
+
+
 @app.command()
 def compare(
     root: RootOption,
-    preset: Annotated[Preset, typer.Option(help="How wide, how long, how many seeds.")] = "cpu",
+    preset: PresetOption = "cpu",
     arms: Annotated[str, typer.Option(help="Only these, with commas; all if not given.")] = "",
 ):
     """Train and measure every network with every seed; runs that were done are not done again."""
@@ -29,11 +32,11 @@ def compare(
 
 
 @app.command()
-def steptimes():
-    """Time a training step of every network on two cores: how many fit into 120 seconds."""
-    from .steptimes import measure
+def times(preset: PresetOption = "cpu"):
+    """Time a training step and an image of every network, the networks taking turns."""
+    from .times import measure
 
-    measure()
+    measure(preset.value)
 
 
 @app.command()

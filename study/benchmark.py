@@ -1,6 +1,6 @@
 """How fast the package is against the libraries people use, both sides taking turns in one run.
 
-    python -m study.benchmark
+    python -m study benchmark
 
 The peers compute the same: MONAI's and segmentation-models-pytorch's own blocks, put together with
 our channels, take our weights, and the largest difference of the answers stands in the table. A row
@@ -15,7 +15,6 @@ before the call, summed from the profiler's memory events.
 
 import csv
 import itertools
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -32,7 +31,6 @@ from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from segmentation_models_pytorch.decoders.unetplusplus.decoder import UnetPlusPlusDecoder
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 from torchmetrics.functional.classification import binary_stat_scores
 from torchvision.ops import sigmoid_focal_loss
 
@@ -41,6 +39,8 @@ from segedu.files import atomic_path
 from segedu.losses import focal_loss
 from segedu.metrics import stat_scores
 from segedu.training import write_rows
+
+from .compare import operations, processor
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "study/results/benchmark.csv"
@@ -183,13 +183,6 @@ def our_network(network: type[NodeGrid], up: str, **options) -> NodeGrid:
     return model
 
 
-def operations(model: nn.Module, images: Tensor) -> int:
-    """Multiply-adds of all convolutions."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(images)
-    return counter.get_total_flops() // 2
-
-
 def last(logits: Tensor | list[Tensor]) -> Tensor:
     return logits[-1] if isinstance(logits, list) else logits
 
@@ -225,8 +218,8 @@ def network_rows() -> list[dict]:
             sizes = {
                 "ours parameters": count_parameters(model),
                 "theirs parameters": count_parameters(peer),
-                "ours multiply-adds": operations(model, image),
-                "theirs multiply-adds": operations(peer, image),
+                "ours multiply-adds": operations(model),
+                "theirs multiply-adds": operations(peer),
             }
             names = f"{network.__name__}, {up}", name
 
@@ -258,9 +251,7 @@ def level_rows() -> list[dict]:
     """Each pruned level against the next one."""
     model = our_network(UNetPlusPlus, "bilinear", deep_supervision=True).eval()
     image = torch.rand(1, 1, 256, 256)
-    sizes = [
-        (count_parameters(part), operations(part, image)) for part in map(model.prune, model.levels)
-    ]
+    sizes = [(count_parameters(part), operations(part)) for part in map(model.prune, model.levels)]
     rows = []
     for level in model.levels[:-1]:
         times = take_turns(
@@ -348,15 +339,11 @@ def loss_and_metric_rows() -> list[dict]:
 
 def conditions() -> str:
     """What the times depend on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    cpu = names[0] if names else platform.processor()
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     capability = torch.backends.cpu.get_cpu_capability()
     threads = torch.get_num_threads()
     threads = "1 thread, processor time" if threads == 1 else f"{threads} threads, elapsed time"
-    return f"{cpu}, {capability}, {threads}, {libraries}"
+    return f"{processor()}, {capability}, {threads}, {libraries}"
 
 
 def cells(row: dict) -> list[str]:
@@ -421,7 +408,3 @@ def main() -> None:
     write_rows(TABLE, rows)
     write_page(read_table())
     print(f"{conditions()}\n{TABLE}\n{PAGE}")
-
-
-if __name__ == "__main__":
-    main()

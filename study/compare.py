@@ -15,7 +15,6 @@ import functools
 import itertools
 import json
 import platform
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torch.utils.flop_counter import FlopCounterMode
 
 from segedu import UNet, UNetPlusPlus, count_parameters, load_model, save_checkpoint
-from segedu.data import NucleiDataset, SyntheticNuclei, train_transform
+from segedu.data import NucleiDataset, nuclei_split, train_transform
 from segedu.data.transforms import three_class_to_instances
 from segedu.files import atomic_path
 from segedu.losses import (
@@ -180,7 +179,8 @@ ARMS = {
     "pretrained-8": Arm(_unet, images=8, start="synthetic"),
     "pretrained-32": Arm(_unet, images=32, start="synthetic"),
 }
-# Candidates for the best use of a fixed time, of which validation chooses; against NETWORKS.
+# Candidates for the best use of a fixed time, of which validation chooses, and what they are
+# compared with.
 _deep = _ours(UNetPlusPlus, deep_supervision=True)
 RECIPES = {
     "recipe-unet": Arm(_unet, changes={"learning_rate": 6e-3}),
@@ -190,6 +190,7 @@ RECIPES = {
         _deep, changes={"channels": (8, 16, 32, 64), "learning_rate": 6e-3}
     ),
 }
+RIVALS = ("unet", "unetpp-ds", "monai-unet", "monai-unetpp", "smp-unet", "smp-unetpp")
 NETWORKS = {  # that differ in nothing else
     name: arm
     for name, arm in ARMS.items()
@@ -199,7 +200,7 @@ NETWORKS = {  # that differ in nothing else
 
 def arms_of(preset: str) -> dict[str, Arm]:
     """The arms that a preset compares."""
-    return NETWORKS | RECIPES if PRESETS[preset].seconds else ARMS
+    return {name: ARMS[name] for name in RIVALS} | RECIPES if PRESETS[preset].seconds else ARMS
 
 
 def terms(name: str, preset: str) -> Preset:
@@ -212,8 +213,8 @@ def steps_of(name: str, preset: str) -> int:
     common = PRESETS[preset]
     if common.seconds is None:
         return common.steps
-    times = {row["arm"]: float(row["step_ms"]) for row in read_table(RESULTS / "steptimes.csv")}
-    return int(1000 * common.seconds / times[name])
+    times = {(row["preset"], row["arm"]): row for row in read_table(RESULTS / "times.csv")}
+    return int(1000 * common.seconds / float(times[preset, name]["step_ms"]))
 
 
 def compare(preset: str, root: Path, arms: Sequence[str] = ()) -> None:
@@ -282,7 +283,7 @@ def run(name: str, seed: int, preset: str, root: Path) -> dict[str, list[dict]]:
     tables = {"compare_runs": [], "compare_images": [], "compare_counts": []}
     for key, model in models.items():
         where = {"preset": preset, "arm": key, "seed": seed}
-        segment = functools.partial(probabilities, model) if model else _otsu
+        segment = functools.partial(probabilities, model) if model else otsu
         counts = [pixel_counts(segment(image[None]), mask) for image, mask in validation_set]
         score, index = best(torch.stack(counts))
         images, pooled = test(segment, test_set, arm.classes, index)
@@ -295,7 +296,6 @@ def run(name: str, seed: int, preset: str, root: Path) -> dict[str, list[dict]]:
                 "validation_iou": score,
                 "parameters": count_used(model) if model else 0,
                 "multiply_adds": operations(model) if model else 0,
-                "inference_ms": inference_time(segment),
                 "classes": arm.classes,
                 "train_images": len(train_set) if model else 0,
                 "channels": "-".join(map(str, channels)),
@@ -309,7 +309,7 @@ def run(name: str, seed: int, preset: str, root: Path) -> dict[str, list[dict]]:
     return tables
 
 
-def _otsu(image: Tensor) -> Tensor:
+def otsu(image: Tensor) -> Tensor:
     """The mask of Otsu's threshold as probabilities 0 and 1."""
     return otsu_threshold(image)[None].float()
 
@@ -319,7 +319,7 @@ def data_sets(arm: Arm, seed: int, root: Path) -> tuple[Dataset, Dataset, Nuclei
     target = "binary" if arm.classes == 1 else "three_class"
     test_set = _nuclei(root, "test", target)
     if arm.images == 0:  # no real image has a say before the test
-        return _synthetic(261, 1), _synthetic(52, 2), test_set
+        return _synthetic("train"), _synthetic("validation"), test_set
     train_set = _nuclei(root, "train", target)
     if arm.images is not None:
         chosen = np.random.default_rng(seed).permutation(len(train_set))[: arm.images]
@@ -333,9 +333,9 @@ def _nuclei(root: Path, split: str, target: str) -> NucleiDataset:
 
 
 @functools.cache
-def _synthetic(length: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    dataset = SyntheticNuclei(length, seed=seed)
-    return [dataset[index] for index in range(length)]
+def _synthetic(split: str) -> list[tuple[Tensor, Tensor]]:
+    dataset = nuclei_split(split=split)
+    return [dataset[index] for index in range(len(dataset))]
 
 
 def train(
@@ -492,16 +492,6 @@ def operations(model: nn.Module, side: int = 256) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         copy.deepcopy(model).to("meta").eval()(torch.zeros(1, 1, side, side, device="meta"))
     return counter.get_total_flops() // 2
-
-
-def inference_time(segment: Callable[[Tensor], Tensor], side: int = 256) -> float:
-    """The processor's milliseconds for one image, the median of ten: steadier than the clock."""
-    image, times = torch.rand(1, 1, side, side), []
-    for _ in range(11):
-        started = time.process_time()
-        segment(image)
-        times.append(1000 * (time.process_time() - started))
-    return statistics.median(times[1:])
 
 
 def hardware(fabric: Fabric) -> dict[str, str | int]:

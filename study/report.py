@@ -59,23 +59,24 @@ class Scores:
 
     def __init__(self, preset: str, folder: Path = RESULTS):
         def rows(name: str) -> list[dict[str, str]]:
-            table = read_table(folder / f"compare_{name}.csv")
+            table = read_table(folder / f"{name}.csv")
             return [row for row in table if row.get("preset", preset) == preset]
 
-        test = [row for row in rows("image_ids") if row["split"] == "test"]
+        test = [row for row in rows("compare_image_ids") if row["split"] == "test"]
         self.groups = [row["group"] for row in test]
         self.nuclei = np.array([int(row["nuclei"]) for row in test])
         self.runs: dict[str, dict[int, dict]] = defaultdict(dict)  # by arm and seed
-        for row in rows("runs"):
+        for row in rows("compare_runs"):
             self.runs[row["arm"]][int(row["seed"])] = row
         images, self.counts = defaultdict(list), defaultdict(dict)  # by (arm, seed)
-        for row in rows("images"):
+        for row in rows("compare_images"):
             cells = ("image", "tp", "fp", "fn", "objects", "average_precision")
             images[row["arm"], int(row["seed"])].append([float(row[name]) for name in cells])
-        for row in rows("counts"):
+        for row in rows("compare_counts"):
             counts = [int(row[name]) for name in ("tp", "fp", "fn", "tn")]
             self.counts[row["arm"], int(row["seed"])][row["of"]] = counts
         self.images = {key: np.array(sorted(table))[:, 1:] for key, table in images.items()}
+        self.times = {row["arm"]: row for row in rows("times")}
 
     def of_images(self, arm: str, seed: int, measure: str) -> np.ndarray:
         """One score an image: "iou", "dice" or "average_precision"."""
@@ -147,8 +148,11 @@ def table(scores: Scores, preset: str) -> list[dict]:
         row["paper"] = PAPER.get(arm)
         for name in ("parameters", "multiply_adds", "steps"):
             row[name] = int(next(iter(runs.values()))[name])
-        for name in ("train_seconds", "train_cpu_seconds", "inference_ms"):
-            row[name] = round(float(np.median([float(run[name]) for run in runs.values()])), 1)
+        seconds = [float(run["train_cpu_seconds"]) for run in runs.values()]
+        row["train_cpu_seconds"] = round(float(np.median(seconds)), 1)
+        for name in ("step_ms", "inference_ms"):
+            time = scores.times.get(arm, {}).get(name)  # the other arms share a network's times
+            row[name] = float(time) if time else None
         rows.append(row)
     return rows
 
@@ -232,12 +236,12 @@ def plot_quality(rows: list[dict], *, ax: Axes | None = None) -> Axes:
     """IoU per image against the time of one image, from rows of `table`; L1 to L4 are joined."""
     if ax is None:
         _, ax = plt.subplots(figsize=(7, 4.5))
-    by_arm = {row["arm"]: row for row in rows}
-    networks = [name for name in (*NETWORKS, "otsu") if name in by_arm]
+    by_arm = {row["arm"]: row for row in rows if row["inference_ms"]}
     for names, style, colour in (
-        (networks, "o", "blue"),
-        ([name for name in LEVELS if name in by_arm], "s-", "orange"),
+        ((*NETWORKS, "otsu"), "o", "blue"),
+        (LEVELS, "s-", "orange"),
     ):
+        names = [name for name in names if name in by_arm]
         x, y, spread = (
             [float(by_arm[name][column] or 0) for name in names]
             for column in ("inference_ms", "iou_per_image", "iou_per_image_sd")
@@ -266,6 +270,7 @@ def report(folder: Path = RESULTS) -> None:
             "parameters",
             "multiply_adds",
             "train_cpu_seconds",
+            "step_ms",
             "inference_ms",
         )
         _print(rows, pixels, costs)
@@ -293,7 +298,7 @@ def _print(rows: list[dict], scores: Sequence[str], costs: Sequence[str]) -> Non
     print(f"{'arm':19}{'seeds':>6}" + "".join(f"{name:>19}" for name in (*scores, *costs)))
     for row in rows:
         cells = [_cell(row[name], row.get(f"{name}_sd")) for name in scores]
-        cells += [f"{row[name]:,}" for name in costs]
+        cells += ["" if row[name] is None else f"{row[name]:,}" for name in costs]
         print(f"{row['arm']:19}{row['seeds']:>6}" + "".join(f"{cell:>19}" for cell in cells))
 
 

@@ -25,7 +25,7 @@ from segedu.data import SyntheticNuclei
 from segedu.losses import DeepSupervision, compound_loss
 from segedu.metrics import stat_scores
 from segedu.training import THRESHOLDS, TrainConfig, fit, validate
-from study import benchmark, report
+from study import benchmark, report, times
 from study.pretrained import COMMANDS, card, measure, measured
 
 RESULTS = Path(study.RESULTS)
@@ -58,15 +58,18 @@ def small_study(tmp_path, monkeypatch):
     few = {"steps": 2, "seeds": 2, "batch_size": 2, "crop_size": 32, "channels": (2, 2, 4, 4, 8)}
     monkeypatch.setitem(study.PRESETS, "cpu", dataclasses.replace(study.PRESETS["cpu"], **few))
     monkeypatch.setattr(study, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(study, "RESULTS", tmp_path)
-    monkeypatch.setattr(study, "inference_time", lambda segment: 1.0)
+    for module in (study, times):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    monkeypatch.setattr(times, "ROUNDS", 1)
+    monkeypatch.setattr(times, "THREADS", torch.get_num_threads())
     seeds = {"train": 1, "validation": 2, "test": 3}
     monkeypatch.setattr(study, "_nuclei", lambda root, split, target: Images(seeds[split], target))
-    monkeypatch.setattr(study, "_synthetic", lambda length, seed: Images(seed, "binary"))
+    monkeypatch.setattr(study, "_synthetic", lambda split: Images(seeds[split], "binary"))
     return tmp_path
 
 
 def test_a_small_study_runs_resumes_and_reports(small_study, monkeypatch, capsys):
+    times.measure("cpu")
     arms = ["unet", "unetpp-ds", "monai-unetpp", "otsu", "three-class", "synthetic", "pretrained-8"]
     study.compare("cpu", Path(), arms[:2])
     first = (small_study / "compare_images.csv").read_text().splitlines()
