@@ -286,7 +286,10 @@ def unsolved(notebook, starter, solution) -> list[str]:
         exec(code(notebook)[0].source, names)
         exec(blocks[0], names)
         answer = eval(ast.unparse(calls[0]), names)
-    return [] if answer.correct else [f"the solution is told {str(answer)!r}"]
+    if not answer.correct:
+        return [f"the solution is told {str(answer)!r}"]
+    count = int(answer.says.split()[1])
+    return [] if 6 <= count <= 15 else [f"the check has {count} cases, expected 6 to 15"]
 
 
 OPTION = re.compile(

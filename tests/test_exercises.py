@@ -1,7 +1,9 @@
 """How a check answers: what is right, what is a known mistake, and what it makes of anything else.
 
-The checks of a chapter have their own files, `test_exercises_<chapter>.py`.
+What learners get wrong, or right in other ways than the solution: `mistakes`, a file a chapter.
 """
+
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +11,16 @@ import torch
 
 from segedu import exercises
 from segedu.exercises.answer import Answer, check
+from tests.mistakes import basics, iou, losses, results, unet, unetpp
+
+CHAPTERS = basics, losses, iou, unet, unetpp, results
+KNOWN = [mistake for chapter in CHAPTERS for mistake in chapter.MISTAKES]
+RIGHT = [
+    (name, function)
+    for chapter in CHAPTERS
+    for name, functions in getattr(chapter, "RIGHT", {}).items()
+    for function in functions
+]
 
 CASES = [(1.0, 3.0), (0.0, 2.0), (5.0, 5.0), (-4.0, 8.0)]
 EARLY = "division comes before the sum"
@@ -223,3 +235,29 @@ def test_a_starter_is_told_to_begin(name):
 
     said = getattr(exercises, name)(starter).says
     assert said == "not yet: starter returns nothing; write it, then run this again"
+
+
+@pytest.mark.parametrize(("name", "function"), RIGHT)
+def test_what_is_right_passes(name, function):
+    """The solutions in the chapters are run by `test_chapters.py`."""
+    assert getattr(exercises, f"check_{name}")(function).correct
+
+
+@pytest.mark.parametrize(("name", "mistake", "part"), KNOWN)
+def test_a_mistake_is_told_by_its_name(name, mistake, part):
+    said = getattr(exercises, f"check_{name}")(mistake)
+    assert not said.correct
+    assert part in said.says
+
+
+@pytest.mark.parametrize("name", exercises.__all__)
+def test_every_misconception_is_among_the_mistakes(name, monkeypatch):
+    asked = getattr(exercises, name)
+    told = []
+    monkeypatch.setattr(
+        sys.modules[asked.__module__], "check", lambda *args, **options: told.extend(args[3])
+    )
+    asked(None)
+    parts = [part for of, _, part in KNOWN if f"check_{of}" == name]
+    assert len(told) >= 2
+    assert [sentence for sentence in told if not any(part in sentence for part in parts)] == []

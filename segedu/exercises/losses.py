@@ -332,8 +332,8 @@ def check_balancing_alpha(theirs: Callable[[Tensor, Tensor, float], Tensor]) -> 
     """Check a function of (z, y, gamma) that gives the alpha at which both classes pull alike.
 
     z has logits (N, 1, H, W); y has 0 or 1, (N, 1, H, W) floats, both among them. A class pulls
-    with the sum, over its pixels, of the size of the focal loss's gradient by
-    the logit. It gives a number.
+    with the sum, over its pixels, of the size of the focal loss's gradient by the logit. It gives a
+    number.
 
     >>> check_balancing_alpha(lambda z, y, gamma: losses.class_balance(y))
     not yet: this counts pixels: that is the balance at p = 0.5 only, later the gradients differ

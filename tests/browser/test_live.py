@@ -20,6 +20,7 @@ from segedu.data import normalize, synthetic_nuclei
 from segedu.explorers import LiveSegmentation, base
 from segedu.export import dequantized, to_page, to_web
 from segedu.models import input_interval
+from study.live import PAGE
 
 from .conftest import Quiet
 from .pages import inaccessible, too_wide, watch
@@ -37,6 +38,11 @@ def page(browser):
     page = browser.new_page(viewport={"width": 800, "height": 900})
     yield page
     page.close()
+
+
+def test_the_introduction_has_the_network_as_it_is_now():
+    live = LiveSegmentation().to_html() + "\n"
+    assert PAGE.read_text(encoding="utf-8") == live, "run: python -m study.live"
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
-"""Exercises on IoU: solutions pass, and each mistake is told by its name."""
+"""Exercises on IoU: other solutions, and mistakes as a learner makes them."""
 
 import numpy as np
-import pytest
 import torch
-
-from segedu import exercises
 
 
 def iou(tp, fp, fn):
@@ -61,16 +58,12 @@ def object_precision(preds, truth, threshold):
     return tp / union if union else 1.0
 
 
-SOLUTIONS = [
-    iou, iou_from_dice, mask_iou, pooled_iou, class_scores, held_out_iou, object_precision
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("solution", SOLUTIONS)
-def test_solution_passes(solution):
-    answer = getattr(exercises, f"check_{solution.__name__}")(solution)
-    assert answer.correct
-    assert 6 <= int(repr(answer).split()[1]) <= 15
+RIGHT = {
+    function.__name__: [function]
+    for function in (
+        iou, iou_from_dice, mask_iou, pooled_iou, class_scores, held_out_iou, object_precision
+    )
+}  # fmt: skip
 
 
 # -- mistakes, as somebody who learns makes them ----------------------------------------------
@@ -240,10 +233,3 @@ MISTAKES = [
     ("object_precision", match_with(above, numbers=lambda labels: labels.unique()[1:]),
      "the first label was left out"),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "mistake", "says"), MISTAKES)
-def test_mistake_is_named(name, mistake, says):
-    answer = getattr(exercises, f"check_{name}")(mistake)
-    assert not answer.correct
-    assert says in repr(answer)

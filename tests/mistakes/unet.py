@@ -1,54 +1,11 @@
-"""The checks of the chapter on U-Net: solutions pass, and each known mistake is told by its name.
-
-The solutions are those folded away in the notebook; the mistakes are written as a learner would.
-"""
+"""Exercises of the chapter on U-Net: other solutions, and mistakes as a learner makes them."""
 
 import math
-import re
-from pathlib import Path
 
-import nbformat
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-from segedu import exercises
-
-CHAPTER = Path(__file__).parents[1] / "chapters" / "unet.ipynb"
-CHECKS = [
-    "conv_size", "decoder_channels", "receptive_field", "stamps", "pad_to_multiple",
-    "crop_and_concat", "conv_block",
-]  # fmt: skip
-
-
-def cells(kind):
-    return [cell for cell in nbformat.read(CHAPTER, 4).cells if cell.cell_type == kind]
-
-
-def solutions():
-    """Name of the check -> the folded solution's function."""
-    scope, found = {}, {}
-    exec(cells("code")[0].source, scope)
-    for cell in cells("code"):
-        if called := re.search(r"exercises\.check_(\w+)\((\w+)\)", cell.source):
-            found[called[1]] = called[2]
-    for cell in cells("markdown"):
-        if "<summary>Solution</summary>" in cell.source:
-            exec(re.search(r"```python\n(.*?)```", cell.source, re.DOTALL)[1], scope)
-    return {check: scope[name] for check, name in found.items()}
-
-
-def test_every_solution_in_the_chapter_passes():
-    found = solutions()
-    assert sorted(found) == sorted(CHECKS)
-    for check, solution in found.items():
-        answer = getattr(exercises, f"check_{check}")(solution)
-        assert answer.correct, f"{check}: {answer}"
-
-
-# Each mistake, as a learner would write it.
 
 
 def conv_padding_once(size, kernel, stride, padding):
@@ -261,7 +218,7 @@ MISTAKES = [
     ("pad_to_multiple", pad_too_much, "fits already"),
     ("pad_to_multiple", pad_on_the_wrong_side, "on the left and at the top"),
     ("pad_to_multiple", pad_swapped, "swapped"),
-    ("pad_to_multiple", pad_twice_the_depth, r"2\^depth, not of 2 \* depth"),
+    ("pad_to_multiple", pad_twice_the_depth, "2^depth, not of 2 * depth"),
     ("pad_to_multiple", pad_with_zeros, "margin is zero"),
     ("crop_and_concat", crop_the_corner, "corner"),
     ("crop_and_concat", concat_the_other_way, "skip comes first"),
@@ -302,17 +259,11 @@ MISTAKES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("check", "mistake", "told"), MISTAKES)
-def test_a_mistake_is_told_by_its_name(check, mistake, told):
-    answer = getattr(exercises, f"check_{check}")(mistake)
-    assert not answer.correct
-    assert re.search(told, answer.says), answer
+def stamps_as_a_tensor(size, kernel, stride):
+    ones, stamp = torch.ones(1, 1, size), torch.ones(1, 1, kernel)
+    return F.conv_transpose1d(ones, stamp, stride=stride).flatten()
 
 
-def test_a_list_or_a_tensor_of_stamps_are_the_same():
-    def stamps(size, kernel, stride):
-        out = F.conv_transpose1d(torch.ones(1, 1, size), torch.ones(1, 1, kernel), stride=stride)
-        return out.flatten()
-
-    assert exercises.check_stamps(stamps).correct
-    assert exercises.check_stamps(lambda *case: stamps(*case).int().tolist()).correct
+RIGHT = {
+    "stamps": [stamps_as_a_tensor, lambda *case: stamps_as_a_tensor(*case).int().tolist()],
+}
