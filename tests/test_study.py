@@ -3,6 +3,8 @@
 import csv
 import dataclasses
 import hashlib
+import shutil
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +224,43 @@ def test_the_differences_follow_from_the_table_of_the_same_seeds():
         if arm["seeds"] == other["seeds"] == row["seeds"]:
             name = {"iou": "iou_per_image"}.get(row["measure"], row["measure"])
             assert middle == pytest.approx(float(arm[name]) - float(other[name]), abs=2e-4)
+
+
+def test_the_intervals_follow_from_the_rows_of_the_images():
+    groups = [row["group"] for row in rows("image_ids") if row["split"] == "test"]
+    scores = defaultdict(dict)  # by (preset, arm), then (seed, image)
+    for row in rows("images"):
+        tp, fp, fn = (float(row[key]) for key in ("tp", "fp", "fn"))
+        place = row["seed"], int(row["image"])
+        scores[row["preset"], row["arm"]][place] = tp / (tp + fp + fn)
+    pairs = [
+        row for row in rows("differences") if row["measure"] == "iou" and "otsu" not in row.values()
+    ]
+    generator = np.random.default_rng(1)
+    for row in pairs[::5]:
+        ours, theirs = (scores[row["preset"], row[key]] for key in ("arm", "other"))
+        by_group = defaultdict(list)
+        for place in ours.keys() & theirs.keys():
+            by_group[groups[place[1]]].append(ours[place] - theirs[place])
+        columns = [*by_group.values()]
+        means = [
+            np.concatenate(
+                [columns[k] for k in generator.integers(len(columns), size=len(columns))]
+            )
+            for _ in range(1000)
+        ]
+        low, high = np.percentile([mean.mean() for mean in means], (2.5, 97.5))
+        width = float(row["high"]) - float(row["low"])
+        assert float(row["low"]) == pytest.approx(low, abs=0.1 * width)
+        assert float(row["high"]) == pytest.approx(high, abs=0.1 * width)
+
+
+def test_the_committed_tables_are_what_the_report_writes(tmp_path):
+    for path in [*RESULTS.glob("compare_*.csv"), RESULTS / "times.csv"]:
+        shutil.copy(path, tmp_path)
+    report.report(tmp_path)
+    for name in ("compare_table.csv", "compare_differences.csv"):
+        assert (tmp_path / name).read_text() == (RESULTS / name).read_text()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
