@@ -146,6 +146,7 @@ class Arm:
     levels: bool = False  # measure each head by itself too, as a pruned network
     images: int | None = None  # how many real ones it is trained on; None: all, 0: synthetic ones
     start: str | None = None  # the arm whose weights it starts from
+    length: int = 1  # how many times the preset's steps
     changes: dict = field(default_factory=dict)  # what it has in place of the preset's
 
 
@@ -178,23 +179,26 @@ ARMS = {
     "real-32": Arm(_unet, images=32),
     "pretrained-8": Arm(_unet, images=8, start="synthetic"),
     "pretrained-32": Arm(_unet, images=32, start="synthetic"),
+    # As long as the two trainings of those above together.
+    "real-8-long": Arm(_unet, images=8, length=2),
+    "real-32-long": Arm(_unet, images=32, length=2),
+    "unet-long": Arm(_unet, length=2),
 }
 # Candidates for the best use of a fixed time, of which validation chooses, and what they are
 # compared with.
 _deep = _ours(UNetPlusPlus, deep_supervision=True)
 RECIPES = {
     "recipe-unet": Arm(_unet, changes={"learning_rate": 6e-3}),
-    "recipe-unet-16": Arm(_unet, changes={"channels": (16, 32, 32, 64, 96), "learning_rate": 6e-3}),
     "recipe-unetpp": Arm(_deep, changes={"learning_rate": 6e-3}),
     "recipe-unetpp-shallow": Arm(
         _deep, changes={"channels": (8, 16, 32, 64), "learning_rate": 6e-3}
     ),
 }
-RIVALS = ("unet", "unetpp-ds", "monai-unet", "monai-unetpp", "smp-unet", "smp-unetpp")
+RIVALS = ("unet", "three-class", "monai-unet", "monai-unetpp", "smp-unet", "smp-unetpp")
 NETWORKS = {  # that differ in nothing else
     name: arm
     for name, arm in ARMS.items()
-    if arm.network and (arm.loss, arm.classes, arm.images) == (compound_loss, 1, None)
+    if arm.network and (arm.loss, arm.images, arm.length) == (compound_loss, None, 1)
 }
 
 
@@ -209,12 +213,16 @@ def terms(name: str, preset: str) -> Preset:
 
 
 def steps_of(name: str, preset: str) -> int:
-    """How many steps an arm is trained for: the preset's, or what fits into its seconds."""
+    """How many steps an arm is trained for: the preset's, or what fits into its seconds.
+
+    Only networks and recipes were timed: the other arms train the U-Net.
+    """
     common = PRESETS[preset]
     if common.seconds is None:
-        return common.steps
+        return common.steps * arms_of(preset)[name].length
     times = {(row["preset"], row["arm"]): row for row in read_table(RESULTS / "times.csv")}
-    return int(1000 * common.seconds / float(times[preset, name]["step_ms"]))
+    timed = name if name in NETWORKS | RECIPES else "unet"
+    return int(1000 * common.seconds / float(times[preset, timed]["step_ms"]))
 
 
 def compare(preset: str, root: Path, arms: Sequence[str] = ()) -> None:

@@ -39,7 +39,9 @@ DIFFERENCES = [
     *((arm, "unet", "average_precision") for arm in ("three-class", "three-class-focal")),
     ("synthetic", "otsu", "iou"),
     *(("unet", arm, "iou") for arm in ("synthetic", "real-32", "real-8")),
-    *((f"pretrained-{n}", f"real-{n}", "iou") for n in (8, 32)),
+    ("unet-long", "unet", "iou"),
+    *((f"pretrained-{n}", f"real-{n}-long", "iou") for n in (8, 32)),
+    *((f"pretrained-{n}", "unet-long", "iou") for n in (8, 32)),
 ]
 
 MEASURES = (
@@ -215,19 +217,19 @@ def differences(scores: Scores, preset: str) -> list[dict]:
 
 
 def images_worth(rows: list[dict]) -> dict[str, float]:
-    """How many real images alone reach what an arm with synthetic images reaches.
+    """How many real images alone reach what few do after synthetic ones, in as many steps.
 
     Interpolated in the logarithm of the number between 8, 32 and all 261; at least 8, at most 261.
     """
     reached = {row["arm"]: row["iou_per_image"] for row in rows}
-    curve = {"real-8": 8, "real-32": 32, "unet": 261}
+    curve = {"real-8-long": 8, "real-32-long": 32, "unet-long": 261}
     if not curve.keys() <= reached.keys():
         return {}
     rising = np.maximum.accumulate([reached[arm] for arm in curve])
     numbers = np.log([*curve.values()])
     return {
         arm: float(np.exp(np.interp(reached[arm], rising, numbers)))
-        for arm in ("synthetic", "pretrained-8", "pretrained-32")
+        for arm in ("pretrained-8", "pretrained-32")
         if arm in reached
     }
 
