@@ -40,6 +40,7 @@ DIFFERENCES = [
     ("synthetic", "otsu", "iou"),
     *(("unet", arm, "iou") for arm in ("synthetic", "real-32", "real-8")),
     ("unet-long", "unet", "iou"),
+    *((f"pretrained-{n}", f"real-{n}", "iou") for n in (8, 32)),
     *((f"pretrained-{n}", f"real-{n}-long", "iou") for n in (8, 32)),
     *((f"pretrained-{n}", "unet-long", "iou") for n in (8, 32)),
 ]
@@ -216,24 +217,6 @@ def differences(scores: Scores, preset: str) -> list[dict]:
     return rows
 
 
-def images_worth(rows: list[dict]) -> dict[str, float]:
-    """How many real images alone reach what few do after synthetic ones, in as many steps.
-
-    Interpolated in the logarithm of the number between 8, 32 and all 261; at least 8, at most 261.
-    """
-    reached = {row["arm"]: row["iou_per_image"] for row in rows}
-    curve = {"real-8-long": 8, "real-32-long": 32, "unet-long": 261}
-    if not curve.keys() <= reached.keys():
-        return {}
-    rising = np.maximum.accumulate([reached[arm] for arm in curve])
-    numbers = np.log([*curve.values()])
-    return {
-        arm: float(np.exp(np.interp(reached[arm], rising, numbers)))
-        for arm in ("pretrained-8", "pretrained-32")
-        if arm in reached
-    }
-
-
 def plot_quality(rows: list[dict], *, ax: Axes | None = None) -> Axes:
     """IoU per image against the time of one image, from rows of `table`; L1 to L4 are joined."""
     if ax is None:
@@ -289,8 +272,6 @@ def report(folder: Path = RESULTS) -> None:
                 f"{pair['difference']:+.4f} [{pair['low']:+.4f}, {pair['high']:+.4f}]  "
                 f"{pair['seeds']} seeds  {pair['verdict']}"
             )
-        for arm, number in images_worth(rows).items():
-            print(f"{arm}: worth {number:.0f} real images without it")
     for name, lines in (("table", every), ("differences", against)):
         if lines:
             write_rows(folder / f"compare_{name}.csv", lines)
