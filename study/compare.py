@@ -4,7 +4,9 @@ An arm is one line of the comparison: a network, a loss, and what it is trained 
 same crops in the same order (those of the seed), and have the same optimizer, schedule and number
 of steps. Which checkpoint is kept and where its probabilities are cut is chosen on the validation
 images; then the test images are read, once. Each run leaves a file in `runs/study/PRESET`, and a
-run that has one is not done again. `merge` makes the tables in `study/results` of these files.
+run that has one is not done again. `merge` makes the tables in `study/results` of these files. In
+them train_seconds is by the clock, with whatever else ran beside it; train_cpu_seconds is the
+processor's. What is compared between networks are the times of `study/times.py`.
 """
 
 import copy

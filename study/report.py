@@ -40,6 +40,7 @@ DIFFERENCES = [
     ("synthetic", "otsu", "iou"),
     *(("unet", arm, "iou") for arm in ("synthetic", "real-32", "real-8")),
     ("unet-long", "unet", "iou"),
+    *((f"real-{n}-long", "unet-long", "iou") for n in (8, 32)),
     *((f"pretrained-{n}", f"real-{n}", "iou") for n in (8, 32)),
     *((f"pretrained-{n}", f"real-{n}-long", "iou") for n in (8, 32)),
     *((f"pretrained-{n}", "unet-long", "iou") for n in (8, 32)),
