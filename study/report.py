@@ -11,12 +11,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 
 from segedu.metrics import dice, iou
-from segedu.plotting import COLOURS
 from segedu.training import write_rows
 
 from .compare import ARMS, CLASSES, NETWORKS, PRESETS, RECIPES, RESULTS, read_table
@@ -216,28 +213,6 @@ def differences(scores: Scores, preset: str) -> list[dict]:
             | {"verdict": verdict if len(means) >= 3 else "too few seeds"}
         )
     return rows
-
-
-def plot_quality(rows: list[dict], *, ax: Axes | None = None) -> Axes:
-    """IoU per image against the time of one image, from rows of `table`; L1 to L4 are joined."""
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7, 4.5))
-    by_arm = {row["arm"]: row for row in rows if row["inference_ms"]}
-    for names, style, colour in (
-        ((*NETWORKS, "otsu"), "o", "blue"),
-        (LEVELS, "s-", "orange"),
-    ):
-        names = [name for name in names if name in by_arm]
-        x, y, spread = (
-            [float(by_arm[name][column] or 0) for name in names]
-            for column in ("inference_ms", "iou_per_image", "iou_per_image_sd")
-        )
-        ax.errorbar(x, y, spread, fmt=style, color=COLOURS[colour], capsize=3)
-        for name, *place in zip(names, x, y, strict=True):
-            text = name.removeprefix("unetpp-ds-") if name in LEVELS else name
-            ax.annotate(text, place, xytext=(5, 5), textcoords="offset points")
-    ax.set(xlabel="milliseconds for an image of 256 x 256", ylabel="IoU per image", xscale="log")
-    return ax
 
 
 def report(folder: Path = RESULTS) -> None:

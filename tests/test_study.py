@@ -88,7 +88,7 @@ def test_a_small_study_runs_resumes_and_reports(small_study, monkeypatch, capsys
     levels = [f"unetpp-ds-L{level}" for level in (1, 2, 3, 4)]
     assert [row["arm"] for row in table] == [*arms[:2], *levels, *arms[2:]]
     assert "too few seeds" in capsys.readouterr().out  # two
-    assert report.plot_quality(table).get_xscale() == "log"
+    assert float(table[0]["inference_ms"]) > 0
 
 
 def test_two_processes_do_not_take_the_same_run(tmp_path):
