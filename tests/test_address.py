@@ -40,7 +40,7 @@ def test_set_again_and_unset(course):
     assert set_address(course, f"{ADDRESS}.git").returncode == 0
     assert state(course) == once
     assert set_address(course, "https://github.com/other/place", "--branch", "next").returncode == 0
-    assert not any(b"someone" in content for content in state(course).values())
+    assert not any(b"someone/a-course" in content for content in state(course).values())
     assert set_address(course, "--unset").returncode == 0
     assert state(course) == original
 
