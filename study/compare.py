@@ -202,6 +202,7 @@ NETWORKS = {  # that differ in nothing else
     for name, arm in ARMS.items()
     if arm.network and (arm.loss, arm.images, arm.length) == (compound_loss, None, 1)
 }
+TIMED = NETWORKS | RECIPES  # the other arms train one of these in another way
 
 
 def arms_of(preset: str) -> dict[str, Arm]:
@@ -217,13 +218,13 @@ def terms(name: str, preset: str) -> Preset:
 def steps_of(name: str, preset: str) -> int:
     """How many steps an arm is trained for: the preset's, or what fits into its seconds.
 
-    Only networks and recipes were timed: the other arms train the U-Net.
+    An arm that was not timed trains the U-Net.
     """
     common = PRESETS[preset]
     if common.seconds is None:
         return common.steps * arms_of(preset)[name].length
     times = {(row["preset"], row["arm"]): row for row in read_table(RESULTS / "times.csv")}
-    timed = name if name in NETWORKS | RECIPES else "unet"
+    timed = name if name in TIMED else "unet"
     return int(1000 * common.seconds / float(times[preset, timed]["step_ms"]))
 
 

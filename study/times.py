@@ -6,7 +6,6 @@ writes the rows of one preset in `study/results/times.csv`, in a few minutes on 
 nothing else. The preset "budget" trains each network for as many steps as fit into its seconds.
 """
 
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -18,14 +17,13 @@ from segedu.losses import DeepSupervision, compound_loss
 from segedu.training import write_rows
 
 from .compare import (
-    ARMS,
-    NETWORKS,
     PRESETS,
     RESULTS,
+    TIMED,
     arms_of,
+    hardware,
     otsu,
     probabilities,
-    processor,
     read_table,
     terms,
 )
@@ -37,12 +35,14 @@ THREADS = 2
 def measure(preset: str) -> None:
     """Write the medians of a preset and print them."""
     torch.set_num_threads(THREADS)
+    common = PRESETS[preset]
+    fabric = Fabric(accelerator=common.accelerator, devices=1, precision=common.precision)
     image = torch.rand(1, 1, 256, 256)
     steps, images = {}, {}
     for name, arm in arms_of(preset).items():
-        if name in ARMS and name not in NETWORKS:  # one of the networks, trained otherwise
+        if name not in TIMED:
             continue
-        steps[name], model = training_step(name, preset)
+        steps[name], model = training_step(name, preset, fabric)
         models = {name: model}
         if arm.levels:
             models |= {f"{name}-L{level}": model.prune(level) for level in model.levels}
@@ -57,12 +57,8 @@ def measure(preset: str) -> None:
             "step_ms": step_times.get(name),
             "inference_ms": image_times[name],
             "rounds": ROUNDS,
-            "threads": THREADS,
-            "processor": processor(),
-            "device": torch.cuda.get_device_name() if _is_gpu(preset) else "cpu",
-            "torch": torch.__version__,
-            "python": platform.python_version(),
         }
+        | hardware(fabric)
         for name in images
     ]
     path = RESULTS / "times.csv"
@@ -72,14 +68,11 @@ def measure(preset: str) -> None:
         print(f"{row['arm']:22} step {row['step_ms'] or 0:7.1f} ms, image {row['inference_ms']} ms")
 
 
-def _is_gpu(preset: str) -> bool:
-    return PRESETS[preset].accelerator == "gpu"
-
-
-def training_step(name: str, preset: str) -> tuple[Callable[[], float], torch.nn.Module]:
+def training_step(
+    name: str, preset: str, fabric: Fabric
+) -> tuple[Callable[[], float], torch.nn.Module]:
     """A training step of an arm as a function to call, and its network."""
     common = terms(name, preset)
-    fabric = Fabric(accelerator=common.accelerator, devices=1, precision=common.precision)
     model = arms_of(preset)[name].network(common.channels, 1).to(memory_format=torch.channels_last)
     wrapped, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters(), lr=1e-9))
     loss = DeepSupervision(compound_loss)
