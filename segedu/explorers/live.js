@@ -491,11 +491,11 @@ function render({ model, el }) {
   function showMaps() {
     const node = model.get("node");
     const features = answer?.features[String(node)];
-    if (!features) return;
-    const { channels, height, width } = features;
-    title.textContent = `${name(node)}: ${channels} feature maps of ${height} × ${width}`;
+    const { channels, height, width } = features ?? {};
+    const size = features ? `${channels} feature maps of ${height} × ${width}` : "feature maps";
+    title.textContent = `${name(node)}: ${size}`;
     set(maps, { "aria-label": title.textContent });
-    putMaps(maps, features);
+    if (features) putMaps(maps, features);
   }
 
   // The network's skips, and the node whose maps are shown

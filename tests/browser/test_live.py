@@ -331,6 +331,14 @@ def test_readable_and_accessible(live, width, theme):
     assert inaccessible(page) == []
 
 
+def test_accessible_before_the_first_result(page, folder):
+    page.add_init_script("Worker.prototype.postMessage = () => {}")
+    page.goto(folder.as_uri() + "/live.html")
+    expect(page.locator("h4")).to_have_text("X(0,4): feature maps")
+    assert page.locator(".summary").inner_text() == ""
+    assert inaccessible(page) == []
+
+
 def test_pictures_of_ones_own(live, tmp_path):
     page = live()
     page.get_by_role("radio", name="your own").click()
