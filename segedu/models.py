@@ -24,7 +24,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .checks import (
     check_choice,
@@ -114,11 +113,10 @@ class ConvBlock(nn.Sequential):
 
     def _folded(self, x: Tensor) -> Tensor:
         for conv, norm in ((self[0], self[1]), (self[3], self[4])):
-            statistics = norm.running_mean, norm.running_var, norm.eps
-            weight, bias = fuse_conv_bn_weights(
-                conv.weight, None, *statistics, norm.weight, norm.bias
-            )
-            x = F.conv2d(x, weight, bias, padding=1).relu_()
+            # Not torch's `fuse_conv_bn_weights`: it makes parameters, which do not compile.
+            factor = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            weight = factor[:, None, None, None] * conv.weight
+            x = F.conv2d(x, weight, norm.bias - factor * norm.running_mean, padding=1).relu_()
             x = x.contiguous(memory_format=torch.channels_last)  # then all that follows is, too
         return x
 

@@ -439,12 +439,14 @@ def test_export_with_a_dynamic_size(network):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compile():
+@pytest.mark.parametrize("with_gradients", [True, False])
+def test_compile(with_gradients):
     model = trained_a_little(UNetPlusPlus(1, 1, channels=(4, 8, 8), deep_supervision=True))
     image = torch.rand(1, 1, 32, 32)
     compiled = torch.compile(model, fullgraph=True)
-    for ours, theirs in zip(compiled(image), model(image), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    with torch.set_grad_enabled(with_gradients):
+        for ours, theirs in zip(compiled(image), model(image), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
