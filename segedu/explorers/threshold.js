@@ -69,7 +69,7 @@ function render({ model, el }) {
 
   const cells = Object.fromEntries(["tp", "fn", "fp", "tn"].map((kind) => [kind, html("b")]));
   const cell = (kind) =>
-    html("td", html(`span.patch.${kind}`, kind.toUpperCase()), " ", cells[kind]);
+    html("td", html(`span.patch.${kind}`, kind.toUpperCase()), "\u00a0", cells[kind]);
   const head = (scope, text) => html("th", { scope }, text);
   const table = html(
     "table",
