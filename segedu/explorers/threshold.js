@@ -68,8 +68,10 @@ function render({ model, el }) {
   const best = THRESHOLDS.reduce((a, b) => (iou(b) > iou(a) ? b : a));
 
   const cells = Object.fromEntries(["tp", "fn", "fp", "tn"].map((kind) => [kind, html("b")]));
-  const cell = (kind) =>
-    html("td", html(`span.patch.${kind}`, kind.toUpperCase()), " ", cells[kind]);
+  const cell = (kind) => {
+    const patch = html(`span.patch.${kind}`, kind.toUpperCase());
+    return html("td", { style: "white-space: nowrap" }, patch, " ", cells[kind]);
+  };
   const head = (scope, text) => html("th", { scope }, text);
   const table = html(
     "table",
