@@ -8,6 +8,7 @@ import re
 
 from sphinx.errors import PycodeError
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.inspect import signature, stringify_signature
 
 
 def to_rst(text: str) -> str:
@@ -44,6 +45,12 @@ def setup(app):
         # What Python says of a NamedTuple's fields; we say it in its docstring.
         return True if (obj.__doc__ or "").startswith("Alias for field number") else None
 
+    def own_signature(app, what, name, obj, options, arguments, result):
+        # traitlets stands in front of the arguments that an explorer takes.
+        if arguments == "(*args, **kwargs)":
+            return stringify_signature(signature(obj), show_annotation=False), result
+
     app.connect("autodoc-process-docstring", rewrite)
+    app.connect("autodoc-process-signature", own_signature)
     app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True}

@@ -14,8 +14,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "what_happens.md"
 HEAD = """\
 # What happens if ...
 
-Every row of these tables is a test: it does what the left column says and compares what comes with
-the right column. An answer that begins with `ValueError` or `OSError` is an exception in Python and
+Every row of these tables is a test: it does what its first cell says and compares what comes with
+its second. An answer that begins with `ValueError` or `OSError` is an exception in Python and
 one line on the command line; `./` is the folder of the files.
 """
 

@@ -4,12 +4,23 @@ import ast
 import re
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
-from skimage.measure import label
+from skimage.filters import gaussian
 
-from segedu import to_mask
-from segedu.metrics import stat_scores
-from segedu.training import dataset_iou
+from segedu import UNet, UNetPlusPlus, predict, to_mask
+from segedu.data import (
+    SyntheticNuclei,
+    instances_to_target,
+    normalize,
+    sample,
+    three_class_to_instances,
+)
+from segedu.losses import class_balance, dice_loss, jaccard_loss, tversky_loss
+from segedu.metrics import dice, iou, stat_scores
+from segedu.training import dataset_iou, otsu_threshold
+from study import compare
 
 TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "conventions.md"
@@ -47,9 +58,28 @@ def test_a_wrong_row_is_found_out():
     assert len(problems("No table.")) == 1
 
 
-def test_corners_do_not_connect():
-    corners = torch.eye(3).numpy()
-    assert label(corners, connectivity=1).max() == 3
+def test_corners_connect_or_not():
+    corners = np.eye(3, dtype=int)
+    assert three_class_to_instances(corners).max() == 3
+
+    class OneImage(list):
+        def instances(self, _):
+            return corners
+
+    data = OneImage([(torch.zeros(1, 3, 3), torch.from_numpy(corners))])
+    (row,), _ = compare.test(lambda _: data[0][1][None, None].float(), data, 1, 0)
+    assert row["objects"] == 1
+
+
+def test_a_component_can_be_walked_through():
+    around = np.array([[1, 0, 1, 0, 1], [1, 0, 1, 0, 1], [1, 1, 1, 0, 1]])
+    assert three_class_to_instances(around).tolist() == (around * [1, 1, 1, 1, 2]).tolist()
+
+
+def test_percentiles_become_0_and_1():
+    image = np.arange(1001).reshape(7, 143)  # the percentiles are 10 and 999
+    expected = torch.from_numpy((image - 10) / 989).float()[None]
+    torch.testing.assert_close(normalize(image), expected)  # from below 0 to above 1
 
 
 def test_an_empty_image_left_empty_scores_1():
@@ -81,7 +111,123 @@ def test_one_hot_and_back():
 
 
 def test_logit_and_sigmoid():
-    p = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
-    logit = (p / (1 - p)).log()
-    torch.testing.assert_close(logit.sigmoid(), p)
-    torch.testing.assert_close(logit, torch.logit(p))
+    model = UNet(1, 1, channels=(4, 8)).eval()
+    image = torch.rand(1, 1, 8, 8)
+    logits, p = model(image), predict(model, image)
+    torch.testing.assert_close((p / (1 - p)).log(), logits)
+    torch.testing.assert_close(1 / (1 + (-logits).exp()), p)
+
+
+def test_semantic_and_instance_segmentation():
+    touching = np.array([[7, 7, 4, 4, 0]])
+    assert instances_to_target(touching, "binary").tolist() == [[1, 1, 1, 1, 0]]  # a class
+    assert instances_to_target(touching, "instances").tolist() == [[7, 7, 4, 4, 0]]  # a number
+
+
+def test_nuclei_are_the_rare_class():
+    for mask in (sample().instances > 0, SyntheticNuclei(50)[0][1]):
+        background = class_balance(torch.as_tensor(mask)[None, None].float())
+        assert background > 4 * (1 - background)
+
+
+def test_tversky_index_and_two_of_its_settings():
+    preds = torch.tensor([[[1, 1, 1, 1, 1, 1, 0, 0]]])
+    truth = torch.tensor([[[1, 1, 1, 0, 0, 1, 1, 0]]])  # TP 4, FP 2, FN 1
+    logits, target = 200.0 * (2 * preds[None] - 1), truth[None].float()
+    index = 1 - tversky_loss(logits, target, alpha=0.3, beta=0.7, smooth=1e-12)
+    assert index.item() == pytest.approx(4 / (4 + 0.3 * 2 + 0.7 * 1))
+    counts = stat_scores(preds, truth, num_classes=1)
+    for metric, loss, weight in ((iou, jaccard_loss, 1), (dice, dice_loss, 0.5)):
+        index = 1 - tversky_loss(logits, target, alpha=weight, beta=weight, smooth=1e-12)
+        torch.testing.assert_close(index, 1 - loss(logits, target, smooth=1e-12))
+        assert index.item() == pytest.approx(metric(*counts[:3], pooling="set", absent=1.0))
+
+
+def test_otsu_parts_the_pixels_best():
+    image = SyntheticNuclei(1)[0][0]
+    grey = gaussian(image[0].numpy(), sigma=1)
+    found = otsu_threshold(image[None])[0].numpy()
+
+    def spread(foreground):
+        return sum(len(group) * group.var() for group in (grey[foreground], grey[~foreground]))
+
+    cuts = np.linspace(grey.min(), grey.max(), 259)[1:-1]
+    best = min(spread(grey > cut) for cut in cuts)
+    assert spread(found) == pytest.approx(best, rel=1e-3)
+    assert spread(grey > np.median(grey)) > 1.01 * best  # not every threshold does
+
+
+def test_sides_are_multiples_of_2_to_the_depth():
+    model = UNet(1, 1, channels=(4, 8, 8)).eval()
+    assert model.depth == 2
+    assert model.features(torch.rand(1, 1, 12, 20))[2, 0].shape[2:] == (3, 5)
+    for side in (10, 11, 13):
+        with pytest.raises(ValueError, match="multiples of 4"):
+            model(torch.rand(1, 1, 12, side))
+        assert predict(model, torch.rand(1, 1, 12, side)).shape == (1, 1, 12, side)
+
+
+def seen_by(model, module, image):
+    """What a module of a network is given and what it gives, and what every node computes."""
+    seen = []
+    hook = module.register_forward_hook(lambda _, given, gives: seen.extend((*given, gives)))
+    features = model.features(image)
+    hook.remove()
+    return *(x.detach() for x in seen), features
+
+
+def test_skips_hand_features_on():
+    image = torch.rand(1, 1, 16, 16)
+    for network, columns in ((UNet, [0]), (UNetPlusPlus, [0, 1, 2])):
+        model = network(1, 1, channels=(4, 8, 8, 8)).eval()
+        given, _, nodes = seen_by(model, model.blocks["0_3"], image)
+        skips = torch.cat([nodes[0, j] for j in columns], dim=1)
+        assert torch.equal(given[:, : 4 * len(columns)], skips)
+        assert given.shape[1] == 4 * len(columns) + 8  # and what comes from below
+
+
+def test_batch_norm_scales_by_the_batch_and_then_by_what_was_learned():
+    model = UNet(1, 1, channels=(4, 8))
+    norm = model.blocks["0_0"][1]
+    means, variances = [], []
+    for _ in range(200):
+        given, gives, _ = seen_by(model.train(), norm, torch.rand(8, 1, 16, 16))
+        means.append(given.mean(dim=(0, 2, 3)))
+        variances.append(given.var(dim=(0, 2, 3), correction=0))
+    expected = (given - means[-1].view(4, 1, 1)) / (variances[-1].view(4, 1, 1) + 1e-5).sqrt()
+    torch.testing.assert_close(gives, expected.relu())  # the ReLU after it works in place
+    given, gives, _ = seen_by(model.eval(), norm, 9 * torch.rand(8, 1, 16, 16))
+    mean, variance = (torch.stack(values).mean(0).view(4, 1, 1) for values in (means, variances))
+    expected = (given - mean) / (variance + 1e-5).sqrt()
+    torch.testing.assert_close(gives, expected.relu(), rtol=0.1, atol=0.1)
+
+
+def test_pooling_of_a_map_and_of_counts():
+    model = UNet(1, 1, channels=(4, 8)).eval()
+    given, _, nodes = seen_by(model, model.blocks["1_0"], torch.rand(1, 1, 8, 8))
+    fours = nodes[0, 0].unfold(2, 2, 2).unfold(3, 2, 2)  # (N, C, H / 2, W / 2, 2, 2)
+    assert torch.equal(given, fours.amax(dim=(4, 5)))
+    tp, fp, fn = (torch.tensor(counts)[:, None] for counts in ([1, 8], [3, 0], [0, 2]))
+    assert iou(tp, fp, fn, pooling="set", absent=1.0) == 9 / (9 + 3 + 2)
+    assert iou(tp, fp, fn, pooling="image", absent=1.0) == pytest.approx((1 / 4 + 8 / 10) / 2)
+
+
+def test_a_head_is_a_1x1_convolution():
+    model = UNetPlusPlus(1, 3, channels=(4, 8, 8), deep_supervision=True).eval()
+    image = torch.rand(1, 1, 16, 16)
+    nodes = model.features(image)
+    for level, logits in zip(model.levels, model(image), strict=True):
+        head = model.heads[str(level)]
+        weighed = torch.einsum("kcij,nchw->nkhw", head.weight, nodes[0, level])
+        torch.testing.assert_close(logits, weighed + head.bias.view(3, 1, 1))
+
+
+def test_a_level_is_a_head_and_what_it_needs():
+    model = UNetPlusPlus(1, 1, channels=(4, 8, 8, 8, 8), deep_supervision=True)
+    image = torch.rand(2, 1, 16, 16)
+    for level in (1, 2, 3, 4):
+        model.zero_grad()
+        model(image)[level - 1].sum().backward()
+        needed = {name for name, weights in model.named_parameters() if weights.grad is not None}
+        assert {name for name, _ in model.prune(level).named_parameters()} == needed
+        assert all(i + j <= level for i, j in model.prune(level).nodes)

@@ -127,9 +127,10 @@ def test_an_exception_can_be_right_and_can_be_a_known_mistake():
 
 def test_numbers_are_compared_within_the_tolerance():
     assert answer(lambda a, b: mean(a, b) + 9e-6).correct
-    assert not answer(lambda a, b: mean(a, b) + 2e-4).correct
-    assert answer(lambda a, b: mean(a, b) + 2e-4, tolerance=1e-3).correct
+    assert not answer(lambda a, b: mean(a, b) + 3e-5).correct
+    assert answer(lambda a, b: mean(a, b) + 3e-5, tolerance=1e-3).correct
     assert answer(lambda x: x * (1 + 9e-6), [(1e6,)], lambda x: x, {}).correct
+    assert not answer(lambda x: x * (1 + 2e-5), [(1e6,)], lambda x: x, {}).correct
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,10 @@ def test_forward_gives_a_tensor_or_a_list_whatever_the_mode():
         model = UNetPlusPlus(1, 1, channels=(4, 8, 8)).train(training)
         assert model(image).shape == (1, 1, 32, 32)
         model = UNetPlusPlus(1, 1, channels=(4, 8, 8), deep_supervision=True).train(training)
-        assert [logits.shape for logits in model(image)] == [(1, 1, 32, 32)] * 2
+        heads = model(image)
+        assert [logits.shape for logits in heads] == [(1, 1, 32, 32)] * 2
+        for level, logits in enumerate(heads, start=1):
+            assert torch.equal(logits, model.prune(level)(image))
 
 
 @pytest.mark.parametrize("up", ["bilinear", "transposed"])

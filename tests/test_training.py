@@ -23,15 +23,17 @@ from segedu.training import (
 SHORT = TrainConfig(steps=6, batch_size=2, crop_size=32, validate_every=2)
 
 
+def small_set(count, seed, num_classes=1):
+    target = "binary" if num_classes == 1 else "three_class"
+    return SyntheticNuclei(count, size=48, seed=seed, target=target)
+
+
 def small_fit(out, config=SHORT, *, num_classes=1, **options):
     torch.manual_seed(0)
-    target = "binary" if num_classes == 1 else "three_class"
     model = UNetPlusPlus(1, num_classes, channels=(4, 8, 8), deep_supervision=True)
     history = fit(
         model, losses.DeepSupervision(losses.compound_loss),
-        SyntheticNuclei(6, size=48, seed=1, target=target),
-        SyntheticNuclei(3, size=48, seed=2, target=target),
-        config, out=out, **options,
+        small_set(6, 1, num_classes), small_set(3, 2, num_classes), config, out=out, **options,
     )  # fmt: skip
     return model, history
 
@@ -72,8 +74,10 @@ def test_fit_writes_the_best_the_last_and_the_history(tmp_path, num_classes):
     assert [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
     scores = {row["step"]: row["validation_iou"] for row in history if row["validation_iou"]}
     assert set(scores) <= {2, 4, 6}
-    _, info = load_model(tmp_path / "best.safetensors")
+    best, info = load_model(tmp_path / "best.safetensors")
     assert info["validation_iou"] == max(scores.values()) == scores[info["step"]]
+    chosen = info["validation_iou"], info["threshold"]
+    assert validate(best, small_set(3, 2, num_classes)) == chosen
     last, info = load_model(tmp_path / "last.safetensors")
     assert info["step"] == 6
     assert same_weights(last, model)

@@ -88,6 +88,21 @@ def test_search(page, book, scheme, width):
     assert problems == []
 
 
+def test_contents_on_a_phone(page, book):
+    """They lie over the page, and go away when an entry is chosen."""
+    problems = watch(page)
+    show(page, f"file://{book.folder}/docs/api.html", 360)
+    page.click(".secondary-toggle")
+    contents = page.locator("#pst-secondary-sidebar-modal")
+    assert contents.is_visible()
+    contents.locator("a", has_text="UNetPlusPlus").first.click()
+    page.wait_for_url("**#segedu.models.UNetPlusPlus")
+    contents.wait_for(state="hidden")
+    place = page.locator("[id='segedu.models.UNetPlusPlus']").bounding_box()
+    assert 0 < place["y"] < 200
+    assert problems == []
+
+
 WRONG = {
     "asks outside": '<img alt="" src="http://outside.invalid/picture.png">',
     "not loaded": '<img alt="" src="missing.png">',
