@@ -45,7 +45,7 @@ from .compare import operations, processor
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "study/results/benchmark.csv"
 PAGE = ROOT / "docs/benchmark.md"
-MARKS = "<!-- the table begins -->\n", "<!-- the table ends -->\n"
+MARKS = "<!-- the tables begin -->\n", "<!-- the tables end -->\n"
 CHANNELS = (16, 32, 64, 128, 256)
 SECONDS = 8  # of taking turns for each row, and five turns at least
 LIBRARIES = ("torch", "monai", "segmentation-models-pytorch", "torchvision", "torchmetrics")
@@ -213,7 +213,7 @@ def network_rows() -> list[dict]:
     for network in (UNet, UNetPlusPlus):
         for name, (up, make) in peers.items():
             model = our_network(network, up)
-            peer = make(model)
+            peer = make(model).eval()
             is_equal = name != "MONAI as it comes"
             sizes = {
                 "ours parameters": count_parameters(model),
@@ -346,44 +346,58 @@ def conditions() -> str:
     return f"{processor()}, {capability}, {threads}, {libraries}"
 
 
-def cells(row: dict) -> list[str]:
-    """A row as the page shows it."""
+def pair(row: dict, what: str, scale: float = 1, digits: int = 0) -> str:
+    """Ours / theirs, or nothing where that was not measured."""
+    values = [row[f"{side} {what}"] for side in ("ours", "theirs")]
+    if values[0] in (None, ""):
+        return ""
+    return " / ".join(f"{float(value) / scale:.{digits}f}" for value in values)
 
-    def pair(what: str, scale: float, digits: int) -> str:
-        values = [row[f"{side} {what}"] for side in ("ours", "theirs")]
-        if values[0] in (None, ""):
-            return ""
-        return " / ".join(f"{float(value) / scale:.{digits}f}" for value in values)
 
+def time_cells(row: dict) -> list[str]:
+    """What the first table says of a row."""
     error = row["difference"]
     return [
+        f"{float(row['ratio']):.2f} ({float(row['low']):.2f} to {float(row['high']):.2f})",
+        pair(row, "ms", digits=0 if float(row["ours ms"]) > 100 else 1),
         row["task"],
         row["ours"],
         row["theirs"],
-        f"{float(row['ratio']):.2f} ({float(row['low']):.2f} to {float(row['high']):.2f})",
-        pair("ms", 1, 1),
         "" if error in (None, "") else f"{float(error):.0e}" if float(error) else "0",
-        pair("parameters", 1e6, 2),
-        pair("multiply-adds", 1e9, 2),
-        pair("peak MiB", 1, 0),
     ]
 
 
-HEAD = [
-    "task", "ours", "against", "ratio (quartiles)", "ms", "difference", "10⁶ parameters",
-    "10⁹ multiply-adds", "peak MiB",
-]  # fmt: skip
+def size_cells(row: dict) -> list[str]:
+    """What the second table says of a row; for inference and training it is the same."""
+    return [
+        row["ours"],
+        row["theirs"],
+        pair(row, "parameters", 1e6, 2),
+        pair(row, "multiply-adds", 1e9, 2),
+        pair(row, "peak MiB"),
+    ]
+
+
+TIME_HEAD = ["ratio (quartiles)", "ms", "task", "ours", "against", "difference"]
+SIZE_HEAD = ["ours", "against", "10⁶ parameters", "10⁹ multiply-adds", "peak MiB"]
 
 
 def print_row(row: dict) -> None:
-    print(" | ".join(cells(row)), flush=True)
+    print(" | ".join([*time_cells(row), *size_cells(row)[2:]]), flush=True)
 
 
 def markdown(rows: list[dict]) -> str:
-    """The table of the page, and what it was measured on."""
-    lines = [HEAD, ["---"] * len(HEAD), *map(cells, rows)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{table}\n\nMeasured on: {rows[0]['conditions']}.\n"
+    """The tables of the page, and what they were measured on."""
+
+    def table(head: list[str], lines: list[list[str]]) -> str:
+        return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
+
+    once = {(row["ours"], row["theirs"]): size_cells(row) for row in rows}
+    return (
+        f"{table(TIME_HEAD, [time_cells(row) for row in rows])}\n\n"
+        f"{table(SIZE_HEAD, list(once.values()))}\n\n"
+        f"Measured on: {rows[0]['conditions']}.\n"
+    )
 
 
 def read_table() -> list[dict]:
@@ -392,7 +406,7 @@ def read_table() -> list[dict]:
 
 
 def write_page(rows: list[dict]) -> None:
-    """Put the table between its marks in the page."""
+    """Put the tables between their marks in the page."""
     before, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
     after = rest.split(MARKS[1])[1]
     with atomic_path(PAGE) as temporary:
@@ -402,7 +416,7 @@ def write_page(rows: list[dict]) -> None:
 
 
 def main() -> None:
-    print(" | ".join(HEAD))
+    print(" | ".join([*TIME_HEAD, *SIZE_HEAD[2:]]))
     rows = [*loss_and_metric_rows(), *level_rows(), *network_rows()]
     rows = [row | {"conditions": conditions()} for row in rows]
     write_rows(TABLE, rows)
