@@ -5,23 +5,16 @@ and `segedu.diagrams` are imported where they are needed, since they bring heavi
 """
 
 from . import losses, metrics
+from .analysis import count_multiply_adds, count_parameters, receptive_field
 from .checkpoint import load_model, load_pretrained, save_checkpoint
-from .models import (
-    NodeGrid,
-    UNet,
-    UNetPlusPlus,
-    count_operations,
-    count_parameters,
-    predict,
-    receptive_field,
-    to_mask,
-)
+from .inference import predict, to_mask
+from .models import NodeGrid, UNet, UNetPlusPlus
 
 __all__ = [
     "NodeGrid",
     "UNet",
     "UNetPlusPlus",
-    "count_operations",
+    "count_multiply_adds",
     "count_parameters",
     "load_model",
     "load_pretrained",

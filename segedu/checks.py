@@ -199,6 +199,6 @@ def check_network(name: str, value):
     Traceback (most recent call last):
     TypeError: model must be a network such as UNet(1, 1), got 'unet'
     """
-    if not all(hasattr(value, part) for part in ("nodes", "left", "levels", "depth")):
+    if not all(hasattr(value, part) for part in ("nodes", "skip_sources", "levels", "depth")):
         raise TypeError(f"{name} must be a network such as UNet(1, 1), got {describe(value)}")
     return value

@@ -121,9 +121,12 @@ def train(
     that of Otsu's threshold: a network that does not clearly beat a threshold has learnt nothing.
     """
     from . import losses
+    from .analysis import count_parameters
     from .checkpoint import load_model
-    from .models import UNet, UNetPlusPlus, count_parameters
-    from .training import TrainConfig, evaluate, fit, network
+    from .evaluation import evaluate
+    from .inference import segmenter
+    from .models import UNet, UNetPlusPlus
+    from .training import TrainConfig, fit
 
     if resume and out is None:
         raise ValueError("--resume needs --out: the folder of the run that is to go on")
@@ -162,7 +165,9 @@ def train(
         return
     best, info = load_model(out / "best.safetensors")
     test_set = _dataset(data, root, num_classes, Split.test)
-    counts = evaluate(network(best, threshold=info["threshold"]), test_set, num_classes=num_classes)
+    counts = evaluate(
+        segmenter(best, threshold=info["threshold"]), test_set, num_classes=num_classes
+    )
     print(
         f"\ntrained {steps} steps in {seconds:.0f} s; best after step {info['step']}: "
         f"validation IoU {info['validation_iou']:.3f}, threshold {info['threshold']}"
@@ -181,11 +186,12 @@ def evaluate(
     level: LevelOption = None,
 ):
     """Measure a network on images: IoU, Dice, precision and recall, beside Otsu's threshold."""
-    from .training import evaluate, network
+    from .evaluation import evaluate
+    from .inference import segmenter
 
     model, info = _load(weights)
     dataset = _dataset(data, root, model.num_classes, split)
-    segment = network(model, threshold=info.get("threshold", 0.5), level=level)
+    segment = segmenter(model, threshold=info.get("threshold", 0.5), level=level)
     counts = evaluate(segment, dataset, num_classes=model.num_classes)
     _report(counts, dataset, split)
 
@@ -212,12 +218,12 @@ def predict(
     from .data.folder import read_image
     from .data.transforms import normalize
     from .files import atomic_path
+    from .inference import segmenter
     from .plotting import overlay_mask
-    from .training import network
 
     model, info = _load(weights)
     threshold = info.get("threshold", 0.5) if threshold is None else threshold
-    segment = network(model, threshold=threshold, level=level)
+    segment = segmenter(model, threshold=threshold, level=level)
     if model.num_classes == 1:
         print(f"threshold {threshold}")
     targets = {path: [out / f"{path.stem}_{kind}.png" for kind in KINDS] for path in images}
@@ -386,15 +392,15 @@ def _integers(text: str) -> tuple[int, ...]:
 
 
 def _report(counts, dataset, split: Split) -> None:
+    from .evaluation import dataset_iou, evaluate, otsu_threshold
     from .metrics import dice, precision, recall
-    from .training import dataset_iou, evaluate, otsu_threshold
 
     num_classes = counts.tp.shape[1]
     score = dataset_iou(counts)
     kind = "IoU per image" if num_classes == 1 else "IoU over the classes"
     print(f"{len(dataset)} {split} images: mean {kind} {score:.3f}")
     for function in (dice, precision, recall):
-        value = function(*counts, pooling="class", absent="skip")
+        value = function(*counts, average="class", absent="skip")
         print(f"  {function.__name__} over all pixels: {value:.3f}")
     if num_classes == 1:
         otsu = dataset_iou(evaluate(otsu_threshold, dataset, num_classes=1))

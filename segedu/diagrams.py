@@ -37,7 +37,7 @@ def grid_edges(model) -> list[tuple[str, Node, Node]]:
     edges = []
     for i, j in check_network("model", model).nodes:
         if j > 0:
-            edges += [("skip", (i, k), (i, j)) for k in model.left(i, j)]
+            edges += [("skip", (i, k), (i, j)) for k in model.skip_sources(i, j)]
             edges.append(("up", (i + 1, j - 1), (i, j)))
         elif i > 0:
             edges.append(("down", (i - 1, 0), (i, 0)))
@@ -157,7 +157,7 @@ def draw_unet(model, image_size: int, *, ax: Axes | None = None) -> Axes:
     rows = [0.0]  # the height at which each row's boxes have their middle
     for above, below in pairwise(high):
         rows.append(rows[-1] - above / 2 - 0.9 - below / 2)
-    skips = {(i, j): model.left(i, j) if j else [] for i, j in model.nodes}
+    skips = {(i, j): model.skip_sources(i, j) if j else [] for i, j in model.nodes}
     step = 1 if max(map(len, skips.values())) < 2 else 1.3  # dense skips need more room
     ax = _empty_axes(ax, (7 * step, 0.63 * (high[0] - rows[-1]) + 0.8))
 

@@ -1,12 +1,13 @@
 """Writing files so that a reader finds the old one or the new one, never half of either."""
 
+import csv
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .checks import check_path
+from .checks import check_path, check_sequence, check_type
 
 
 @contextmanager
@@ -59,6 +60,28 @@ def remove_halves(path: str | os.PathLike) -> None:
     path = check_path("path", path)
     for leftover in path.parent.glob(f".{path.stem}-????????{path.suffix}"):
         leftover.unlink()
+
+
+def write_rows(path: str | os.PathLike, rows: list[dict]) -> None:
+    """Write rows with the same keys as a CSV table, atomically; None becomes an empty cell."""
+    for row in check_sequence("rows", rows, 1):
+        check_type("each of rows", row, dict)
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_history(path: str | os.PathLike) -> list[dict]:
+    """The rows of a `history.csv`, with numbers as numbers and None for an empty cell."""
+    with check_path("path", path).open(newline="") as file:
+        return [
+            {
+                name: (int if name == "step" else float)(cell) if cell else None
+                for name, cell in row.items()
+            }
+            for row in csv.DictReader(file)
+        ]
 
 
 def _umask() -> int:

@@ -3,7 +3,7 @@
 ``stat_scores`` counts TP, FP, FN and TN for each image and class. IoU, Dice, precision and recall
 are ratios of these, and what number comes out depends on two choices that have no default here.
 
-``pooling``, over how much the counts are summed before the ratio is taken:
+``average``, over how much the counts are summed before the ratio is taken:
 
 ===========  ==================================================================================
 "none"       nothing; the (N, K) table itself
@@ -19,10 +19,10 @@ are ratios of these, and what number comes out depends on two choices that have 
 
 ``absent``, the score where the ratio is 0 / 0 (for IoU: the class is neither there nor predicted):
 a number from 0 to 1, or "skip" to leave it out of every mean. If nothing is left the answer is a
-ValueError; in the table of pooling "none" what is skipped is NaN.
+ValueError; in the table of average "none" what is skipped is NaN.
 
 The background is a class like any other: leave it out with
-``iou(*(count[:, 1:] for count in scores), pooling="class", absent="skip")``.
+``iou(*(count[:, 1:] for count in scores), average="class", absent="skip")``.
 """
 
 from collections.abc import Sequence
@@ -153,25 +153,25 @@ def _counts(name: str, values: Tensor | np.ndarray, shape: str = "(N, K)") -> Te
 
 
 def _tversky(
-    tp: Tensor, fp: Tensor, fn: Tensor, alpha: float, beta: float, pooling: str, absent: float | str
+    tp: Tensor, fp: Tensor, fn: Tensor, alpha: float, beta: float, average: str, absent: float | str
 ) -> float | Tensor:
     """TP / (TP + alpha FP + beta FN): all four metrics are settings of Tversky's index."""
-    check_choice("pooling", pooling, ("none", "image", "image_set", "class", "set"))
+    check_choice("average", average, ("none", "image", "image_set", "class", "set"))
     skip = isinstance(absent, str) and absent == "skip"
     absent = None if skip else check_number("absent, unless 'skip',", absent, 0, 1)
     counts = [_counts("tp", tp), _counts("fp", fp), _counts("fn", fn)]
     if any(count.shape != counts[0].shape for count in counts):
         got = ", ".join(str(tuple(count.shape)) for count in counts)
         raise ValueError(f"tp, fp and fn must be counts (N, K), got shapes {got}")
-    if pooling in ("class", "set"):
+    if average in ("class", "set"):
         counts = [count.sum(0, keepdim=True) for count in counts]
-    if pooling in ("image_set", "set"):
+    if average in ("image_set", "set"):
         counts = [count.sum(1, keepdim=True) for count in counts]
     tp, fp, fn = counts
     table = tp / (tp + alpha * fp + beta * fn)  # 0 / 0 is NaN, and nothing else is
     if not skip:
         table = table.nan_to_num(absent)
-    if pooling == "none":
+    if average == "none":
         return table
     if table.isnan().all():
         raise ValueError("every score is 0 / 0 and skipped: no mean; give absent a number")
@@ -179,12 +179,12 @@ def _tversky(
 
 
 def iou(
-    tp: Tensor, fp: Tensor, fn: Tensor, tn: object = None, *, pooling: str, absent: float | str
+    tp: Tensor, fp: Tensor, fn: Tensor, tn: object = None, *, average: str, absent: float | str
 ) -> float | Tensor:
     """Intersection over union (Jaccard index), TP / (TP + FP + FN).
 
     Takes the counts (N, K) of `stat_scores`; ``tn`` is there to be passed along, and not used.
-    ``pooling`` and ``absent`` are explained at the top of this module. Gives a float, for pooling
+    ``average`` and ``absent`` are explained at the top of this module. Gives a float, for pooling
     "none" a float64 table (N, K). ValueError for a wrong shape or option, or if nothing is left.
 
     Example
@@ -192,35 +192,35 @@ def iou(
     >>> target = torch.tensor([[[0, 1, 1, 1]], [[0, 0, 0, 0]]])
     >>> preds = torch.tensor([[[1, 1, 1, 0]], [[0, 0, 0, 0]]])
     >>> scores = stat_scores(preds, target, num_classes=1)
-    >>> [iou(*scores, pooling="image", absent=answer) for answer in (0.0, 1.0, "skip")]
+    >>> [iou(*scores, average="image", absent=answer) for answer in (0.0, 1.0, "skip")]
     [0.25, 0.75, 0.5]
     """
-    return _tversky(tp, fp, fn, 1, 1, pooling, absent)
+    return _tversky(tp, fp, fn, 1, 1, average, absent)
 
 
 def dice(
-    tp: Tensor, fp: Tensor, fn: Tensor, tn: object = None, *, pooling: str, absent: float | str
+    tp: Tensor, fp: Tensor, fn: Tensor, tn: object = None, *, average: str, absent: float | str
 ) -> float | Tensor:
     """Dice coefficient (F1 score), 2 TP / (2 TP + FP + FN); arguments and answer as for `iou`.
 
     From one table of counts it is 2 IoU / (1 + IoU). A mean of Dice and a mean of IoU do not
     obey that.
     """
-    return _tversky(tp, fp, fn, 0.5, 0.5, pooling, absent)
+    return _tversky(tp, fp, fn, 0.5, 0.5, average, absent)
 
 
 def precision(
-    tp: Tensor, fp: Tensor, fn: Tensor, tn: object = None, *, pooling: str, absent: float | str
+    tp: Tensor, fp: Tensor, fn: Tensor, tn: object = None, *, average: str, absent: float | str
 ) -> float | Tensor:
     """TP / (TP + FP), the part of the prediction that is right; all else as for `iou`."""
-    return _tversky(tp, fp, fn, 1, 0, pooling, absent)
+    return _tversky(tp, fp, fn, 1, 0, average, absent)
 
 
 def recall(
-    tp: Tensor, fp: Tensor, fn: Tensor, tn: object = None, *, pooling: str, absent: float | str
+    tp: Tensor, fp: Tensor, fn: Tensor, tn: object = None, *, average: str, absent: float | str
 ) -> float | Tensor:
     """TP / (TP + FN), the part of the truth that is found; all else as for `iou`."""
-    return _tversky(tp, fp, fn, 0, 1, pooling, absent)
+    return _tversky(tp, fp, fn, 0, 1, average, absent)
 
 
 def mean_iou(matrix: Tensor, *, absent: float | str, background: bool = True) -> float:
@@ -241,7 +241,7 @@ def mean_iou(matrix: Tensor, *, absent: float | str, background: bool = True) ->
     tp = matrix.diagonal()
     counts = (tp, matrix.sum(0) - tp, matrix.sum(1) - tp)
     first = 0 if background else 1
-    return iou(*(count[None, first:] for count in counts), pooling="class", absent=absent)
+    return iou(*(count[None, first:] for count in counts), average="class", absent=absent)
 
 
 def average_precision(

@@ -16,8 +16,6 @@ Sources: U-Net, Ronneberger et al. 2015 (arXiv 1505.04597), figure 1; U-Net++, Z
 (arXiv 1807.10165), equation 1, and 2019 (arXiv 1912.05074).
 """
 
-import copy
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -28,9 +26,6 @@ from torch import Tensor, nn
 from .checks import (
     check_choice,
     check_integer,
-    check_network,
-    check_number,
-    check_range,
     check_sequence,
     check_tensor,
     describe,
@@ -186,7 +181,7 @@ class NodeGrid(nn.Module):
                 width = in_channels if i == 0 else self.channels[i - 1]
             else:
                 self.ups[f"{i}_{j}"], up_width = self._make_up(i)
-                width = len(self.left(i, j)) * self.channels[i] + up_width
+                width = len(self.skip_sources(i, j)) * self.channels[i] + up_width
             self.blocks[f"{i}_{j}"] = ConvBlock(width, self.channels[i], norm=norm)
         self.heads = nn.ModuleDict(
             {str(level): nn.Conv2d(self.channels[0], num_classes, 1) for level in self.levels}
@@ -231,10 +226,10 @@ class NodeGrid(nn.Module):
         names = ("in_channels", "num_classes", "channels", "nodes", "skips", "up", "norm")
         return {name: getattr(self, name) for name in (*names, "deep_supervision")}
 
-    def left(self, i: int, j: int) -> list[int]:
+    def skip_sources(self, i: int, j: int) -> list[int]:
         """The columns k of the nodes X(i, k) that X(i, j) is concatenated from.
 
-        >>> UNet(1, 1).left(0, 4), UNetPlusPlus(1, 1).left(0, 4)
+        >>> UNet(1, 1).skip_sources(0, 4), UNetPlusPlus(1, 1).skip_sources(0, 4)
         ([0], [0, 1, 2, 3])
         """
         if (i, j) not in self.nodes:
@@ -251,7 +246,7 @@ class NodeGrid(nn.Module):
                 inputs = [images if i == 0 else self.pool(x[i - 1, 0])]
             else:
                 up = self.ups[f"{i}_{j}"](x[i + 1, j - 1])
-                inputs = [*(x[i, k] for k in self.left(i, j)), up]
+                inputs = [*(x[i, k] for k in self.skip_sources(i, j)), up]
                 if not (self.training and images.device.type == "cpu"):
                     inputs = [torch.cat(inputs, dim=1)]
             x[i, j] = self.blocks[f"{i}_{j}"](*inputs)
@@ -320,6 +315,7 @@ class NodeGrid(nn.Module):
 class UNet(NodeGrid):
     """U-Net (arXiv 1505.04597), with same-padded convolutions and a normalisation.
 
+    >>> from segedu import count_parameters
     >>> count_parameters(UNet(3, 1, channels=(32, 64, 128, 256, 512)))
     7849601
     """
@@ -342,210 +338,11 @@ class UNetPlusPlus(NodeGrid):
         super().__init__(in_channels, num_classes, channels=channels, nodes=nodes, **options)
 
 
-def count_parameters(model: nn.Module) -> int:
-    """How many numbers training changes."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch module, got {describe(model)}")
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def count_operations(model: NodeGrid, height: int, width: int) -> int:
-    """Multiply-adds of all convolutions for one image; what is added elsewhere is left out.
-
-    >>> count_operations(UNet(1, 1, channels=(4, 8)), 32, 32) == 32 * 32 * (
-    ...     9 * (1 * 4 + 4 * 4 + 12 * 4 + 4 * 4) + 4 * 1) + 16 * 16 * 9 * (4 * 8 + 8 * 8)
-    True
-    """
-    from torch.utils.flop_counter import FlopCounterMode  # brings a compiler: 0.1 s
-
-    on_meta = copy.deepcopy(check_network("model", model)).to("meta").eval()
-    check_integer("height", height, 1, MAX_SIDE)
-    check_integer("width", width, 1, MAX_SIDE)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        on_meta(next(on_meta.parameters()).new_zeros(1, model.in_channels, height, width))
-    return counter.get_total_flops() // 2
-
-
-def input_interval(grid: NodeGrid, node: Node, first: int, last: int) -> tuple[int, int]:
-    """The first and the last input row that can reach rows `first` to `last` of a node.
-
-    Exact arithmetic along every path, without a border: rows may be negative. The interval depends
-    on the phase of the rows, since two neighbours may or may not share a pooled pixel.
-
-    >>> input_interval(UNet(1, 1, channels=(4, 8)), (0, 1), 10, 10)
-    (0, 19)
-    """
-    node = _existing(grid, node)
-    check_integer("last", last, check_integer("first", first, -MAX_SIDE, MAX_SIDE), MAX_SIDE)
-    reach = 1 if grid.up == "bilinear" else 0  # interpolation mixes two neighbours
-    rows = {node: (first, last)}  # of each node that is seen
-    for i, j in reversed(grid.nodes[: grid.nodes.index(node) + 1]):
-        if (i, j) not in rows:
-            continue
-        first, last = rows[i, j][0] - 2, rows[i, j][1] + 2  # two 3x3 convolutions
-        seen = {(i, k): (first, last) for k in grid.left(i, j)}
-        if j > 0:
-            seen[i + 1, j - 1] = (first - reach) // 2, (last + reach) // 2
-        elif i > 0:
-            seen[i - 1, 0] = 2 * first, 2 * last + 1
-        for source, (low, high) in seen.items():
-            known = rows.get(source, (low, high))
-            rows[source] = min(low, known[0]), max(high, known[1])
-    return first, last
-
-
-def receptive_field(grid: NodeGrid, node: Node | None = None, *, row: int = 0) -> tuple[int, int]:
-    """The first and last input row that row `row` of a node sees, measured by gradients.
-
-    A copy of the grid with one channel a node and all weights positive is differentiated, so that
-    no two paths cancel; it pools by the mean, because the maximum passes a gradient to one pixel of
-    four. Rows are counted from `row` 0 of a node in the middle of a large image, the normalisation
-    is left out. `node` defaults to the deepest output.
-
-    >>> receptive_field(UNet(1, 1, channels=(4, 8)), row=10)
-    (0, 19)
-    """
-    check_network("grid", grid)
-    node = _existing(grid, (0, grid.depth) if node is None else node)
-    step = 2**grid.depth
-    limit = 8 * step >> node[0]  # no node sees farther than 8 steps, and there are 16
-    check_integer("row", row, -limit, limit)
-    twin = (
-        NodeGrid(
-            **grid.config
-            | {"in_channels": 1, "num_classes": 1, "norm": "batch"}
-            | {"channels": (1,) * len(grid.channels)}
-        )
-        .double()
-        .eval()
-    )
-    for parameter in twin.parameters():
-        nn.init.constant_(parameter, 1 / 9)
-    twin.pool = nn.AvgPool2d(2)
-    middle = 16 * step
-    image = torch.ones(1, 1, 2 * middle, step, dtype=torch.float64, requires_grad=True)
-    feature = twin.features(image)[node]
-    feature[0, 0, (middle >> node[0]) + row].sum().backward()
-    reached = image.grad[0, 0].sum(dim=1).nonzero().flatten() - middle
-    return int(reached.min()), int(reached.max())
-
-
-def predict(
-    model: NodeGrid, images: Tensor, *, level: int | None = None, tile_size: int | None = 512
-) -> Tensor:
-    """Class probabilities for images of any size.
-
-    Parameters
-    ----------
-    images : (N, C, H, W) float, normalised, on any device. They stay there: beyond them and
-        the answer, predict takes the memory of one tile.
-    level : None for all that the model has (with deep supervision the mean of its heads'
-        probabilities, the papers' accurate mode), or the one head to use (the fast mode).
-    tile_size : images with a longer side are cut into tiles of this size (rounded up to a multiple
-        of 2^depth), which see a margin as wide as the network's reach: the answer is that of the
-        whole image within rounding. None runs the image whole.
-
-    Returns
-    -------
-    (N, num_classes, H, W) on the model's device: sigmoid for one class, softmax for several.
-
-    Raises
-    ------
-    ValueError : for a shape that the model does not take, for NaN or infinity, and for a model with
-        group norm, whose statistics span the image, on an image larger than a tile.
-
-    Examples
-    --------
-    >>> predict(UNet(1, 3), torch.rand(1, 1, 37, 21)).shape
-    torch.Size([1, 3, 37, 21])
-    """
-    check_network("model", model)
-    check_tensor("images", images, "(N, C, H, W)")
-    if level is not None:
-        model = model.prune(level)
-    check_range("images", images)
-    count, _, height, width = images.shape
-    step = 2**model.depth
-    tile = max(height, width) if tile_size is None else check_integer("tile_size", tile_size, 1)
-    is_tiled = max(height, width) > tile
-    if is_tiled and model.norm == "group":
-        raise ValueError(
-            "a network with group norm cannot be run in tiles: its statistics span the image; "
-            "pass tile_size=None"
-        )
-    tile = math.ceil(tile / step) * step
-    halo = _halo(model) if is_tiled else 0
-    batch = max(tile**2 // (height * width), 1)  # small images together, as many as fill a tile
-    weight = next(model.parameters())
-    probabilities = torch.empty(
-        (count, model.num_classes, height, width), device=weight.device, dtype=torch.float32
-    )
-    starts = range(0, count, batch), range(0, height, tile), range(0, width, tile)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for n, top, left in itertools.product(*starts):
-                y, x = max(top - halo, 0), max(left - halo, 0)
-                patch = images[n : n + batch, :, y : top + tile + halo, x : left + tile + halo]
-                margin = (0, -patch.shape[3] % step, 0, -patch.shape[2] % step)
-                patch = F.pad(patch.to(weight), margin, mode="replicate")
-                answer = _probabilities(model(patch))[..., top - y :, left - x :]
-                view = probabilities[n : n + batch, :, top : top + tile, left : left + tile]
-                view.copy_(answer[..., : view.shape[-2], : view.shape[-1]])
-                check_range("probabilities", view, hint=": the weights are broken, or the images")
-    finally:
-        model.train(was_training)
-    return probabilities
-
-
-def to_mask(probabilities: Tensor, threshold: float = 0.5) -> Tensor:
-    """Probabilities (N, K, H, W) as a mask (N, H, W) of class indices, int64.
-
-    One class: 1 where the probability exceeds the threshold. Several: the most probable class.
-
-    >>> to_mask(torch.tensor([[[[0.2, 0.5, 0.8]]]]))
-    tensor([[[0, 0, 1]]])
-    """
-    check_tensor("probabilities", probabilities, "(N, K, H, W)")
-    check_number("threshold", threshold, 0, 1)
-    check_range("probabilities", probabilities, -1e-6, 1 + 1e-6, ": these may be logits")
-    if probabilities.shape[1] == 1:
-        return (probabilities[:, 0] > threshold).long()
-    return probabilities.argmax(dim=1)
-
-
 def _pair(name: str, node) -> Node:
     i, j = check_sequence(name, node, 2, 2)
     return check_integer(name, i, 0, MAX_DEPTH), check_integer(name, j, 0, MAX_DEPTH)
 
 
-def _existing(grid: NodeGrid, node) -> Node:
-    node = _pair("node", node)
-    if node not in check_network("grid", grid).nodes:
-        raise ValueError(f"node must be one of {grid.nodes}, got {node}")
-    return node
-
-
 def _depth(channels: Sequence[int]) -> int:
     """How many poolings a network of these rows has."""
     return len(check_sequence("channels", channels, 2, MAX_DEPTH + 1)) - 1
-
-
-def _halo(model: NodeGrid) -> int:
-    """The farthest that an output pixel sees, rounded up to the pooling grid."""
-    step = 2**model.depth
-    reach = max(
-        max(row - first, last - row)
-        for row in range(step)
-        for level in model.levels
-        for first, last in [input_interval(model, (0, level), row, row)]
-    )
-    return math.ceil(reach / step) * step
-
-
-def _probabilities(logits: Tensor | list[Tensor]) -> Tensor:
-    """(N, K, H, W) probabilities; the mean over the heads for a list of logits."""
-    if isinstance(logits, list):
-        return torch.stack([_probabilities(head) for head in logits]).mean(dim=0)
-    return logits.float().sigmoid() if logits.shape[1] == 1 else logits.float().softmax(dim=1)

@@ -5,14 +5,13 @@ are arguments. Sample k of training is a pure function of the seed and k, so a r
 goes on exactly where it was.
 """
 
-import csv
 import functools
 import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,21 +29,16 @@ from .checks import (
     check_callable,
     check_choice,
     check_integer,
-    check_network,
     check_number,
     check_path,
-    check_range,
-    check_sequence,
     check_tensor,
     check_type,
     describe,
 )
 from .data.transforms import train_transform
-from .files import atomic_path, remove_halves
-from .metrics import StatScores, iou, stat_scores
-from .models import NodeGrid, predict, to_mask
-
-THRESHOLDS = [round(0.05 * k, 2) for k in range(1, 20)]
+from .evaluation import _pairs, validate
+from .files import read_history, remove_halves, write_rows
+from .models import NodeGrid
 
 
 @dataclass(frozen=True)
@@ -171,10 +165,10 @@ def fit(
     model.to(memory_format=torch.channels_last)
     model, optimizer = fabric.setup(model, optimizer)
     # What has to be the same when a run goes on; the number of workers changes no result.
-    terms = asdict(config) | {"workers": 0, "images": [len(train_set), len(validation_set)]}
+    settings = asdict(config) | {"workers": 0, "images": [len(train_set), len(validation_set)]}
     history, done, best_score = [], 0, -1.0
     if last.exists():
-        done, best_score = _resume(last, grid, optimizer, schedule, terms)
+        done, best_score = _resume(last, grid, optimizer, schedule, settings)
         history = [row for row in read_history(table) if row["step"] <= done] if done else []
     started = time.monotonic() - (history[-1]["seconds"] if history else 0)
     fabric.barrier()  # every process has looked at the folder before the first one writes
@@ -185,7 +179,7 @@ def fit(
                 write_rows(table, history)
             save_checkpoint(
                 last, grid, optimizer=optimizer, step=step, best_score=best_score,
-                schedule=schedule.state_dict(), terms=terms,
+                schedule=schedule.state_dict(), settings=settings,
             )  # fmt: skip
 
     if fabric.is_global_zero:
@@ -264,24 +258,6 @@ def fit(
     return history
 
 
-def _pairs(name: str, dataset: Iterable) -> Iterator[tuple[Tensor, Tensor]]:
-    """The pairs of a data set, each checked to be one as it comes; at least one."""
-    wanted = f"{name} must be pairs (image, mask) of tensors, at least one, got "
-    if not (isinstance(dataset, Iterable) or hasattr(dataset, "__getitem__")):
-        raise ValueError(wanted + describe(dataset))
-    pair = None
-    for pair in dataset:
-        try:
-            image, mask = pair
-        except (TypeError, ValueError):
-            image = mask = None
-        if not (isinstance(image, Tensor) and isinstance(mask, Tensor)):
-            raise ValueError(wanted + describe(pair))
-        yield image, mask
-    if pair is None:
-        raise ValueError(f"{wanted}none")
-
-
 def _check_dataset(name: str, dataset) -> None:
     """A data set that training can draw from: it has a length, and a pair comes first."""
     if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
@@ -304,13 +280,13 @@ def _check_shares(model: NodeGrid, config: TrainConfig, fabric: Fabric) -> None:
         )
 
 
-def _resume(path: Path, model, optimizer, schedule, terms: dict) -> tuple[int, float]:
+def _resume(path: Path, model, optimizer, schedule, settings: dict) -> tuple[int, float]:
     """Bring all to the state in `path`; gives its step and the best validation IoU so far."""
     info = load_training(path, model, optimizer)
-    if (its := info.get("terms", {})) != terms:
+    if (its := info.get("settings", {})) != settings:
         then, now = (
-            {name: run.get(name) for name in terms if its.get(name) != terms[name]}
-            for run in (its, terms)
+            {name: run.get(name) for name in settings if its.get(name) != settings[name]}
+            for run in (its, settings)
         )
         raise ValueError(f"{path} was trained with {then}, got {now}: give it the same")
     schedule.load_state_dict(info["schedule"])
@@ -357,127 +333,3 @@ def to_target(masks: Tensor, num_classes: int) -> Tensor:
     check_tensor("masks", masks, "(N, H, W)", floats=False)
     check_integer("num_classes", num_classes, 1)
     return masks.unsqueeze(1).float() if num_classes == 1 else masks
-
-
-def evaluate(
-    segment: Callable[[Tensor], Tensor],
-    dataset: Iterable,
-    *,
-    num_classes: int,
-    ignore_index: int | None = None,
-) -> StatScores:
-    """Count what `segment` gets right, image by image, each in its own size.
-
-    Parameters
-    ----------
-    segment : turns an image (1, C, H, W) into a mask (1, H, W); `network(model)` and
-        `otsu_threshold` are two.
-    dataset : pairs of (image, mask), see `segedu.data`.
-
-    Returns
-    -------
-    tp, fp, fn, tn, each (images, num_classes) int64: ready for `segedu.metrics`.
-
-    Raises
-    ------
-    ValueError : for a data set that is empty or holds no pairs, and for masks out of range.
-
-    Examples
-    --------
-    >>> image = torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])
-    >>> counts = evaluate(lambda images: images[:, 0] > 0.5, [(image, image[0].long())],
-    ...                   num_classes=1)
-    >>> dataset_iou(counts)
-    1.0
-    """
-    check_callable("segment", segment, "(1, C, H, W)")
-    counts = [
-        stat_scores(
-            segment(image[None]).cpu().long(),
-            mask[None],
-            num_classes=num_classes,
-            ignore_index=ignore_index,
-        )
-        for image, mask in _pairs("dataset", dataset)
-    ]
-    return _concatenate(counts)
-
-
-def dataset_iou(counts: StatScores) -> float:
-    """The course's one number for a data set.
-
-    For one class the mean over the images of the foreground's IoU (an empty image that stays empty
-    counts 1); for several the mean over the classes of the IoU over the whole set.
-    """
-    if check_type("counts", counts, StatScores).tp.shape[1] == 1:
-        return iou(*counts, pooling="image", absent=1.0)
-    return iou(*counts, pooling="class", absent="skip")
-
-
-def network(
-    model: NodeGrid, *, threshold: float = 0.5, level: int | None = None
-) -> Callable[[Tensor], Tensor]:
-    """What `evaluate` takes, made of a network; `level` as in `segedu.predict`."""
-    check_network("model", model)
-    check_number("threshold", threshold, 0, 1)
-    if level is not None:
-        model = model.prune(level)
-    return lambda images: to_mask(predict(model, images), threshold)
-
-
-def otsu_threshold(images: Tensor) -> Tensor:
-    """The baseline that a network has to beat: blur by one pixel, then Otsu's threshold (1979).
-
-    Takes (1, 1, H, W) or (1, 3, H, W), whose channels are averaged; gives (1, H, W).
-    """
-    from skimage.filters import gaussian, threshold_otsu
-
-    check_range("images", check_tensor("images", images, "(1, C, H, W)"))
-    blurred = gaussian(images[0].mean(dim=0).numpy(force=True), sigma=1)
-    return torch.from_numpy(blurred > threshold_otsu(blurred))[None]
-
-
-def validate(model: NodeGrid, dataset: Iterable) -> tuple[float, float]:
-    """The IoU on a data set (see `dataset_iou`) at the best threshold, and that threshold.
-
-    For one class, the best of 0.05, 0.10, ..., 0.95: chosen on the test images it would flatter the
-    result, so choose it on validation images. For several classes there is none to choose, and the
-    threshold is 0.5.
-    """
-    check_network("model", model)
-    counts = {threshold: [] for threshold in (THRESHOLDS if model.num_classes == 1 else [0.5])}
-    for image, mask in _pairs("dataset", dataset):
-        probabilities = predict(model, image[None]).cpu()
-        for threshold, column in counts.items():
-            preds = to_mask(probabilities, threshold)
-            column.append(stat_scores(preds, mask[None], num_classes=model.num_classes))
-    return max(
-        (dataset_iou(_concatenate(column)), threshold) for threshold, column in counts.items()
-    )
-
-
-def _concatenate(counts: list[StatScores]) -> StatScores:
-    """The counts of many images as one table."""
-    return StatScores(*(torch.cat(column) for column in zip(*counts, strict=True)))
-
-
-def write_rows(path: str | os.PathLike, rows: list[dict]) -> None:
-    """Write rows with the same keys as a CSV table, atomically; None becomes an empty cell."""
-    for row in check_sequence("rows", rows, 1):
-        check_type("each of rows", row, dict)
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_history(path: str | os.PathLike) -> list[dict]:
-    """The rows of a `history.csv`, with numbers as numbers and None for an empty cell."""
-    with check_path("path", path).open(newline="") as file:
-        return [
-            {
-                name: (int if name == "step" else float)(cell) if cell else None
-                for name, cell in row.items()
-            }
-            for row in csv.DictReader(file)
-        ]

@@ -35,10 +35,9 @@ from torchmetrics.functional.classification import binary_stat_scores
 from torchvision.ops import sigmoid_focal_loss
 
 from segedu import NodeGrid, UNet, UNetPlusPlus, count_parameters, predict
-from segedu.files import atomic_path
+from segedu.files import atomic_path, write_rows
 from segedu.losses import focal_loss
 from segedu.metrics import stat_scores
-from segedu.training import write_rows
 
 from .compare import operations, processor
 
@@ -110,7 +109,7 @@ def monai_twin(model: NodeGrid) -> nn.Module:
         else:
             name = f"upcat_{i + 1}" if j else f"down_{i}" if i else "conv_0"
         if i == 0 and j > 0:
-            width = len(model.left(i, j)) * CHANNELS[0]
+            width = len(model.skip_sources(i, j)) * CHANNELS[0]
             act = ("relu", {"inplace": True})
             setattr(net, name, UpCat(2, CHANNELS[1], width, CHANNELS[0], act, "batch", False))
         copy_state(getattr(net, name), *node_parts(model, i, j))
@@ -149,7 +148,7 @@ class SmpTwin(nn.Module):
             copy_state(block, *node_parts(model, i, j))
             # What comes up stands first there, and the skips follow from right to left.
             weight = model.blocks[f"{i}_{j}"][0].weight.detach()
-            widths = [CHANNELS[i]] * len(model.left(i, j)) + [CHANNELS[i + 1]]
+            widths = [CHANNELS[i]] * len(model.skip_sources(i, j)) + [CHANNELS[i + 1]]
             block.conv1[0].weight.data = torch.cat(weight.split(widths, dim=1)[::-1], dim=1)
         copy_state(self.head, model.heads["4"])
 

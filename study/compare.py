@@ -39,7 +39,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from segedu import UNet, UNetPlusPlus, count_parameters, load_model, save_checkpoint
 from segedu.data import NucleiDataset, nuclei_split, train_transform
 from segedu.data.transforms import three_class_to_instances
-from segedu.files import atomic_path
+from segedu.evaluation import THRESHOLDS, dataset_iou, otsu_threshold
+from segedu.files import atomic_path, write_rows
 from segedu.losses import (
     DeepSupervision,
     binary_cross_entropy,
@@ -49,14 +50,7 @@ from segedu.losses import (
     focal_loss,
 )
 from segedu.metrics import StatScores, average_precision, stat_scores
-from segedu.training import (
-    THRESHOLDS,
-    TrainingStream,
-    dataset_iou,
-    otsu_threshold,
-    to_target,
-    write_rows,
-)
+from segedu.training import TrainingStream, to_target
 
 RUNS = Path("runs") / "study"
 RESULTS = Path(__file__).parent / "results"
@@ -210,7 +204,7 @@ def arms_of(preset: str) -> dict[str, Arm]:
     return {name: ARMS[name] for name in RIVALS} | RECIPES if PRESETS[preset].seconds else ARMS
 
 
-def terms(name: str, preset: str) -> Preset:
+def settings(name: str, preset: str) -> Preset:
     """The preset with what the arm changes."""
     return dataclasses.replace(PRESETS[preset], **arms_of(preset)[name].changes)
 
@@ -273,7 +267,7 @@ def run(name: str, seed: int, preset: str, root: Path) -> dict[str, list[dict]]:
     if path.exists():
         return json.loads(path.read_text())
     arm = arms_of(preset)[name]
-    common = dataclasses.replace(terms(name, preset), steps=steps_of(name, preset))
+    common = dataclasses.replace(settings(name, preset), steps=steps_of(name, preset))
     fabric = Fabric(accelerator=common.accelerator, devices=1, precision=common.precision)
     train_set, validation_set, test_set = data_sets(arm, seed, root)
     models = {name: None}
@@ -499,7 +493,7 @@ def count_used(model: nn.Module) -> int:
 
 
 def operations(model: nn.Module, side: int = 256) -> int:
-    """Multiply-adds of the convolutions for one image, as `segedu.count_operations`."""
+    """Multiply-adds of the convolutions for one image, as `segedu.count_multiply_adds`."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         copy.deepcopy(model).to("meta").eval()(torch.zeros(1, 1, side, side, device="meta"))
     return counter.get_total_flops() // 2

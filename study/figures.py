@@ -24,7 +24,7 @@ from PIL import Image
 from segedu import (
     UNet,
     UNetPlusPlus,
-    count_operations,
+    count_multiply_adds,
     count_parameters,
     load_pretrained,
     metrics,
@@ -32,7 +32,7 @@ from segedu import (
 from segedu.checkpoint import load_model, pretrained_path
 from segedu.data import normalize, sample
 from segedu.diagrams import draw_grid, draw_unet
-from segedu.models import predict, to_mask
+from segedu.inference import predict, to_mask
 from segedu.plotting import COLOURS, ERRORS, overlay_mask, show_errors, show_images, use_style
 
 from .pretrained import measured
@@ -90,7 +90,7 @@ def iou() -> Figure:
     scores = metrics.stat_scores(*masks, num_classes=1)
     counts = {kind: int(getattr(scores, kind.lower())) for kind in where}
     union = sum(counts.values())
-    value = metrics.iou(*scores, pooling="set", absent="skip")
+    value = metrics.iou(*scores, average="set", absent="skip")
 
     figure = plt.figure(figsize=(7, 6.6), layout="none")
     ax = figure.add_axes((0, 0.37, 1, 0.56))
@@ -153,7 +153,7 @@ def pruning() -> Figure:
         draw_grid(model, level=level, labels=False, ax=ax)
         ax.set_title(
             f"L{level}: {count_parameters(pruned):,} parameters\n"
-            f"{count_operations(pruned, 256, 256) / 1e9:.2f} billion multiply-adds\n"
+            f"{count_multiply_adds(pruned, 256, 256) / 1e9:.2f} billion multiply-adds\n"
             f"IoU {float(rows[f'L{level} IoU per image']):.3f}"
         )
     note = f"Multiply-adds: for 256 x 256 pixels. IoU: mean over {rows['images']} test images."
@@ -168,7 +168,7 @@ def result() -> Figure:
     preds = to_mask(predict(model, normalize(grey)[None]), info["threshold"])
     target = torch.from_numpy(instances > 0).long()[None]
     scores = metrics.stat_scores(preds, target, num_classes=1)
-    value = metrics.iou(*scores, pooling="set", absent="skip")
+    value = metrics.iou(*scores, average="set", absent="skip")
     quarter = np.s_[256:, :256]
     grey, preds, target = grey[quarter], preds[0][quarter], target[0][quarter]
     figure, axes = plt.subplots(2, 2, figsize=(7, 8.4))

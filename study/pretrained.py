@@ -15,12 +15,13 @@ from pathlib import Path
 
 import torch
 
-from segedu import count_operations, count_parameters, load_model
+from segedu import count_multiply_adds, count_parameters, load_model
 from segedu.checkpoint import pretrained_path
 from segedu.data import NucleiDataset
-from segedu.files import atomic_path
+from segedu.evaluation import dataset_iou, evaluate, otsu_threshold
+from segedu.files import atomic_path, write_rows
+from segedu.inference import segmenter
 from segedu.metrics import dice, iou
-from segedu.training import dataset_iou, evaluate, network, otsu_threshold, write_rows
 
 TRAIN = "python -m segedu train --data nuclei --root stage1_train.zip"
 COMMANDS = {
@@ -74,7 +75,7 @@ def measure(name: str, root: str | Path) -> dict[str, str | float]:
     """Every quantity of the table, by name; IoU and Dice are those of the foreground."""
     model, info = load_model(pretrained_path(name))
     test = NucleiDataset(root, split="test")
-    counts = evaluate(network(model, threshold=info["threshold"]), test, num_classes=1)
+    counts = evaluate(segmenter(model, threshold=info["threshold"]), test, num_classes=1)
     otsu = evaluate(otsu_threshold, test, num_classes=1)
     rows = {
         "command": COMMANDS[name],
@@ -82,17 +83,19 @@ def measure(name: str, root: str | Path) -> dict[str, str | float]:
         "threshold": info["threshold"],
         "validation IoU per image": info["validation_iou"],
         "IoU per image": dataset_iou(counts),
-        "IoU pooled": iou(*counts, pooling="set", absent="skip"),
-        "Dice pooled": dice(*counts, pooling="set", absent="skip"),
+        "IoU pooled": iou(*counts, average="set", absent="skip"),
+        "Dice pooled": dice(*counts, average="set", absent="skip"),
         "Otsu IoU per image": dataset_iou(otsu),
-        "Otsu IoU pooled": iou(*otsu, pooling="set", absent="skip"),
+        "Otsu IoU pooled": iou(*otsu, average="set", absent="skip"),
     }
     for level in model.levels if model.deep_supervision else ():
-        segment = network(model, threshold=info["threshold"], level=level)
+        segment = segmenter(model, threshold=info["threshold"], level=level)
         score = dataset_iou(evaluate(segment, test, num_classes=1))
         rows[f"L{level} IoU per image"] = score
         rows[f"L{level} parameters"] = count_parameters(model.prune(level))
-        rows[f"L{level} multiply-adds at 256x256"] = count_operations(model.prune(level), 256, 256)
+        rows[f"L{level} multiply-adds at 256x256"] = count_multiply_adds(
+            model.prune(level), 256, 256
+        )
     return rows | {"measured with": f"torch {torch.__version__}, {platform.machine()} CPU"}
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from segedu.files import write_rows
 from segedu.metrics import dice, iou
-from segedu.training import write_rows
 
 from .compare import ARMS, CLASSES, NETWORKS, PRESETS, RECIPES, RESULTS, read_table
 
@@ -86,7 +86,7 @@ class Scores:
             return precision
         score = {"iou": iou, "dice": dice}[measure]
         counts = (count[:, None] for count in (tp, fp, fn))
-        return score(*counts, pooling="none", absent=1.0)[:, 0].numpy()
+        return score(*counts, average="none", absent=1.0)[:, 0].numpy()
 
     def of_run(self, arm: str, seed: int) -> dict[str, float]:
         """What one run reached on the test images."""
@@ -95,7 +95,7 @@ class Scores:
         counts = self.counts[arm, seed]
         scores = {
             "iou_per_image": self.of_images(arm, seed, "iou").mean(),
-            "iou_pooled": iou(*pooled, pooling="set", absent="skip"),
+            "iou_pooled": iou(*pooled, average="set", absent="skip"),
             "dice_per_image": self.of_images(arm, seed, "dice").mean(),
             "average_precision": precision.mean(),
             "nuclei_counted": objects.sum(),

@@ -16,15 +16,10 @@ import torch
 
 from segedu import UNet, losses
 from segedu.data import instances_to_target, normalize, nuclei_split, sample
-from segedu.training import (
-    TrainConfig,
-    dataset_iou,
-    evaluate,
-    fit,
-    network,
-    otsu_threshold,
-    write_rows,
-)
+from segedu.evaluation import dataset_iou, evaluate, otsu_threshold
+from segedu.files import write_rows
+from segedu.inference import segmenter
+from segedu.training import TrainConfig, fit
 
 RESULT = Path(__file__).parent / "results" / "skips.csv"
 CHANNELS = (8, 16, 32, 64)
@@ -71,12 +66,12 @@ def main():
             )
             with tempfile.TemporaryDirectory() as folder:
                 fit(model, losses.compound_loss, train_set, validation_set, config, out=folder)
-            note(seed, off, "without", network(model))
+            note(seed, off, "without", segmenter(model))
             if off == "none":
                 for later, rows_later in CUTS.items():
                     if rows_later:
                         cut = switch_off(copy.deepcopy(model), rows_later)
-                        note(seed, later, "with", network(cut))
+                        note(seed, later, "with", segmenter(cut))
         write_rows(RESULT, table)
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import torch
 from lightning_fabric import Fabric
 
+from segedu.files import write_rows
 from segedu.losses import DeepSupervision, compound_loss
-from segedu.training import write_rows
 
 from .compare import (
     PRESETS,
@@ -25,7 +25,7 @@ from .compare import (
     otsu,
     probabilities,
     read_table,
-    terms,
+    settings,
 )
 
 ROUNDS = 15
@@ -72,7 +72,7 @@ def training_step(
     name: str, preset: str, fabric: Fabric
 ) -> tuple[Callable[[], float], torch.nn.Module]:
     """A training step of an arm as a function to call, and its network."""
-    common = terms(name, preset)
+    common = settings(name, preset)
     model = arms_of(preset)[name].network(common.channels, 1).to(memory_format=torch.channels_last)
     wrapped, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters(), lr=1e-9))
     loss = DeepSupervision(compound_loss)

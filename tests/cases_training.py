@@ -15,7 +15,9 @@ from safetensors.torch import save_file
 from segedu import UNet, UNetPlusPlus, load_model, load_pretrained, losses, predict, save_checkpoint
 from segedu.checkpoint import load_training
 from segedu.data import SyntheticNuclei, normalize, read_image, synthetic_nuclei
-from segedu.training import TrainConfig, evaluate, fit, network
+from segedu.evaluation import evaluate
+from segedu.inference import segmenter
+from segedu.training import TrainConfig, fit
 from tests.cases import Case
 from tests.test_stopping import (
     full_disk,
@@ -278,7 +280,7 @@ def level_without_a_head(folder):
 
 
 def empty_test_set(folder):
-    evaluate(network(load_pretrained()), [], num_classes=1)
+    evaluate(segmenter(load_pretrained()), [], num_classes=1)
 
 
 DEEDS = {

@@ -26,12 +26,15 @@ from PIL import Image
 
 import segedu
 from segedu import (
+    analysis,
     checkpoint,
     data,
     diagrams,
+    evaluation,
     exercises,
     export,
     files,
+    inference,
     losses,
     metrics,
     models,
@@ -44,7 +47,7 @@ from segedu.exercises import answer
 matplotlib.use("agg")
 PACKAGE = Path(segedu.__file__).parent
 MODULES = [
-    answer, checkpoint, diagrams, export, files, folder, losses, metrics, models, nuclei, plotting,
+    analysis, answer, checkpoint, diagrams, evaluation, export, files, folder, inference, losses, metrics, models, nuclei, plotting,
     splits, synthetic, training, transforms,
 ]  # fmt: skip
 SLOWEST = 5  # seconds a refusal may take
@@ -192,7 +195,7 @@ def made(tmp_path_factory) -> Path:
     for kind, name in (("images", key), ("masks", "a")):
         (root / "archive" / key / kind).mkdir(parents=True)
         Image.new("L", (16, 16), 255).save(root / "archive" / key / kind / f"{name}.png")
-    training.write_rows(root / "history.csv", ROWS)
+    files.write_rows(root / "history.csv", ROWS)
     optimizer = torch.optim.SGD(GRID.parameters(), lr=0.1)
     checkpoint.save_checkpoint(root / "network.safetensors", GRID, optimizer=optimizer)
     return root
@@ -326,8 +329,8 @@ ABSENT = number(0, 1) | NOTHING
 for name in ("iou", "dice", "precision", "recall"):
     row(
         getattr(metrics, name),
-        COUNTS | {"pooling": "class", "absent": "skip"},
-        dict.fromkeys(COUNTS, BAD_COUNTS) | {"pooling": CHOICE | NOTHING, "absent": ABSENT},
+        COUNTS | {"average": "class", "absent": "skip"},
+        dict.fromkeys(COUNTS, BAD_COUNTS) | {"average": CHOICE | NOTHING, "absent": ABSENT},
     )
 row(
     metrics.mean_iou,
@@ -381,7 +384,7 @@ row(
     lambda images: GRID.features(images), {"images": IMAGES}, IMAGES_FIT, "models.NodeGrid.features"
 )
 row(
-    lambda i, j: GRID.left(i, j),
+    lambda i, j: GRID.skip_sources(i, j),
     {"i": 0, "j": 2},
     dict.fromkeys(
         "ij", TEXT | LIST | OBJECT | NOTHING | {"not there": one_of([-1, 3, 10**9, 0.5])}
@@ -395,29 +398,29 @@ row(
     {"level": LEVEL | NOTHING},
     "models.NodeGrid.prune",
 )
-row(models.count_parameters, {"model": GRID}, {"model": without(NETWORK, "another module")})
+row(analysis.count_parameters, {"model": GRID}, {"model": without(NETWORK, "another module")})
 SIDE = integer(1, 2**20) | NOTHING | {"no multiple": st.integers(0, 99).map(lambda n: 4 * n + 1)}
 row(
-    models.count_operations,
+    analysis.count_multiply_adds,
     {"model": GRID, "height": 8, "width": 8},
     {"model": NETWORK, "height": SIDE, "width": SIDE},
 )
 LINE = integer(-(2**20), 2**20) | NOTHING
 row(
-    models.input_interval,
+    analysis.input_interval,
     {"grid": GRID, "node": (0, 1), "first": 3, "last": 3},
     {"grid": NETWORK, "node": NODE | NOTHING, "first": LINE, "last": LINE}
     | {"last": LINE | {"before first": st.integers(-99, 2)}},
 )
 row(
-    models.receptive_field,
+    analysis.receptive_field,
     {"grid": GRID, "node": (0, 1)},
     {"grid": NETWORK, "node": NODE, "row": integer(-32, 32) | NOTHING},
 )
 PREDICTED = {"level": LEVEL, "tile_size": integer(1)}
 NOT_FINITE = {"not finite": one_of([IMAGES * NAN, IMAGES / 0, -IMAGES / 0])}
 row(
-    models.predict,
+    inference.predict,
     {"model": GRID, "images": IMAGES},
     {"model": NETWORK, "images": BAD_IMAGES | NOT_FINITE} | PREDICTED,
 )
@@ -427,7 +430,7 @@ BAD_PROBABILITIES = tensor(IMAGES) | {
 }
 THRESHOLD = number(0, 1) | NOTHING
 row(
-    models.to_mask,
+    inference.to_mask,
     {"probabilities": IMAGES},
     {"probabilities": BAD_PROBABILITIES, "threshold": THRESHOLD},
 )
@@ -681,40 +684,42 @@ row(
 )
 SEGMENTED = {"num_classes": COUNT, "ignore_index": integer()}
 row(
-    training.evaluate,
-    {"segment": training.network(GRID), "dataset": PAIRS, "num_classes": 1},
+    evaluation.evaluate,
+    {"segment": inference.segmenter(GRID), "dataset": PAIRS, "num_classes": 1},
     {"segment": CALLABLE | NOTHING, "dataset": PAIRS_ARE} | SEGMENTED,
 )
 row(
-    training.dataset_iou,
+    evaluation.dataset_iou,
     {"counts": metrics.stat_scores(MASK, MASK, num_classes=1)},
     {"counts": NOTHING | TEXT | NUMBERS | LIST | OBJECT},
 )
 row(
-    training.network,
+    inference.segmenter,
     {"model": GRID, "threshold": 0.5},
     {"model": NETWORK, "threshold": THRESHOLD, "level": LEVEL},
 )
-row(training.otsu_threshold, {"images": IMAGES}, {"images": tensor(IMAGES) | NOT_FINITE})
-row(training.validate, {"model": GRID, "dataset": PAIRS}, {"model": NETWORK, "dataset": PAIRS_ARE})
+row(evaluation.otsu_threshold, {"images": IMAGES}, {"images": tensor(IMAGES) | NOT_FINITE})
 row(
-    training.write_rows,
+    evaluation.validate, {"model": GRID, "dataset": PAIRS}, {"model": NETWORK, "dataset": PAIRS_ARE}
+)
+row(
+    files.write_rows,
     {"path": At("rows.csv"), "rows": ROWS},
     {"path": PATH, "rows": NOTHING | TEXT | NUMBERS | OBJECT | LIST},
 )
-row(training.read_history, {"path": At("history.csv")}, {"path": PATH})
+row(files.read_history, {"path": At("history.csv")}, {"path": PATH})
 
 # Of `check` only what a learner hands over can be bad: the rest is written with the exercise.
 row(
     answer.check,
-    {"theirs": max, "solution": max, "cases": [(1, 2)], "misconceptions": {}},
-    {"theirs": CALLABLE | NOTHING},
+    {"submission": max, "solution": max, "cases": [(1, 2)], "misconceptions": {}},
+    {"submission": CALLABLE | NOTHING},
 )
 for name in exercises.__all__:
     row(
         getattr(exercises, name),
-        {"theirs": lambda *args: 0},
-        {"theirs": CALLABLE | NOTHING | {"a dict": one_of([{}])}},
+        {"submission": lambda *args: 0},
+        {"submission": CALLABLE | NOTHING | {"a dict": one_of([{}])}},
         f"exercises.{name}",
     )
 

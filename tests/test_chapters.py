@@ -288,7 +288,7 @@ def unsolved(notebook, starter, solution) -> list[str]:
         answer = eval(ast.unparse(calls[0]), names)
     if not answer.correct:
         return [f"the solution is told {str(answer)!r}"]
-    count = int(answer.says.split()[1])
+    count = int(answer.message.split()[1])
     return [] if 6 <= count <= 15 else [f"the check has {count} cases, expected 6 to 15"]
 
 

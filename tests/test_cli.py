@@ -11,7 +11,7 @@ from PIL import Image
 
 from segedu import load_model
 from segedu.data import synthetic_nuclei
-from segedu.training import read_history
+from segedu.files import read_history
 
 
 def segedu(*arguments, cwd=None):

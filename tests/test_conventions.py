@@ -17,9 +17,9 @@ from segedu.data import (
     sample,
     three_class_to_instances,
 )
+from segedu.evaluation import dataset_iou, otsu_threshold
 from segedu.losses import class_balance, dice_loss, jaccard_loss, tversky_loss
 from segedu.metrics import dice, iou, stat_scores
-from segedu.training import dataset_iou, otsu_threshold
 from study import compare
 
 TESTS = Path(__file__).parent
@@ -140,7 +140,7 @@ def test_tversky_index_and_two_of_its_settings():
     for metric, loss, weight in ((iou, jaccard_loss, 1), (dice, dice_loss, 0.5)):
         index = 1 - tversky_loss(logits, target, alpha=weight, beta=weight, smooth=1e-12)
         torch.testing.assert_close(index, 1 - loss(logits, target, smooth=1e-12))
-        assert index.item() == pytest.approx(metric(*counts[:3], pooling="set", absent=1.0))
+        assert index.item() == pytest.approx(metric(*counts[:3], average="set", absent=1.0))
 
 
 def test_otsu_parts_the_pixels_best():
@@ -208,8 +208,8 @@ def test_pooling_of_a_map_and_of_counts():
     fours = nodes[0, 0].unfold(2, 2, 2).unfold(3, 2, 2)  # (N, C, H / 2, W / 2, 2, 2)
     assert torch.equal(given, fours.amax(dim=(4, 5)))
     tp, fp, fn = (torch.tensor(counts)[:, None] for counts in ([1, 8], [3, 0], [0, 2]))
-    assert iou(tp, fp, fn, pooling="set", absent=1.0) == 9 / (9 + 3 + 2)
-    assert iou(tp, fp, fn, pooling="image", absent=1.0) == pytest.approx((1 / 4 + 8 / 10) / 2)
+    assert iou(tp, fp, fn, average="set", absent=1.0) == 9 / (9 + 3 + 2)
+    assert iou(tp, fp, fn, average="image", absent=1.0) == pytest.approx((1 / 4 + 8 / 10) / 2)
 
 
 def test_a_head_is_a_1x1_convolution():

@@ -42,7 +42,7 @@ def wired(model, kind):
     pairs = {
         "down": [(i - 1, 0, i, 0) for i, j in model.nodes if j == 0 and i > 0],
         "up": [(i + 1, j - 1, i, j) for i, j in model.nodes if j > 0],
-        "skip": [(i, k, i, j) for i, j in model.nodes if j > 0 for k in model.left(i, j)],
+        "skip": [(i, k, i, j) for i, j in model.nodes if j > 0 for k in model.skip_sources(i, j)],
     }
     return sorted(pairs[kind])
 
@@ -95,7 +95,7 @@ def test_level_without_a_head_is_an_error():
 
 def test_grid_takes_anything_that_looks_like_one():
     twin = SimpleNamespace(
-        nodes=[(0, 0), (1, 0), (0, 1)], left=lambda i, j: [0], channels=(2, 4), depth=1, levels=[1],
+        nodes=[(0, 0), (1, 0), (0, 1)], skip_sources=lambda i, j: [0], channels=(2, 4), depth=1, levels=[1],
         up="bilinear",
     )  # fmt: skip
     assert drawn(draw_grid(twin), "skip") == [(0, 0, 0, 1)]

@@ -56,16 +56,16 @@ def test_a_mistake_must_show_in_half_of_what_is_wrong():
         return (a + b) / 2 if b == 2 else (a + b) / 2 + 1
 
     seldom = {"seldom": lambda a, b: (a + b) / 2 + (a == 5)}  # agrees where it shows
-    said = answer(wrong_thrice, mistakes=seldom).says
+    said = answer(wrong_thrice, mistakes=seldom).message
     assert "seldom" not in said
     assert "3 of 4 cases are wrong" in said
     often = {"often": lambda a, b: (a + b) / 2 + (a in (5, 1))}  # two of three
-    assert answer(wrong_thrice, mistakes=often).says == "not yet: often"
+    assert answer(wrong_thrice, mistakes=often).message == "not yet: often"
 
 
 def test_a_mistake_must_agree_wherever_it_shows():
     nearly = {"nearly": lambda a, b: (a + b) / 2 + (1 if a != 5 else 2)}
-    assert "4 of 4" in answer(lambda a, b: (a + b) / 2 + 1, mistakes=nearly).says
+    assert "4 of 4" in answer(lambda a, b: (a + b) / 2 + 1, mistakes=nearly).message
 
 
 def test_a_mistake_on_top_of_a_known_one_does_not_hide_it():
@@ -75,7 +75,7 @@ def test_a_mistake_on_top_of_a_known_one_does_not_hide_it():
         return 99 if a == b else a + b / 2  # a == b == 5 is wrong in another way
 
     hidden = {EARLY: lambda a, b: a + b / 2 if a != b else (a + b) / 2}
-    assert answer(theirs, mistakes=hidden).says == f"not yet: {EARLY}"
+    assert answer(theirs, mistakes=hidden).message == f"not yet: {EARLY}"
 
 
 def test_of_several_the_one_that_explains_most_is_told():
@@ -84,14 +84,14 @@ def test_of_several_the_one_that_explains_most_is_told():
         "all": lambda a, b: a + b,  # in every one
     }
     for order in (both, dict(reversed(both.items()))):
-        assert answer(lambda a, b: a + b, mistakes=order).says == "not yet: all"
+        assert answer(lambda a, b: a + b, mistakes=order).message == "not yet: all"
 
 
 def test_anything_else_is_shown_with_the_first_case_that_is_wrong():
     def theirs(a, b):
         return 7.0 if a == 0 else mean(a, b)
 
-    assert answer(theirs).says == (
+    assert answer(theirs).message == (
         "not yet: 1 of 4 cases are wrong; theirs(0, 2) gave 7, expected 1"
     )
 
@@ -101,15 +101,17 @@ def test_nothing_is_not_wrong_but_missing(nothing):
     def theirs(a, b):
         return nothing
 
-    assert answer(theirs).says == ("not yet: theirs returns nothing; write it, then run this again")
+    assert answer(theirs).message == (
+        "not yet: theirs returns nothing; write it, then run this again"
+    )
 
 
 def test_an_exception_is_told_and_does_not_get_out():
     def theirs(a, b):
         raise KeyError("no such thing")
 
-    assert answer(theirs).says == ("not yet: theirs(1, 3) raised KeyError: 'no such thing'")
-    assert "TypeError" in answer(lambda a: a).says  # takes too few arguments
+    assert answer(theirs).message == ("not yet: theirs(1, 3) raised KeyError: 'no such thing'")
+    assert "TypeError" in answer(lambda a: a).message  # takes too few arguments
 
 
 def test_an_exception_can_be_right_and_can_be_a_known_mistake():
@@ -120,8 +122,10 @@ def test_an_exception_can_be_right_and_can_be_a_known_mistake():
 
     cases, mistakes = [(1,), (0,)], {"ask for 0 first": lambda x: 1 / x}
     assert answer(reciprocal, cases, reciprocal, mistakes).correct
-    assert answer(lambda x: x**-1, cases, reciprocal, mistakes).says == "not yet: ask for 0 first"
-    said = answer(lambda x: 1 / x if x else 0, cases, reciprocal, mistakes).says
+    assert (
+        answer(lambda x: x**-1, cases, reciprocal, mistakes).message == "not yet: ask for 0 first"
+    )
+    said = answer(lambda x: 1 / x if x else 0, cases, reciprocal, mistakes).message
     assert said.endswith("gave 0, expected ValueError: 0 has none")
 
 
@@ -149,10 +153,10 @@ def test_tensors_have_to_have_the_shape():
 
     assert answer(lambda x: (x + x).numpy(), cases, double, {}).correct
     assert answer(lambda x: (x + x).tolist(), cases, double, {}).correct
-    said = answer(lambda x: 2 * x.flatten(), cases, double, {}).says
+    said = answer(lambda x: 2 * x.flatten(), cases, double, {}).message
     assert said.endswith("gave [0, 2, 4, 6, 8, 10], expected [[0, 2, 4], [6, 8, 10]]")
     large = [(torch.zeros(8, 8),)]
-    said = answer(lambda x: x[0], large, double, {}).says
+    said = answer(lambda x: x[0], large, double, {}).message
     assert said.endswith("gave [0, 0, 0, 0, 0, 0, 0, 0], expected torch.float32 (8, 8)")
 
 
@@ -226,15 +230,15 @@ def test_garbage_gets_an_answer(name, garbage):
     said = getattr(exercises, name)(GARBAGE[garbage])
     assert isinstance(said, Answer)
     assert not said.correct
-    assert said.says.startswith("not yet: ")
-    assert len(said.says) < 600, said.says
+    assert said.message.startswith("not yet: ")
+    assert len(said.message) < 600, said.message
 
 
 @pytest.mark.parametrize("name", exercises.__all__)
 def test_a_starter_is_told_to_begin(name):
     def starter(*arguments): ...
 
-    said = getattr(exercises, name)(starter).says
+    said = getattr(exercises, name)(starter).message
     assert said == "not yet: starter returns nothing; write it, then run this again"
 
 
@@ -248,7 +252,7 @@ def test_what_is_right_passes(name, function):
 def test_a_mistake_is_told_by_its_name(name, mistake, part):
     said = getattr(exercises, f"check_{name}")(mistake)
     assert not said.correct
-    assert part in said.says
+    assert part in said.message
 
 
 @pytest.mark.parametrize("name", exercises.__all__)

@@ -11,8 +11,9 @@ import torch
 from segedu import NodeGrid, UNet, UNetPlusPlus, load_pretrained, predict
 from segedu.checkpoint import load_model, pretrained_path
 from segedu.data import NucleiDataset, SyntheticNuclei
+from segedu.evaluation import dataset_iou, evaluate
 from segedu.export import _quantize, dequantized, export_onnx, to_web
-from segedu.training import dataset_iou, evaluate, network
+from segedu.inference import segmenter
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_the_page_refuses_what_it_cannot_run(options):
 
 
 def iou_of(model: NodeGrid, dataset, threshold: float, level: int | None = None) -> float:
-    segment = network(model, threshold=threshold, level=level)
+    segment = segmenter(model, threshold=threshold, level=level)
     return dataset_iou(evaluate(segment, dataset, num_classes=1))
 
 

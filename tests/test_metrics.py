@@ -109,7 +109,7 @@ def test_scores_by_hand_per_image(pooling):
     by_hand = {"iou": 2 / 8, "dice": 4 / 10, "precision": 2 / 4, "recall": 2 / 6}
     for name, score in by_hand.items():
         for absent, expected in ((0.0, score / 2), (1.0, (score + 1) / 2), ("skip", score)):
-            ours = getattr(M, name)(*scores, pooling=pooling, absent=absent)
+            ours = getattr(M, name)(*scores, average=pooling, absent=absent)
             assert ours == pytest.approx(expected)
 
 
@@ -117,13 +117,13 @@ def test_scores_by_hand_per_image(pooling):
 def test_scores_by_hand_over_the_set(pooling):
     scores = M.stat_scores(PREDS, TRUTH, num_classes=1)
     for absent in (0.0, 1.0, "skip"):  # the empty image does not matter here
-        assert M.iou(*scores, pooling=pooling, absent=absent) == 2 / 8
+        assert M.iou(*scores, average=pooling, absent=absent) == 2 / 8
 
 
 def test_scores_by_hand_of_two_classes():
     scores = M.stat_scores(PREDS, TRUTH, num_classes=2)
     background = 8 / 14, 16 / 16
-    table = M.iou(*scores, pooling="none", absent="skip")
+    table = M.iou(*scores, average="none", absent="skip")
     torch.testing.assert_close(table[:, 0], torch.tensor(background, dtype=torch.float64))
     assert table[0, 1] == 2 / 8
     assert math.isnan(table[1, 1])
@@ -134,7 +134,7 @@ def test_scores_by_hand_of_two_classes():
         "set": 26 / 38,
     }
     for pooling, score in expected.items():
-        assert M.iou(*scores, pooling=pooling, absent="skip") == pytest.approx(score)
+        assert M.iou(*scores, average=pooling, absent="skip") == pytest.approx(score)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -144,7 +144,7 @@ def test_pooled_scores_equal_sklearn(name, pooling, average, num_classes):
     preds, truth = masks(num_classes)
     scores = M.stat_scores(preds, truth, num_classes=num_classes)
     expected = SKLEARN[name](truth.ravel(), preds.ravel(), average=average)
-    ours = getattr(M, name)(*scores, pooling=pooling, absent=0.0)
+    ours = getattr(M, name)(*scores, average=pooling, absent=0.0)
     assert ours == pytest.approx(expected, rel=1e-12)
 
 
@@ -156,7 +156,7 @@ def test_scores_per_image_equal_sklearn_samples(name, absent):
     expected = SKLEARN[name](
         TRUTH.view(2, -1), PREDS.view(2, -1), average="samples", zero_division=absent
     )
-    assert getattr(M, name)(*scores, pooling="image_set", absent=absent) == pytest.approx(expected)
+    assert getattr(M, name)(*scores, average="image_set", absent=absent) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -181,7 +181,7 @@ def test_scores_equal_smp(name, absent, num_classes, pooling, reduction):
     counts = smp.get_stats(preds, truth, **mode)
     expected = SMP[name](*counts, reduction=reduction, zero_division=absent)
     scores = M.stat_scores(preds, truth, num_classes=num_classes)
-    ours = getattr(M, name)(*scores, pooling=pooling, absent=absent)
+    ours = getattr(M, name)(*scores, average=pooling, absent=absent)
     torch.testing.assert_close(torch.as_tensor(ours).float(), torch.as_tensor(expected).float())
 
 
@@ -190,11 +190,11 @@ def test_mean_iou_equals_torchmetrics_and_leaves_the_background_out():
     scores = M.stat_scores(preds, truth, num_classes=5)  # class 4 is nowhere
     matrix = M.confusion_matrix(preds, truth, num_classes=5)
     ours = M.mean_iou(matrix, absent="skip")
-    assert ours == pytest.approx(M.iou(*scores, pooling="class", absent="skip"))
+    assert ours == pytest.approx(M.iou(*scores, average="class", absent="skip"))
     assert ours == pytest.approx(tm.multiclass_jaccard_index(preds, truth, 5).item())
     without = M.mean_iou(matrix, absent=0.0, background=False)
     foreground = (count[:, 1:] for count in scores)
-    assert without == pytest.approx(M.iou(*foreground, pooling="class", absent=0.0))
+    assert without == pytest.approx(M.iou(*foreground, average="class", absent=0.0))
 
 
 def test_ignored_pixels_are_as_if_cut_away():
@@ -214,7 +214,7 @@ counts = st.integers(0, 1000)
 def test_dice_follows_from_iou_on_one_table(tp, fp, fn):
     table = [torch.tensor([[count]]) for count in (tp, fp, fn)]
     iou, dice, precision, recall = (
-        getattr(M, name)(*table, pooling="set", absent=1.0) for name in METRICS
+        getattr(M, name)(*table, average="set", absent=1.0) for name in METRICS
     )
     assert 0 <= iou <= dice <= 1
     assert dice == pytest.approx(2 * iou / (1 + iou))
@@ -228,11 +228,11 @@ def test_dice_follows_from_iou_on_one_table(tp, fp, fn):
 def test_poolings_agree_for_one_class_and_order_does_not_matter(rows):
     table = torch.tensor(rows).T.unsqueeze(2)  # (3, N, 1)
     score = {
-        p: M.iou(*table, pooling=p, absent=0.5) for p in ("image", "image_set", "class", "set")
+        p: M.iou(*table, average=p, absent=0.5) for p in ("image", "image_set", "class", "set")
     }
     assert score["image"] == score["image_set"]
     assert score["class"] == score["set"]
-    reverse = M.iou(*table.flip(1), pooling="image", absent=0.5)
+    reverse = M.iou(*table.flip(1), average="image", absent=0.5)
     assert reverse == pytest.approx(score["image"])
 
 
@@ -246,19 +246,19 @@ def test_pitfall_one_set_of_predictions_has_many_ious():
     preds = truth.roll(1, dims=-1)
     preds[0, 0, 0] = 1  # one false alarm in an empty image
     tp, fp, fn, _ = M.stat_scores(preds, truth, num_classes=1)
-    answers = [M.iou(tp, fp, fn, pooling="image", absent=a) for a in (0.0, "skip", 1.0)]
+    answers = [M.iou(tp, fp, fn, average="image", absent=a) for a in (0.0, "skip", 1.0)]
     for size in (4, 16, 64):  # mean over batches of this size; the last one is the whole set
         batches = [count.view(-1, size).sum(1, keepdim=True) for count in (tp, fp, fn)]
-        answers.append(M.iou(*batches, pooling="image", absent=1.0))
-    assert answers[-1] == M.iou(tp, fp, fn, pooling="set", absent=0.0)
+        answers.append(M.iou(*batches, average="image", absent=1.0))
+    assert answers[-1] == M.iou(tp, fp, fn, average="set", absent=0.0)
     assert [round(answer, 2) for answer in answers] == [0.69, 0.77, 0.8, 0.87, 0.89, 0.89]
     assert answers == sorted(set(answers))  # no two are equal
 
 
 def test_pitfall_foreground_iou_of_0_843_is_a_dice_of_0_915():
     tp, fp, fn = (torch.tensor([[count]]) for count in (843, 57, 100))
-    assert M.iou(tp, fp, fn, pooling="set", absent=0.0) == pytest.approx(0.843)
-    assert M.dice(tp, fp, fn, pooling="set", absent=0.0) == pytest.approx(0.915, abs=5e-4)
+    assert M.iou(tp, fp, fn, average="set", absent=0.0) == pytest.approx(0.843)
+    assert M.dice(tp, fp, fn, average="set", absent=0.0) == pytest.approx(0.915, abs=5e-4)
     for foreground in (0.1, 0.2):  # averaging the background's IoU in
         background = round(943 * (1 / foreground - 1)) - 57  # its true positives
         matrix = torch.tensor([[background, 57], [100, 843]])
@@ -341,7 +341,7 @@ def test_bad_masks_raise(preds, target, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pooling": "mean"}, "pooling must be"),
+        ({"average": "mean"}, "average must be"),
         ({"absent": 2}, "absent, unless 'skip', must be"),
         ({"absent": float("nan")}, "absent, unless 'skip', must be"),
         ({"absent": "zero"}, "absent, unless 'skip', must be"),
@@ -353,16 +353,16 @@ def test_bad_masks_raise(preds, target, options, message):
 def test_bad_scores_raise(options, message):
     defaults = {"tp": torch.ones(2, 1), "fp": torch.ones(2, 1), "fn": torch.zeros(2, 1)}
     with pytest.raises(ValueError, match=message):
-        M.iou(**{**defaults, "pooling": "image", "absent": "skip", **options})
+        M.iou(**{**defaults, "average": "image", "absent": "skip", **options})
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_pooling_and_absent_have_no_default(name):
     scores = M.stat_scores(PREDS, TRUTH, num_classes=1)
-    with pytest.raises(TypeError, match="pooling"):
+    with pytest.raises(TypeError, match="average"):
         getattr(M, name)(*scores, absent=1.0)
     with pytest.raises(TypeError, match="absent"):
-        getattr(M, name)(*scores, pooling="set")
+        getattr(M, name)(*scores, average="set")
 
 
 def test_other_bad_input_raises():

@@ -14,13 +14,14 @@ from segedu import (
     NodeGrid,
     UNet,
     UNetPlusPlus,
-    count_operations,
+    count_multiply_adds,
     count_parameters,
     predict,
     receptive_field,
     to_mask,
 )
-from segedu.models import ConvBlock, input_interval, unet_nodes, unetpp_nodes
+from segedu.analysis import input_interval
+from segedu.models import ConvBlock, unet_nodes, unetpp_nodes
 
 CHANNELS = (4, 8, 12, 16, 20)
 
@@ -145,7 +146,7 @@ def test_every_pruned_network_equals_its_head(up, norm, skips, memory_format):
         assert torch.equal(pruned(image), heads[level - 1])
         assert pruned.depth == level
         assert not pruned.training
-    assert count_operations(model.prune(1), 64, 64) < count_operations(model.prune(2), 64, 64)
+    assert count_multiply_adds(model.prune(1), 64, 64) < count_multiply_adds(model.prune(2), 64, 64)
 
 
 def test_pruning_shares_the_weights():
@@ -173,8 +174,8 @@ def test_pruning_needs_a_head(model):
 def test_the_nodes_that_exist():
     assert UNet(1, 1).nodes == sorted(unet_nodes(4), key=lambda n: (sum(n), n[1]))
     assert len(unetpp_nodes(4)) == 15
-    assert UNetPlusPlus(1, 1, skips="first").left(0, 4) == [0]
-    assert UNetPlusPlus(1, 1, skips="last").left(0, 4) == [3]
+    assert UNetPlusPlus(1, 1, skips="first").skip_sources(0, 4) == [0]
+    assert UNetPlusPlus(1, 1, skips="last").skip_sources(0, 4) == [3]
 
 
 def test_config_builds_the_network_again():
@@ -318,7 +319,7 @@ def test_too_small_a_halo_would_be_noticed(monkeypatch):
     model = trained_a_little(UNet(1, 1, channels=CHANNELS))
     image = torch.rand(1, 1, 400, 333)
     whole = predict(model, image, tile_size=None)
-    monkeypatch.setattr("segedu.models._halo", lambda model: 16)
+    monkeypatch.setattr("segedu.inference._halo", lambda model: 16)
     assert (predict(model, image, tile_size=100) - whole).abs().max() > 1e-5
 
 

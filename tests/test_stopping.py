@@ -18,7 +18,8 @@ import torch
 
 from segedu import UNetPlusPlus, load_model, losses
 from segedu.data import SyntheticNuclei
-from segedu.training import TrainConfig, fit, read_history
+from segedu.files import read_history
+from segedu.training import TrainConfig, fit
 
 CONFIG = TrainConfig(steps=8, batch_size=2, crop_size=32, validate_every=2)
 WRITTEN = ("best.safetensors", "last.safetensors")

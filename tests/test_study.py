@@ -16,7 +16,7 @@ import study.compare as study
 from segedu import (
     UNet,
     UNetPlusPlus,
-    count_operations,
+    count_multiply_adds,
     count_parameters,
     load_pretrained,
     predict,
@@ -24,9 +24,10 @@ from segedu import (
 )
 from segedu.checkpoint import pretrained_path
 from segedu.data import SyntheticNuclei
+from segedu.evaluation import THRESHOLDS, validate
 from segedu.losses import DeepSupervision, compound_loss
 from segedu.metrics import stat_scores
-from segedu.training import THRESHOLDS, TrainConfig, fit, validate
+from segedu.training import TrainConfig, fit
 from study import benchmark, report, times
 from study.pretrained import COMMANDS, card, measure, measured
 
@@ -148,7 +149,7 @@ def test_the_arms_are_matched(preset):
     assert size["monai-unet"] == pytest.approx(size["unet"], rel=0.1)
     assert size["monai-unetpp"] == pytest.approx(size["unetpp"], rel=0.1)
     assert size["smp-unet"] > size["unet"]  # its encoder has widths of its own
-    assert study.operations(networks["unetpp"]) == count_operations(networks["unetpp"], 256, 256)
+    assert study.operations(networks["unetpp"]) == count_multiply_adds(networks["unetpp"], 256, 256)
     assert networks["unetpp-ds"].prune(4).config == networks["unetpp"].config
 
 

@@ -29,7 +29,7 @@ def check_share():
     ],
 )
 def test_the_example_is_an_exercise(check_share, share, says):
-    assert says in check_share(share).says
+    assert says in check_share(share).message
 
 
 def test_the_tools_it_names_are_there():

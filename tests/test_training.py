@@ -8,17 +8,10 @@ from lightning_fabric import Fabric
 
 from segedu import UNet, UNetPlusPlus, load_model, losses
 from segedu.data import FolderDataset, NucleiDataset, SyntheticNuclei, train_transform
-from segedu.training import (
-    TrainConfig,
-    TrainingStream,
-    dataset_iou,
-    evaluate,
-    fit,
-    network,
-    otsu_threshold,
-    read_history,
-    validate,
-)
+from segedu.evaluation import dataset_iou, evaluate, otsu_threshold, validate
+from segedu.files import read_history
+from segedu.inference import segmenter
+from segedu.training import TrainConfig, TrainingStream, fit
 
 SHORT = TrainConfig(steps=6, batch_size=2, crop_size=32, validate_every=2)
 
@@ -185,7 +178,7 @@ def test_validate_chooses_the_threshold_that_evaluate_confirms():
     data = SyntheticNuclei(3, size=64)
     score, threshold = validate(model, data)
     at = {
-        t: dataset_iou(evaluate(network(model, threshold=t), data, num_classes=1))
+        t: dataset_iou(evaluate(segmenter(model, threshold=t), data, num_classes=1))
         for t in (0.05, threshold, 0.5, 0.95)
     }
     assert at[threshold] == score == max(at.values())
@@ -206,7 +199,7 @@ def test_a_folder_of_several_classes_from_end_to_end(tmp_path):
     )
     model = UNet(train.in_channels, 3, channels=(4, 8))
     fit(model, losses.compound_loss, train, validation, SHORT, out=tmp_path / "run")
-    counts = evaluate(network(model), test, num_classes=3)
+    counts = evaluate(segmenter(model), test, num_classes=3)
     assert counts.tp.shape == (len(test), 3)
     assert 0 < dataset_iou(counts) < 1
 
@@ -228,7 +221,7 @@ def test_a_short_training_on_real_nuclei_beats_the_threshold(nuclei_zip, tmp_pat
     fit(model, losses.compound_loss, train, validation, config, out=tmp_path)
     best, info = load_model(tmp_path / "best.safetensors")
     test = NucleiDataset(nuclei_zip, split="test")
-    ours = dataset_iou(evaluate(network(best, threshold=info["threshold"]), test, num_classes=1))
+    ours = dataset_iou(evaluate(segmenter(best, threshold=info["threshold"]), test, num_classes=1))
     otsu = dataset_iou(evaluate(otsu_threshold, test, num_classes=1))
     print(f"mean IoU per image {ours:.3f}, Otsu's threshold {otsu:.3f}")
     assert ours > otsu + 0.02

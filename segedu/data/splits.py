@@ -10,7 +10,7 @@ from .synthetic import SyntheticNuclei
 
 SYNTHETIC = "synthetic"
 # As many as there are real fluorescence images; a seed of its own for each split keeps them apart.
-WORLDS = {"train": (261, 1), "validation": (52, 2), "test": (85, 3)}
+SYNTHETIC_SPLITS = {"train": (261, 1), "validation": (52, 2), "test": (85, 3)}
 
 
 def nuclei_split(
@@ -35,8 +35,8 @@ def nuclei_split(
     >>> len(nuclei_split("synthetic", "validation")), len(nuclei_split(split="test", length=8))
     (52, 8)
     """
-    check_choice("split", split, WORLDS)
-    count, seed = WORLDS[split]
+    check_choice("split", split, SYNTHETIC_SPLITS)
+    count, seed = SYNTHETIC_SPLITS[split]
     if str(source) == SYNTHETIC:
         length = count if length is None else check_integer("length", length, 1)
         return SyntheticNuclei(length, seed=seed, target=target)

@@ -15,14 +15,14 @@ class Answer:
     """What a check says; a notebook shows the sentence."""
 
     correct: bool
-    says: str
+    message: str
 
     def __repr__(self) -> str:
-        return self.says
+        return self.message
 
 
 def check(
-    theirs: Callable,
+    submission: Callable,
     solution: Callable,
     cases: Sequence[tuple],
     misconceptions: dict[str, Callable],
@@ -33,7 +33,7 @@ def check(
 
     Parameters
     ----------
-    theirs : what the learner wrote; nothing that it raises gets out.
+    submission : what the learner wrote; nothing that it raises gets out.
     solution : gives what is right.
     cases : arguments of each call. They are copied, so that no call changes those of another.
     misconceptions : what to tell the learner, for each function that makes a known mistake. It is
@@ -41,7 +41,7 @@ def check(
         at least half of what is wrong; of several, the one that explains most.
     tolerance : absolute and relative, of every number.
 
-    Raises ValueError only if `theirs` cannot be called.
+    Raises ValueError only if `submission` cannot be called.
 
     Examples
     --------
@@ -53,9 +53,11 @@ def check(
     >>> check(lambda a, b: (a + b) / 2, lambda a, b: (a + b) / 2, [(1, 3), (0, 2)], early)
     correct: 2 cases
     """
-    check_callable("what you hand over", theirs, "the arguments that the exercise names")
-    name = getattr(theirs, "__name__", "your function")
-    got, wanted = ([_result(function, case) for case in cases] for function in (theirs, solution))
+    check_callable("what you hand over", submission, "the arguments that the exercise names")
+    name = getattr(submission, "__name__", "your function")
+    got, wanted = (
+        [_result(function, case) for case in cases] for function in (submission, solution)
+    )
     if any(result is None or result is ... for result in got):
         return Answer(False, f"not yet: {name} returns nothing; write it, then run this again")
     wrong = _differ(got, wanted, tolerance)

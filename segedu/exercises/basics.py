@@ -27,7 +27,7 @@ NUCLEI = np.array(  # 2 touches 1 along a side and 3 at a corner; 4 lies at the 
 CROWD = np.kron(np.array([[1, 2, 0, 5], [3, 4, 0, 0], [4, 4, 0, 6]]), np.ones((4, 4), dtype=int))
 
 
-def check_binary_mask(theirs: Callable[[Tensor], Tensor]) -> Answer:
+def check_binary_mask(submission: Callable[[Tensor], Tensor]) -> Answer:
     """Check a function of an integer mask (H, W) that gives 1 where it is not 0, and 0 elsewhere.
 
     >>> check_binary_mask(lambda mask: (mask != 0).float())
@@ -37,7 +37,7 @@ def check_binary_mask(theirs: Callable[[Tensor], Tensor]) -> Answer:
     nuclei = torch.from_numpy(NUCLEI)
     cases = [one, 255 * one, nuclei, nuclei.where(nuclei > 1, 0), 0 * nuclei, nuclei[1:4, 1:7]]
     return check(
-        theirs,
+        submission,
         lambda mask: (mask != 0).float(),
         [(mask,) for mask in [*cases, 0 * one]],
         {
@@ -59,7 +59,7 @@ def check_binary_mask(theirs: Callable[[Tensor], Tensor]) -> Answer:
     )
 
 
-def check_one_hot(theirs: Callable[[Tensor, int], Tensor]) -> Answer:
+def check_one_hot(submission: Callable[[Tensor, int], Tensor]) -> Answer:
     """Check a function of labels (H, W) and the number of classes K that gives (K, H, W).
 
     A void pixel, 255, is 0 in every channel.
@@ -80,7 +80,7 @@ def check_one_hot(theirs: Callable[[Tensor, int], Tensor]) -> Answer:
     nothing = torch.full((2, 3), VOID)
     cases = [(plain, 3), (void, 3), (square, 2), (plain, 4), (void, 5), (nothing, 2), (square, 3)]
     return check(
-        theirs,
+        submission,
         one_hot,
         cases,
         {
@@ -108,7 +108,7 @@ def check_one_hot(theirs: Callable[[Tensor, int], Tensor]) -> Answer:
     )
 
 
-def check_class_shares(theirs: Callable[[Tensor, int], Tensor]) -> Answer:
+def check_class_shares(submission: Callable[[Tensor, int], Tensor]) -> Answer:
     """Check a function of labels (N, H, W) and the number of classes K that gives shares (K,).
 
     Of all pixels in the N pictures together, void (255) left out.
@@ -131,7 +131,7 @@ def check_class_shares(theirs: Callable[[Tensor, int], Tensor]) -> Answer:
     binary = torch.tensor([[[1, VOID], [VOID, VOID]], [[0, 0], [1, 0]]])
     cases = [(full, 3), (void, 3), (binary, 2), (full, 5), (binary, 3), (void[:1], 3), (void, 4)]
     return check(
-        theirs,
+        submission,
         shares,
         cases,
         {
@@ -151,7 +151,7 @@ def check_class_shares(theirs: Callable[[Tensor, int], Tensor]) -> Answer:
     )
 
 
-def check_count_nuclei(theirs: Callable[[np.ndarray], int]) -> Answer:
+def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
     """Check a function that counts the nuclei in a mask (H, W): pixels of any number but 0.
 
     Pixels that meet at a corner belong together.
@@ -173,7 +173,7 @@ def check_count_nuclei(theirs: Callable[[np.ndarray], int]) -> Answer:
         corner[::-1].copy(),
     ]
     return check(
-        theirs,
+        submission,
         lambda mask: int(label(mask > 0, connectivity=2).max()),
         [(mask,) for mask in cases],
         {
@@ -192,7 +192,7 @@ def check_count_nuclei(theirs: Callable[[np.ndarray], int]) -> Answer:
     )
 
 
-def check_double(theirs: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Answer:
+def check_double(submission: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Answer:
     """Check a function of an image (1, H, W) and labels (H, W) that gives both at twice the side.
 
     The image bilinearly, as `F.interpolate` does it, the labels by nearest neighbour.
@@ -221,7 +221,7 @@ def check_double(theirs: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> A
     labels += [torch.tensor([[0, 0, 5]]), torch.tensor([[7], [0], [0], [3]])]
     cases = [(torch.rand(1, *mask.shape, generator=random), mask) for mask in labels]
     return check(
-        theirs,
+        submission,
         double,
         cases,
         {
@@ -248,7 +248,7 @@ def check_double(theirs: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> A
     )
 
 
-def check_three_class(theirs: Callable[[np.ndarray], np.ndarray]) -> Answer:
+def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
     """Check a function that makes the three-class map (H, W) of instances (H, W).
 
     0 background, 1 interior, 2 boundary: every pixel of a nucleus with one of its four neighbours
@@ -275,7 +275,7 @@ def check_three_class(theirs: Callable[[np.ndarray], np.ndarray]) -> Answer:
     full = np.ones((5, 6), dtype=int)
     cases = [NUCLEI, CROWD, full, 0 * full, NUCLEI.T.copy(), NUCLEI[1:4, 1:7], 3 * (NUCLEI == 3)]
     return check(
-        theirs,
+        submission,
         inner,
         [(instances,) for instances in cases],
         {

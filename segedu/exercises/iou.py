@@ -11,7 +11,7 @@ from torch import Tensor
 from .answer import Answer, check
 
 
-def check_iou(theirs: Callable[[int, int, int], float]) -> Answer:
+def check_iou(submission: Callable[[int, int, int], float]) -> Answer:
     """Check a function of the counts (tp, fp, fn) that gives IoU, and 1 where all are 0.
 
     >>> check_iou(lambda tp, fp, fn: tp / (tp + fp + fn) if tp + fp + fn else 1.0)
@@ -26,7 +26,7 @@ def check_iou(theirs: Callable[[int, int, int], float]) -> Answer:
 
     cases = [(2, 1, 1), (0, 3, 0), (5, 0, 0), (0, 0, 0), (0, 0, 4), (40, 2, 9)]
     return check(
-        theirs,
+        submission,
         iou,
         cases,
         {
@@ -44,14 +44,14 @@ def check_iou(theirs: Callable[[int, int, int], float]) -> Answer:
     )
 
 
-def check_iou_from_dice(theirs: Callable[[float], float]) -> Answer:
+def check_iou_from_dice(submission: Callable[[float], float]) -> Answer:
     """Check a function that gives the IoU of the table of counts that has a given Dice.
 
     >>> check_iou_from_dice(lambda dice: dice / (2 - dice))
     correct: 7 cases
     """
     return check(
-        theirs,
+        submission,
         lambda dice: dice / (2 - dice),
         [(dice,) for dice in (0.0, 0.2, 0.5, 0.75, 0.9, 0.915, 1.0)],
         {
@@ -66,7 +66,7 @@ def check_iou_from_dice(theirs: Callable[[float], float]) -> Answer:
     )
 
 
-def check_mask_iou(theirs: Callable[[Tensor, Tensor], float]) -> Answer:
+def check_mask_iou(submission: Callable[[Tensor, Tensor], float]) -> Answer:
     """Check a function of two masks (preds, truth) that gives the foreground's IoU.
 
     Both are (H, W) booleans; where both are empty the answer is 1.
@@ -84,7 +84,7 @@ def check_mask_iou(theirs: Callable[[Tensor, Tensor], float]) -> Answer:
         return preds.sum() + truth.sum()
 
     return check(
-        theirs,
+        submission,
         _iou,
         [
             (preds, truth),
@@ -129,7 +129,7 @@ def check_mask_iou(theirs: Callable[[Tensor, Tensor], float]) -> Answer:
     )
 
 
-def check_pooled_iou(theirs: Callable[[list[tuple[Tensor, Tensor]]], float]) -> Answer:
+def check_pooled_iou(submission: Callable[[list[tuple[Tensor, Tensor]]], float]) -> Answer:
     """Check a function of a list of batches that gives one IoU of the whole data set.
 
     Each batch is a pair (preds, truth) of (N, H, W) booleans, and N may differ. The counts of all
@@ -157,7 +157,7 @@ def check_pooled_iou(theirs: Callable[[list[tuple[Tensor, Tensor]]], float]) -> 
     sets = [cut(size, seed) for seed, size in enumerate((1, 2, 3, 5, 8))]
     sets += [[(empty, empty), *cut(8, 5), (empty, empty)], [(empty, empty)]]
     return check(
-        theirs,
+        submission,
         lambda batches: _iou(*whole(batches)),
         [(batches,) for batches in sets],
         {
@@ -182,7 +182,7 @@ def check_pooled_iou(theirs: Callable[[list[tuple[Tensor, Tensor]]], float]) -> 
     )
 
 
-def check_class_scores(theirs: Callable[[Tensor], tuple[float, float]]) -> Answer:
+def check_class_scores(submission: Callable[[Tensor], tuple[float, float]]) -> Answer:
     """Check a function of a confusion matrix that gives (mean IoU, mean precision).
 
     The matrix is (K, K) integers; a row is a true class, a column a predicted one. Each mean is
@@ -210,7 +210,7 @@ def check_class_scores(theirs: Callable[[Tensor], tuple[float, float]]) -> Answe
 
     generator = torch.Generator().manual_seed(0)
     return check(
-        theirs,
+        submission,
         means,
         [
             (torch.tensor([[8, 4], [2, 2]]),),
@@ -252,7 +252,7 @@ def check_class_scores(theirs: Callable[[Tensor], tuple[float, float]]) -> Answe
 
 
 def check_held_out_iou(
-    theirs: Callable[[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Sequence[float]], float],
+    submission: Callable[[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Sequence[float]], float],
 ) -> Answer:
     """Check a function of (validation, test, thresholds) that gives the test images' IoU.
 
@@ -294,7 +294,7 @@ def check_held_out_iou(
     thresholds = [k / 10 for k in range(1, 10)]
     shifts = [(-0.8, 0.8), (0.8, -0.8), (1.2, 0), (-1, 0.3), (0.6, -1), (-1.5, -0.5)]
     return check(
-        theirs,
+        submission,
         held_out,
         [
             (split(2 * seed, first), split(2 * seed + 1, second), thresholds)
@@ -326,7 +326,7 @@ def check_held_out_iou(
     )
 
 
-def check_object_precision(theirs: Callable[[Tensor, Tensor, float], float]) -> Answer:
+def check_object_precision(submission: Callable[[Tensor, Tensor, float], float]) -> Answer:
     """Check a function of (preds, truth, threshold) that gives TP / (TP + FP + FN) of objects.
 
     Both are (H, W) label images, 0 for background and another number for each object. A predicted
@@ -378,7 +378,7 @@ def check_object_precision(theirs: Callable[[Tensor, Tensor, float], float]) -> 
     several[0, 0:4], several[1:3, 2:10], several[3, 8:12] = 2, 3, 9
     left, right = (1 + (torch.arange(12) >= border).long().expand(4, 12) for border in (5, 6))
     return check(
-        theirs,
+        submission,
         precision,
         [
             (halves, whole, 0.5),

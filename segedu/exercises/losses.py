@@ -30,7 +30,7 @@ def _right(z: Tensor, y: Tensor) -> Tensor:
     return ((2 * y - 1) * z).sigmoid()
 
 
-def check_binary_cross_entropy(theirs: Callable[[Tensor, Tensor], Tensor]) -> Answer:
+def check_binary_cross_entropy(submission: Callable[[Tensor, Tensor], Tensor]) -> Answer:
     """Check a function of (z, y) that gives the binary cross-entropy of each pixel.
 
     z has logits, floats of any shape, sure ones among them; y has 0 or 1, of the same shape as z.
@@ -62,7 +62,7 @@ def check_binary_cross_entropy(theirs: Callable[[Tensor, Tensor], Tensor]) -> An
         (sure, torch.ones(7)),
     ]
     return check(
-        theirs,
+        submission,
         on_logits,
         cases,
         {
@@ -88,7 +88,7 @@ def check_binary_cross_entropy(theirs: Callable[[Tensor, Tensor], Tensor]) -> An
     )
 
 
-def check_class_balance(theirs: Callable[[Tensor], float]) -> Answer:
+def check_class_balance(submission: Callable[[Tensor], float]) -> Answer:
     """Check a function of a mask that gives the course's alpha, N_neg / (N_pos + N_neg).
 
     The mask has integers of any shape, 1 for foreground and 0 for background. It gives a number.
@@ -105,7 +105,7 @@ def check_class_balance(theirs: Callable[[Tensor], float]) -> Answer:
         (_mask((1, 8, 8), seed=2) * _mask((1, 8, 8), seed=3),),
     ]
     return check(
-        theirs,
+        submission,
         losses.class_balance,
         cases,
         {
@@ -120,7 +120,7 @@ def check_class_balance(theirs: Callable[[Tensor], float]) -> Answer:
     )
 
 
-def check_focal_loss(theirs: Callable[[Tensor, Tensor, float, float], Tensor]) -> Answer:
+def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor]) -> Answer:
     """Check a function of (z, y, gamma, alpha) that gives the mean focal loss.
 
     z has logits (N, 1, H, W); y has 0 or 1, (N, 1, H, W) floats. alpha weighs the pixels with
@@ -171,7 +171,7 @@ def check_focal_loss(theirs: Callable[[Tensor, Tensor, float, float], Tensor]) -
         (_random(shape, seed=4), rare, 5.0, 0.25),
     ]
     return check(
-        theirs,
+        submission,
         lambda *case: each(*case).mean(),
         cases,
         {
@@ -192,7 +192,7 @@ def check_focal_loss(theirs: Callable[[Tensor, Tensor, float, float], Tensor]) -
     )
 
 
-def check_cross_entropy(theirs: Callable[[Tensor, Tensor, int], Tensor]) -> Answer:
+def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> Answer:
     """Check a function of (logits, target, ignore_index) that gives the mean cross-entropy.
 
     Logits are (N, K, H, W), target is (N, H, W) class indices, or ignore_index. It gives the mean
@@ -229,7 +229,7 @@ def check_cross_entropy(theirs: Callable[[Tensor, Tensor, int], Tensor]) -> Answ
         case(32, IGNORE, 6),
     ]
     return check(
-        theirs,
+        submission,
         lambda logits, target, index: losses.cross_entropy(logits, target, ignore_index=index),
         cases,
         {
@@ -252,7 +252,7 @@ def check_cross_entropy(theirs: Callable[[Tensor, Tensor, int], Tensor]) -> Answ
     )
 
 
-def check_dice_loss(theirs: Callable[[Tensor, Tensor, float], Tensor]) -> Answer:
+def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> Answer:
     """Check a function of (logits, target, smooth) that gives the mean Dice loss.
 
     Logits are (N, K, H, W), target is (N, H, W) class indices. It gives the mean, over images and
@@ -301,7 +301,7 @@ def check_dice_loss(theirs: Callable[[Tensor, Tensor, float], Tensor]) -> Answer
         empty,
     ]
     return check(
-        theirs,
+        submission,
         of_softmax,
         cases,
         {
@@ -328,7 +328,7 @@ def check_dice_loss(theirs: Callable[[Tensor, Tensor, float], Tensor]) -> Answer
     )
 
 
-def check_balancing_alpha(theirs: Callable[[Tensor, Tensor, float], Tensor]) -> Answer:
+def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor]) -> Answer:
     """Check a function of (z, y, gamma) that gives the alpha at which both classes pull alike.
 
     z has logits (N, 1, H, W); y has 0 or 1, (N, 1, H, W) floats, both among them. A class pulls
@@ -375,7 +375,7 @@ def check_balancing_alpha(theirs: Callable[[Tensor, Tensor, float], Tensor]) -> 
         (*random, 5.0),
     ]
     return check(
-        theirs,
+        submission,
         balance,
         cases,
         {

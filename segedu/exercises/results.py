@@ -15,7 +15,7 @@ SCORES = [  # of one image each
 ]
 
 
-def check_two_class_iou(theirs: Callable[[int, int, int, int], float]) -> Answer:
+def check_two_class_iou(submission: Callable[[int, int, int, int], float]) -> Answer:
     """Check a function of (tp, fp, fn, tn) of the foreground: the mean IoU of both classes.
 
     >>> def mean_iou(tp, fp, fn, tn):
@@ -36,7 +36,7 @@ def check_two_class_iou(theirs: Callable[[int, int, int, int], float]) -> Answer
         (1, 1, 1, 1),
     ]
     return check(
-        theirs,
+        submission,
         solution,
         cases,
         {
@@ -56,7 +56,7 @@ def check_two_class_iou(theirs: Callable[[int, int, int, int], float]) -> Answer
     )
 
 
-def check_worst_images(theirs: Callable[[Sequence[float], int], Sequence[int]]) -> Answer:
+def check_worst_images(submission: Callable[[Sequence[float], int], Sequence[int]]) -> Answer:
     """Check a function of (scores, k): the numbers of the k worst images, the worst first.
 
     >>> check_worst_images(lambda scores, k: np.argsort(scores)[:k].tolist())
@@ -69,7 +69,7 @@ def check_worst_images(theirs: Callable[[Sequence[float], int], Sequence[int]]) 
         return sorted(range(len(scores)), key=scores.__getitem__)[:k]
 
     return check(
-        theirs,
+        submission,
         solution,
         cases,
         {
@@ -86,7 +86,7 @@ def check_worst_images(theirs: Callable[[Sequence[float], int], Sequence[int]]) 
     )
 
 
-def check_leak(theirs: Callable[[Sequence[str], Sequence[str]], float]) -> Answer:
+def check_leak(submission: Callable[[Sequence[str], Sequence[str]], float]) -> Answer:
     """Check a function of the groups of the training images and of the test images.
 
     It gives the share of the test images that have an image of their own group in training.
@@ -103,7 +103,7 @@ def check_leak(theirs: Callable[[Sequence[str], Sequence[str]], float]) -> Answe
         (["a", "b", "c", "d"], ["c"]),
     ]
     return check(
-        theirs,
+        submission,
         lambda train, test: sum(group in train for group in test) / len(test),
         cases,
         {
@@ -120,7 +120,7 @@ def check_leak(theirs: Callable[[Sequence[str], Sequence[str]], float]) -> Answe
     )
 
 
-def check_paired_interval(theirs: Callable[[ndarray, ndarray], tuple[float, float]]) -> Answer:
+def check_paired_interval(submission: Callable[[ndarray, ndarray], tuple[float, float]]) -> Answer:
     """Check a function of the scores (N,) of two networks on the same N images.
 
     It gives the mean difference, first less second, and 1.96 of its standard errors.
@@ -152,7 +152,7 @@ def check_paired_interval(theirs: Callable[[ndarray, ndarray], tuple[float, floa
         return values.std(ddof=1) / len(values) ** 0.5
 
     return check(
-        theirs,
+        submission,
         lambda a, b: interval(a, b, spread=lambda a, b: error(a - b)),
         cases,
         {
@@ -173,7 +173,9 @@ def check_paired_interval(theirs: Callable[[ndarray, ndarray], tuple[float, floa
 
 
 def check_group_bootstrap(
-    theirs: Callable[[Sequence[float], Sequence[int], Sequence[Sequence[int]]], Sequence[float]],
+    submission: Callable[
+        [Sequence[float], Sequence[int], Sequence[Sequence[int]]], Sequence[float]
+    ],
 ) -> Answer:
     """Check a function of the values (N,), the group (N,) of each, and draws (B, G) of groups.
 
@@ -201,7 +203,7 @@ def check_group_bootstrap(
         return [float(np.concatenate(members(values, groups, draw)).mean()) for draw in draws]
 
     return check(
-        theirs,
+        submission,
         solution,
         cases,
         {

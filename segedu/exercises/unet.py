@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .answer import Answer, check
 
 
-def check_conv_size(theirs: Callable[[int, int, int, int], int]) -> Answer:
+def check_conv_size(submission: Callable[[int, int, int, int], int]) -> Answer:
     """Check a function (size, kernel, stride, padding) that gives a convolution's output size.
 
     >>> check_conv_size(lambda size, kernel, stride, padding: (
@@ -26,7 +26,7 @@ def check_conv_size(theirs: Callable[[int, int, int, int], int]) -> Answer:
         (5, 5, 1, 0), (32, 2, 2, 0), (13, 4, 3, 2), (227, 11, 4, 0), (20, 4, 3, 0), (9, 1, 2, 0),
     ]  # fmt: skip
     return check(
-        theirs,
+        submission,
         solution,
         cases,
         {
@@ -51,7 +51,7 @@ def check_conv_size(theirs: Callable[[int, int, int, int], int]) -> Answer:
     )
 
 
-def check_decoder_channels(theirs: Callable[[Sequence[int], int], int]) -> Answer:
+def check_decoder_channels(submission: Callable[[Sequence[int], int], int]) -> Answer:
     """Check a function (channels, row) that gives the channels that enter the decoder's block.
 
     `channels` has one entry a row, full resolution first; the map from below is interpolated, and
@@ -66,7 +66,7 @@ def check_decoder_channels(theirs: Callable[[Sequence[int], int], int]) -> Answe
         for row in range(len(channels) - 1)
     ]
     return check(
-        theirs,
+        submission,
         lambda channels, row: channels[row] + channels[row + 1],
         cases,
         {
@@ -85,7 +85,7 @@ def check_decoder_channels(theirs: Callable[[Sequence[int], int], int]) -> Answe
     )
 
 
-def check_receptive_field(theirs: Callable[[Sequence[tuple[int, int]]], int]) -> Answer:
+def check_receptive_field(submission: Callable[[Sequence[tuple[int, int]]], int]) -> Answer:
     """Check a function that takes a stack of layers (kernel, stride) and gives how far it sees.
 
     A 3x3 convolution is (3, 1), a 2x2 pooling (2, 2).
@@ -115,7 +115,7 @@ def check_receptive_field(theirs: Callable[[Sequence[tuple[int, int]]], int]) ->
         ([(1, 1), (3, 2), (1, 1), conv],),
     ]  # fmt: skip
     return check(
-        theirs,
+        submission,
         field,
         cases,
         {
@@ -137,7 +137,7 @@ def check_receptive_field(theirs: Callable[[Sequence[tuple[int, int]]], int]) ->
     )
 
 
-def check_stamps(theirs: Callable[[int, int, int], Sequence[int]]) -> Answer:
+def check_stamps(submission: Callable[[int, int, int], Sequence[int]]) -> Answer:
     """Check a function (size, kernel, stride) that counts the stamps on each output pixel.
 
     For one row of `size` pixels, without padding: a list, as long as the transposed convolution's
@@ -165,7 +165,7 @@ def check_stamps(theirs: Callable[[int, int, int], Sequence[int]]) -> Answer:
         (1, 3, 2), (3, 2, 3),
     ]  # fmt: skip
     return check(
-        theirs,
+        submission,
         solution,
         cases,
         {
@@ -182,7 +182,7 @@ def check_stamps(theirs: Callable[[int, int, int], Sequence[int]]) -> Answer:
     )
 
 
-def check_pad_to_multiple(theirs: Callable[[Tensor, int], Tensor]) -> Answer:
+def check_pad_to_multiple(submission: Callable[[Tensor, int], Tensor]) -> Answer:
     """Check a function (images, depth) that pads images (N, C, H, W) to multiples of 2^depth.
 
     The edge is repeated, on the right and at the bottom.
@@ -211,7 +211,7 @@ def check_pad_to_multiple(theirs: Callable[[Tensor, int], Tensor]) -> Answer:
         ((1, 1, 1, 3), 2), ((2, 1, 20, 12), 2), ((1, 1, 32, 16), 4), ((1, 1, 17, 31), 4),
     ]  # fmt: skip
     return check(
-        theirs,
+        submission,
         padded(rest),
         [(torch.rand(shape, generator=generator), depth) for shape, depth in shapes],
         {
@@ -234,7 +234,7 @@ def check_pad_to_multiple(theirs: Callable[[Tensor, int], Tensor]) -> Answer:
     )
 
 
-def check_crop_and_concat(theirs: Callable[[Tensor, Tensor], Tensor]) -> Answer:
+def check_crop_and_concat(submission: Callable[[Tensor, Tensor], Tensor]) -> Answer:
     """Check a function (skip, up) that cuts `skip` to the size of `up` and puts it before it.
 
     Both are (N, C, H, W), `skip` the larger one; the margin is cut evenly, the odd pixel at the
@@ -262,7 +262,7 @@ def check_crop_and_concat(theirs: Callable[[Tensor, Tensor], Tensor]) -> Answer:
         ((1, 1, 5, 5), (1, 1, 5, 5)), ((1, 2, 7, 6), (1, 1, 4, 3)), ((1, 1, 12, 4), (1, 2, 2, 2)),
     ]  # fmt: skip
     return check(
-        theirs,
+        submission,
         solution,
         [tuple(torch.rand(shape, generator=generator) for shape in pair) for pair in shapes],
         {
@@ -281,7 +281,7 @@ def check_crop_and_concat(theirs: Callable[[Tensor, Tensor], Tensor]) -> Answer:
     )
 
 
-def check_conv_block(theirs: Callable[[int, int], nn.Module]) -> Answer:
+def check_conv_block(submission: Callable[[int, int], nn.Module]) -> Answer:
     """Check a module, made from (in_channels, out_channels), of two 3x3 convolutions.
 
     Each is followed by `nn.BatchNorm2d` and a ReLU; the size stays. Its convolutions and
@@ -329,7 +329,7 @@ def check_conv_block(theirs: Callable[[int, int], nn.Module]) -> Answer:
     generator = torch.Generator().manual_seed(1)
     shapes = [(1, 4, 8, 8), (3, 2, 9, 7), (2, 2, 8, 8), (4, 6, 16, 6), (5, 3, 7, 7), (1, 1, 12, 8)]
     return check(
-        run(theirs) if callable(theirs) else theirs,
+        run(submission) if callable(submission) else submission,
         run(block()),
         [(c, out, torch.rand((2, c, h, w), generator=generator)) for c, out, h, w in shapes],
         {

@@ -14,7 +14,7 @@ from .answer import Answer, check
 Node = tuple[int, int]
 
 
-def check_triangle(theirs: Callable[[int], list[Node]]) -> Answer:
+def check_triangle(submission: Callable[[int], list[Node]]) -> Answer:
     """Check a function of the depth that lists the nodes (i, j) of a U-Net++, sorted.
 
     >>> check_triangle(lambda depth: [(i, j) for i in range(depth) for j in range(depth - i)])
@@ -27,7 +27,7 @@ def check_triangle(theirs: Callable[[int], list[Node]]) -> Answer:
         ]
 
     return check(
-        theirs,
+        submission,
         nodes(lambda i, j, depth: i + j <= depth),
         [(depth,) for depth in range(1, 7)],
         {
@@ -49,7 +49,7 @@ def check_triangle(theirs: Callable[[int], list[Node]]) -> Answer:
     )
 
 
-def check_node_channels(theirs: Callable[[Sequence[int], int, int, int], int]) -> Answer:
+def check_node_channels(submission: Callable[[Sequence[int], int, int, int], int]) -> Answer:
     """Check a function (channels, i, j, in_channels) that gives how many channels X(i, j) takes.
 
     `channels` has one entry a row, full resolution first; the image has `in_channels`; the map from
@@ -81,7 +81,7 @@ def check_node_channels(theirs: Callable[[Sequence[int], int, int, int], int]) -
         for i, j in nodes
     ]
     return check(
-        theirs,
+        submission,
         takes(right),
         cases,
         {
@@ -109,7 +109,7 @@ def check_node_channels(theirs: Callable[[Sequence[int], int, int, int], int]) -
     )
 
 
-def check_evaluation_order(theirs: Callable[[list[Node]], list[Node]]) -> Answer:
+def check_evaluation_order(submission: Callable[[list[Node]], list[Node]]) -> Answer:
     """Check a function that brings nodes into an order in which the rule can compute them.
 
     Any such order is right. The nodes are those of a U-Net or a U-Net++, shuffled.
@@ -143,7 +143,7 @@ def check_evaluation_order(theirs: Callable[[list[Node]], list[Node]]) -> Answer
     shuffle = random.Random(0)
     grids = [*map(unetpp_nodes, (1, 2, 3, 4, 5)), *map(unet_nodes, (2, 3, 4))]
     return check(
-        verdict(theirs) if callable(theirs) else theirs,
+        verdict(submission) if callable(submission) else submission,
         verdict(lambda nodes: sorted(nodes, key=lambda node: (sum(node), node[1]))),
         [(tuple(shuffle.sample(nodes, len(nodes))),) for nodes in grids],
         {
@@ -163,7 +163,7 @@ def check_evaluation_order(theirs: Callable[[list[Node]], list[Node]]) -> Answer
     )
 
 
-def check_deep_loss(theirs: Callable[[list[Tensor], Tensor], Tensor]) -> Answer:
+def check_deep_loss(submission: Callable[[list[Tensor], Tensor], Tensor]) -> Answer:
     """Check a function (logits, target) that gives the mean over the heads of their mean BCE.
 
     `logits` is a list of (N, 1, H, W), deepest head last; `target` is (N, 1, H, W) of 0 and 1.
@@ -185,7 +185,7 @@ def check_deep_loss(theirs: Callable[[list[Tensor], Tensor], Tensor]) -> Answer:
         return F.binary_cross_entropy(torch.stack(logits).sigmoid().mean(dim=0), target)
 
     return check(
-        theirs,
+        submission,
         lambda logits, target: each(logits, target).mean(),
         [
             (_heads(heads, seed), (_heads(1, 100 + seed)[0] > 0).float())
@@ -212,7 +212,7 @@ def check_deep_loss(theirs: Callable[[list[Tensor], Tensor], Tensor]) -> Answer:
     )
 
 
-def check_accurate_mode(theirs: Callable[[list[Tensor]], Tensor]) -> Answer:
+def check_accurate_mode(submission: Callable[[list[Tensor]], Tensor]) -> Answer:
     """Check a function of the heads' logits that gives the probabilities of the accurate mode.
 
     `logits` is a list of (N, 1, H, W), deepest head last; the result is (N, 1, H, W).
@@ -226,7 +226,7 @@ head's sigmoid first
         return lambda logits: combine(torch.stack(logits))
 
     return check(
-        theirs,
+        submission,
         stacked(lambda heads: heads.sigmoid().mean(dim=0)),
         [(_heads(heads, seed),) for seed, heads in enumerate((1, 2, 2, 3, 3, 4, 4, 5))],
         {
@@ -252,7 +252,7 @@ head's sigmoid first
     )
 
 
-def check_pruned_nodes(theirs: Callable[[list[Node], int], list[Node]]) -> Answer:
+def check_pruned_nodes(submission: Callable[[list[Node], int], list[Node]]) -> Answer:
     """Check a function (nodes, level) that keeps what pruning to the level keeps, in its order.
 
     >>> check_pruned_nodes(lambda nodes, level: [(i, j) for i, j in nodes if j <= level])
@@ -264,7 +264,7 @@ def check_pruned_nodes(theirs: Callable[[list[Node], int], list[Node]]) -> Answe
 
     cases = [(unetpp_nodes(depth), level) for depth in (2, 3, 4) for level in range(1, depth + 1)]
     return check(
-        theirs,
+        submission,
         kept(lambda i, j, level: i + j <= level),
         cases,
         {
@@ -294,7 +294,9 @@ def check_pruned_nodes(theirs: Callable[[list[Node], int], list[Node]]) -> Answe
 
 
 def check_choose_level(
-    theirs: Callable[[dict[int, list[float]], dict[int, list[float]], float], tuple[int, float]],
+    submission: Callable[
+        [dict[int, list[float]], dict[int, list[float]], float], tuple[int, float]
+    ],
 ) -> Answer:
     """Check a function (validation, test, tolerance) that gives a level and its mean test IoU.
 
@@ -359,7 +361,7 @@ def check_choose_level(
         for validation, test, tolerance in tables
     ]
     return check(
-        theirs,
+        submission,
         then_test(smallest),
         cases,
         {

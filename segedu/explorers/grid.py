@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from traitlets import Dict, TraitType
 
+from ..analysis import count_parameters, input_interval
 from ..checks import check_integer
 from ..diagrams import grid_edges
-from ..models import NodeGrid, UNet, UNetPlusPlus, count_parameters, input_interval
+from ..models import NodeGrid, UNet, UNetPlusPlus
 from .base import Choice, Explorer, Slider
 
 

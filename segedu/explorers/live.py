@@ -8,11 +8,12 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 from traitlets import Dict, TraitType
 
+from ..analysis import count_multiply_adds, count_parameters
 from ..checkpoint import load_model, pretrained_path
 from ..checks import check_integer, check_number, check_sequence
 from ..data import sample, synthetic_nuclei
 from ..export import to_web
-from ..models import NodeGrid, count_operations, count_parameters
+from ..models import NodeGrid
 from .base import STYLE, Choice, Explorer, Slider, read
 from .grid import GridNode
 
@@ -103,7 +104,7 @@ class LiveSegmentation(Explorer):
             threshold = info["threshold"] if threshold is None else threshold
         web = to_web(model)
         self.depth = model.depth
-        self.skips = [(i, k, j) for i, j in model.nodes if j for k in model.left(i, j)]
+        self.skips = [(i, k, j) for i, j in model.nodes if j for k in model.skip_sources(i, j)]
         pictures = [make() for make in PICTURES.values()]
         data = {
             "web": web,
@@ -129,7 +130,7 @@ def _costs(model: NodeGrid, level: int) -> dict[str, int]:
     return {
         "level": level,
         "parameters": count_parameters(pruned),
-        "operations": count_operations(pruned, SIDE, SIDE),
+        "operations": count_multiply_adds(pruned, SIDE, SIDE),
     }
 
 

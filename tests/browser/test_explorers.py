@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segedu import explorers, losses, metrics, models
+from segedu import analysis, explorers, losses, metrics, models
 from segedu.explorers import base
 from segedu.explorers.iou import _pixels
 
@@ -177,7 +177,7 @@ def test_iou_counts(call):
     target = np.stack([_pixels(shape, (13, 9), truth) for shape, truth, _, _ in pairs])
     preds = np.stack([_pixels(shape, place, size) for shape, _, size, place in pairs])
     scores = metrics.stat_scores(preds.astype(int), target.astype(int), num_classes=1)
-    ratios = [f(*scores, pooling="none", absent="skip") for f in (metrics.iou, metrics.dice)]
+    ratios = [f(*scores, average="none", absent="skip") for f in (metrics.iou, metrics.dice)]
     close(ours, torch.cat([*scores, *ratios], dim=1))
 
 
@@ -202,7 +202,7 @@ def test_threshold_scores(call, kind):
     preds = np.stack([levels / 255 > threshold for threshold in thresholds]).astype(int)
     scores = metrics.stat_scores(preds, np.stack([target] * 101), num_classes=1)
     ratios = [
-        f(*scores, pooling="none", absent="skip")
+        f(*scores, average="none", absent="skip")
         for f in (metrics.iou, metrics.precision, metrics.recall)
     ]
     close(ours, torch.cat([*scores, *ratios], dim=1))
@@ -226,7 +226,7 @@ def test_pooling_answers(call, kind):
         scores = metrics.stat_scores(preds, target, num_classes=3)
         counts = scores if classes == "all" else [count[:, 1:] for count in scores]
         try:
-            expected = metrics.iou(*counts, pooling=pooling, absent=absent)
+            expected = metrics.iou(*counts, average=pooling, absent=absent)
         except ValueError:  # nothing is left
             expected = np.nan
         close(value, expected)
@@ -250,16 +250,16 @@ def test_grid_reads_the_modules(call):
         for level, (kept, parameters, nodes) in enumerate(levels, start=1):
             pruned = network.prune(level if level in network.levels else 3)
             assert kept == pruned.depth
-            assert parameters == models.count_parameters(pruned)
+            assert parameters == analysis.count_parameters(pruned)
             assert [tuple(node) for node in nodes] == pruned.nodes
         features = network.features(torch.zeros(1, 3, 64, 64))
         for (i, j), fact in zip(network.nodes, data["nodes"], strict=True):
             assert fact["node"] == [i, j]
             assert fact["gives"] == list(features[i, j].shape[1:])
             assert [k for kind, _, k in fact["inputs"] if kind == "skip"] == (
-                network.left(i, j) if j else []
+                network.skip_sources(i, j) if j else []
             )
-            fields = [models.receptive_field(network, (i, j), row=row) for row in range(2**j)]
+            fields = [analysis.receptive_field(network, (i, j), row=row) for row in range(2**j)]
             widths = [last - first + 1 for first, last in fields]
             assert fact["sees"] == [min(widths), max(widths)]
 

@@ -16,10 +16,10 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from segedu import NodeGrid, UNet, load_pretrained, predict
+from segedu.analysis import input_interval
 from segedu.data import normalize, synthetic_nuclei
 from segedu.explorers import LiveSegmentation, base
 from segedu.export import dequantized, to_page, to_web
-from segedu.models import input_interval
 from study.live import PAGE
 
 from .conftest import Quiet
@@ -84,7 +84,8 @@ def without(model: NodeGrid, image: torch.Tensor, off: list) -> np.ndarray:
             inputs = image if i == 0 else model.pool(x[i - 1, 0])
         else:
             skips = [
-                torch.zeros_like(x[i, k]) if [i, k, j] in off else x[i, k] for k in model.left(i, j)
+                torch.zeros_like(x[i, k]) if [i, k, j] in off else x[i, k]
+                for k in model.skip_sources(i, j)
             ]
             inputs = torch.cat([*skips, model.ups[f"{i}_{j}"](x[i + 1, j - 1])], dim=1)
         x[i, j] = model.blocks[f"{i}_{j}"](inputs)
@@ -92,7 +93,7 @@ def without(model: NodeGrid, image: torch.Tensor, off: list) -> np.ndarray:
 
 
 def skips_of(model: NodeGrid) -> list[list[int]]:
-    return [[i, k, j] for i, j in model.nodes for k in (model.left(i, j) if j else [])]
+    return [[i, k, j] for i, j in model.nodes for k in (model.skip_sources(i, j) if j else [])]
 
 
 def test_logits_are_torchs(tiny, compute):

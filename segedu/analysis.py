@@ -1,0 +1,107 @@
+"""What a network sees and what it costs."""
+
+import copy
+
+import torch
+from torch import nn
+
+from .checks import check_integer, check_network, describe
+from .models import MAX_SIDE, Node, NodeGrid, _pair
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers training changes."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch module, got {describe(model)}")
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def count_multiply_adds(model: NodeGrid, height: int, width: int) -> int:
+    """Multiply-adds of all convolutions for one image; what is added elsewhere is left out.
+
+    >>> from segedu import UNet
+    >>> count_multiply_adds(UNet(1, 1, channels=(4, 8)), 32, 32) == 32 * 32 * (
+    ...     9 * (1 * 4 + 4 * 4 + 12 * 4 + 4 * 4) + 4 * 1) + 16 * 16 * 9 * (4 * 8 + 8 * 8)
+    True
+    """
+    from torch.utils.flop_counter import FlopCounterMode  # brings a compiler: 0.1 s
+
+    on_meta = copy.deepcopy(check_network("model", model)).to("meta").eval()
+    check_integer("height", height, 1, MAX_SIDE)
+    check_integer("width", width, 1, MAX_SIDE)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        on_meta(next(on_meta.parameters()).new_zeros(1, model.in_channels, height, width))
+    return counter.get_total_flops() // 2
+
+
+def input_interval(grid: NodeGrid, node: Node, first: int, last: int) -> tuple[int, int]:
+    """The first and the last input row that can reach rows `first` to `last` of a node.
+
+    Exact arithmetic along every path, without a border: rows may be negative. The interval depends
+    on the phase of the rows, since two neighbours may or may not share a pooled pixel.
+
+    >>> from segedu import UNet
+    >>> input_interval(UNet(1, 1, channels=(4, 8)), (0, 1), 10, 10)
+    (0, 19)
+    """
+    node = _existing(grid, node)
+    check_integer("last", last, check_integer("first", first, -MAX_SIDE, MAX_SIDE), MAX_SIDE)
+    reach = 1 if grid.up == "bilinear" else 0  # interpolation mixes two neighbours
+    rows = {node: (first, last)}  # of each node that is seen
+    for i, j in reversed(grid.nodes[: grid.nodes.index(node) + 1]):
+        if (i, j) not in rows:
+            continue
+        first, last = rows[i, j][0] - 2, rows[i, j][1] + 2  # two 3x3 convolutions
+        seen = {(i, k): (first, last) for k in grid.skip_sources(i, j)}
+        if j > 0:
+            seen[i + 1, j - 1] = (first - reach) // 2, (last + reach) // 2
+        elif i > 0:
+            seen[i - 1, 0] = 2 * first, 2 * last + 1
+        for source, (low, high) in seen.items():
+            known = rows.get(source, (low, high))
+            rows[source] = min(low, known[0]), max(high, known[1])
+    return first, last
+
+
+def receptive_field(grid: NodeGrid, node: Node | None = None, *, row: int = 0) -> tuple[int, int]:
+    """The first and last input row that row `row` of a node sees, measured by gradients.
+
+    A copy of the grid with one channel a node and all weights positive is differentiated, so that
+    no two paths cancel; it pools by the mean, because the maximum passes a gradient to one pixel of
+    four. Rows are counted from `row` 0 of a node in the middle of a large image, the normalisation
+    is left out. `node` defaults to the deepest output.
+
+    >>> from segedu import UNet
+    >>> receptive_field(UNet(1, 1, channels=(4, 8)), row=10)
+    (0, 19)
+    """
+    check_network("grid", grid)
+    node = _existing(grid, (0, grid.depth) if node is None else node)
+    step = 2**grid.depth
+    limit = 8 * step >> node[0]  # no node sees farther than 8 steps, and there are 16
+    check_integer("row", row, -limit, limit)
+    twin = (
+        NodeGrid(
+            **grid.config
+            | {"in_channels": 1, "num_classes": 1, "norm": "batch"}
+            | {"channels": (1,) * len(grid.channels)}
+        )
+        .double()
+        .eval()
+    )
+    for parameter in twin.parameters():
+        nn.init.constant_(parameter, 1 / 9)
+    twin.pool = nn.AvgPool2d(2)
+    middle = 16 * step
+    image = torch.ones(1, 1, 2 * middle, step, dtype=torch.float64, requires_grad=True)
+    feature = twin.features(image)[node]
+    feature[0, 0, (middle >> node[0]) + row].sum().backward()
+    reached = image.grad[0, 0].sum(dim=1).nonzero().flatten() - middle
+    return int(reached.min()), int(reached.max())
+
+
+def _existing(grid: NodeGrid, node) -> Node:
+    node = _pair("node", node)
+    if node not in check_network("grid", grid).nodes:
+        raise ValueError(f"node must be one of {grid.nodes}, got {node}")
+    return node
