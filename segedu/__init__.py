@@ -6,8 +6,8 @@ and `segedu.diagrams` are imported where they are needed, since they bring heavi
 
 from . import losses, metrics
 from .analysis import count_multiply_adds, count_parameters, receptive_field
-from .checkpoint import load_model, load_pretrained, save_checkpoint
-from .inference import predict, to_mask
+from .checkpoint import load_model, load_pretrained, read_notes, save_checkpoint
+from .inference import predict, segmenter, to_mask
 from .models import NodeGrid, UNet, UNetPlusPlus
 
 __all__ = [
@@ -21,8 +21,10 @@ __all__ = [
     "losses",
     "metrics",
     "predict",
+    "read_notes",
     "receptive_field",
     "save_checkpoint",
+    "segmenter",
     "to_mask",
 ]
 __version__ = "0.1.0"

@@ -1,23 +1,20 @@
-"""What a network sees and what it costs."""
+"""What a node of the grid sees, and what a network costs."""
 
 import copy
 
 import torch
 from torch import nn
 
-from .checks import check_integer, check_network, describe
-from .models import MAX_SIDE, Node, NodeGrid, _pair
+from .models import Node, NodeGrid
 
 
 def count_parameters(model: nn.Module) -> int:
     """How many numbers training changes."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch module, got {describe(model)}")
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def count_multiply_adds(model: NodeGrid, height: int, width: int) -> int:
-    """Multiply-adds of all convolutions for one image; what is added elsewhere is left out.
+def count_multiply_adds(model: nn.Module, height: int, width: int) -> int:
+    """Multiply-adds of all convolutions for one image; other operations are left out.
 
     >>> from segedu import UNet
     >>> count_multiply_adds(UNet(1, 1, channels=(4, 8)), 32, 32) == 32 * 32 * (
@@ -26,29 +23,27 @@ def count_multiply_adds(model: NodeGrid, height: int, width: int) -> int:
     """
     from torch.utils.flop_counter import FlopCounterMode  # brings a compiler: 0.1 s
 
-    on_meta = copy.deepcopy(check_network("model", model)).to("meta").eval()
-    check_integer("height", height, 1, MAX_SIDE)
-    check_integer("width", width, 1, MAX_SIDE)
+    first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
+    on_meta = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        on_meta(next(on_meta.parameters()).new_zeros(1, model.in_channels, height, width))
+        on_meta(torch.zeros(1, first.in_channels, height, width, device="meta"))
     return counter.get_total_flops() // 2
 
 
 def input_interval(grid: NodeGrid, node: Node, first: int, last: int) -> tuple[int, int]:
     """The first and the last input row that can reach rows `first` to `last` of a node.
 
-    Exact arithmetic along every path, without a border: rows may be negative. The interval depends
-    on the phase of the rows, since two neighbours may or may not share a pooled pixel.
+    Exact arithmetic along every path, ignoring the image's border: rows may be negative. The
+    interval depends on the phase of the rows, since two neighbours may or may not share a pooled
+    pixel.
 
     >>> from segedu import UNet
     >>> input_interval(UNet(1, 1, channels=(4, 8)), (0, 1), 10, 10)
     (0, 19)
     """
-    node = _existing(grid, node)
-    check_integer("last", last, check_integer("first", first, -MAX_SIDE, MAX_SIDE), MAX_SIDE)
     reach = 1 if grid.up == "bilinear" else 0  # interpolation mixes two neighbours
     rows = {node: (first, last)}  # of each node that is seen
-    for i, j in reversed(grid.nodes[: grid.nodes.index(node) + 1]):
+    for i, j in reversed(grid.nodes[: _position(grid, node) + 1]):
         if (i, j) not in rows:
             continue
         first, last = rows[i, j][0] - 2, rows[i, j][1] + 2  # two 3x3 convolutions
@@ -66,33 +61,24 @@ def input_interval(grid: NodeGrid, node: Node, first: int, last: int) -> tuple[i
 def receptive_field(grid: NodeGrid, node: Node | None = None, *, row: int = 0) -> tuple[int, int]:
     """The first and last input row that row `row` of a node sees, measured by gradients.
 
-    A copy of the grid with one channel a node and all weights positive is differentiated, so that
-    no two paths cancel; it pools by the mean, because the maximum passes a gradient to one pixel of
-    four. Rows are counted from `row` 0 of a node in the middle of a large image, the normalisation
-    is left out. `node` defaults to the deepest output.
+    A copy of the grid with one channel per node and only positive weights is differentiated, so
+    that no two paths cancel. It pools by the mean, because the maximum passes a gradient to one
+    pixel of four, and has no normalisation. Rows are counted from row 0 of a node in the middle of
+    a large image. `node` defaults to the deepest output. ValueError for a node that does not exist.
 
     >>> from segedu import UNet
     >>> receptive_field(UNet(1, 1, channels=(4, 8)), row=10)
     (0, 19)
     """
-    check_network("grid", grid)
-    node = _existing(grid, (0, grid.depth) if node is None else node)
-    step = 2**grid.depth
-    limit = 8 * step >> node[0]  # no node sees farther than 8 steps, and there are 16
-    check_integer("row", row, -limit, limit)
-    twin = (
-        NodeGrid(
-            **grid.config
-            | {"in_channels": 1, "num_classes": 1, "norm": "batch"}
-            | {"channels": (1,) * len(grid.channels)}
-        )
-        .double()
-        .eval()
-    )
+    node = (0, grid.depth) if node is None else node
+    _position(grid, node)
+    one_channel = {"in_channels": 1, "num_classes": 1, "channels": (1,) * len(grid.channels)}
+    twin = NodeGrid(**grid.config | one_channel | {"norm": "batch"}).double().eval()
     for parameter in twin.parameters():
         nn.init.constant_(parameter, 1 / 9)
     twin.pool = nn.AvgPool2d(2)
-    middle = 16 * step
+    step = 2**grid.depth
+    middle = 16 * step  # no node sees farther than 8 steps
     image = torch.ones(1, 1, 2 * middle, step, dtype=torch.float64, requires_grad=True)
     feature = twin.features(image)[node]
     feature[0, 0, (middle >> node[0]) + row].sum().backward()
@@ -100,8 +86,7 @@ def receptive_field(grid: NodeGrid, node: Node | None = None, *, row: int = 0) -
     return int(reached.min()), int(reached.max())
 
 
-def _existing(grid: NodeGrid, node) -> Node:
-    node = _pair("node", node)
-    if node not in check_network("grid", grid).nodes:
-        raise ValueError(f"node must be one of {grid.nodes}, got {node}")
-    return node
+def _position(grid: NodeGrid, node: Node) -> int:
+    if node not in grid.nodes:
+        raise ValueError(f"expected one of the nodes {grid.nodes}, got {node}")
+    return grid.nodes.index(node)

@@ -1,9 +1,10 @@
-"""Networks and training states as safetensors files: tensors, and a few words of JSON, no code.
+"""Networks and training states as safetensors files: tensors and a few words of JSON, no code.
 
 A file holds the tensors `model.*` and, where training is to go on from it, `optimizer.*`. Its
 metadata has one entry, `segedu`: a JSON object with the arguments that build the network again
-under "model", what the writer wants known (step, threshold, ...) beside it, and a checksum of it
-all. The same network and the same words make the same bytes.
+under "model", what belongs to the network (threshold, normalization, class_names), the writer's
+notes (step, validation_iou, ...), and a checksum of it all. The same network and the same notes
+make the same bytes.
 """
 
 import json
@@ -15,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from .checks import check_choice, check_path, check_type, describe
+from .checks import check_choice
 from .files import atomic_path
 from .models import NodeGrid
 
@@ -27,42 +28,45 @@ def save_checkpoint(
     model: NodeGrid,
     *,
     optimizer: torch.optim.Optimizer | None = None,
-    **info,
+    **notes,
 ) -> None:
     """Write a network, and with `optimizer` all that training needs to go on; atomically.
 
-    `info` is kept as JSON beside the network: numbers, strings, lists and dicts of them; a
-    ValueError for anything else.
+    `notes` are kept beside the network: numbers, strings, lists and dicts of them; a ValueError for
+    anything that JSON does not have.
 
     >>> import tempfile
     >>> from segedu import UNet
-    >>> path = Path(tempfile.mkdtemp()) / "unet.safetensors"
-    >>> save_checkpoint(path, UNet(1, 1, channels=(4, 8)), threshold=0.45)
-    >>> model, info = load_model(path)
-    >>> model.channels, info["threshold"]
-    ((4, 8), 0.45)
+    >>> path, model = Path(tempfile.mkdtemp()) / "unet.safetensors", UNet(1, 1, channels=(4, 8))
+    >>> model.threshold = 0.45
+    >>> save_checkpoint(path, model, step=300)
+    >>> load_model(path).threshold, read_notes(path)["step"]
+    (0.45, 300)
     """
-    check_path("path", path)
-    check_type("model", model, NodeGrid)  # a wrapper would save other names for the weights
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     if optimizer is not None:
-        state = check_type("optimizer", optimizer, torch.optim.Optimizer).state_dict()
-        info["param_groups"] = state["param_groups"]
+        state = optimizer.state_dict()
+        notes["param_groups"] = state["param_groups"]
         for index, values in state["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    info = {"model": model.config, **info}
+    belongings = {
+        "threshold": model.threshold,
+        "normalization": list(model.normalization),
+        "class_names": list(model.class_names),
+    }
+    info = {"model": model.config, **belongings, **notes}
     try:
         json.dumps(info)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"the notes must be JSON, got {describe(info)}: {error}") from None
+        raise ValueError(f"notes must be JSON, got {notes!r:.80}: {error}") from None
     metadata = {"segedu": json.dumps({**info, "crc32": _checksum(info, tensors)})}
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors, metadata))
 
 
-def load_model(path: str | os.PathLike) -> tuple[NodeGrid, dict]:
-    """The network in a file, on the CPU in eval mode, and what was noted beside it.
+def load_model(path: str | os.PathLike) -> NodeGrid:
+    """The network in a file, with its threshold, on the CPU in eval mode.
 
     Raises
     ------
@@ -72,55 +76,56 @@ def load_model(path: str | os.PathLike) -> tuple[NodeGrid, dict]:
     tensors, _, info = _read(path)
     try:
         with torch.device("meta"):
-            model = NodeGrid(**info.pop("model"))
+            model = NodeGrid(**info["model"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} names a network that cannot be built: {error}") from error
-    _load_state(model, tensors, path, assign=True)
-    return model.eval(), info
+    _restore(model, tensors, info, path, assign=True)
+    return model.eval()
+
+
+def read_notes(path: str | os.PathLike) -> dict:
+    """What stands beside the network in a file: threshold, step, validation_iou, ...
+
+    Raises as `load_model` does.
+    """
+    return _read(path)[2]
 
 
 def load_training(
     path: str | os.PathLike, model: NodeGrid, optimizer: torch.optim.Optimizer
 ) -> dict:
-    """Bring `model` and `optimizer` to the state in a file; returns what was noted beside it.
+    """Bring `model` and `optimizer` to the state in a file; returns the notes beside it.
 
     Raises
     ------
     ValueError : for a file of another network (both are named), without the optimizer's state, or
         damaged.
     """
-    check_type("model", model, NodeGrid)
-    check_type("optimizer", optimizer, torch.optim.Optimizer)
-    tensors, states, info = _read(path)
-    there, here = json.dumps(info.pop("model", None)), json.dumps(model.config)
+    tensors, states, notes = _read(path)
+    there, here = json.dumps(notes.pop("model", None)), json.dumps(model.config)
     if there != here:
         raise ValueError(f"{path} holds another network: {there}\nexpected {here}")
-    if "param_groups" not in info:
+    if "param_groups" not in notes:
         raise ValueError(f"{path} holds a network without the state of its training")
-    _load_state(model, tensors, path, assign=False)
+    _restore(model, tensors, notes, path, assign=False)
     state = {}
     for key, value in states.items():
         index, name = key.split(".")
         state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": info.pop("param_groups")})
-    return info
+    optimizer.load_state_dict({"state": state, "param_groups": notes.pop("param_groups")})
+    return notes
 
 
 def load_pretrained(name: str = "unetpp-nuclei") -> NodeGrid:
     """A network trained on real nuclei that comes with the package, in eval mode.
 
-    It takes one grey channel as `segedu.data.normalize` gives it.
+    It takes one grey channel, as `segedu.data.normalize` gives it, and has the threshold that was
+    chosen on the validation images. ValueError for a name that is not there, with those that are.
 
-    Raises
-    ------
-    ValueError : for a name that is not there, with those that are.
-
-    Examples
-    --------
-    >>> load_pretrained().num_classes
-    1
+    >>> load_pretrained("unetpp-nuclei-tiny").threshold
+    0.6
     """
-    return load_model(pretrained_path(name))[0]
+    return load_model(pretrained_path(name))
 
 
 def pretrained_path(name: str = "unetpp-nuclei") -> Path:
@@ -131,11 +136,11 @@ def pretrained_path(name: str = "unetpp-nuclei") -> Path:
 
 def _read(path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict]:
     """The network's tensors, the optimizer's, and the JSON beside them."""
-    check_path("path", path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Copies: views would keep the file open, and training replaces it.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         info = json.loads(metadata.get("segedu", "{}"))
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
@@ -154,11 +159,15 @@ def _read(path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict]
     return model, optimizer, info
 
 
-def _load_state(model: NodeGrid, tensors: dict[str, torch.Tensor], path, *, assign: bool) -> None:
+def _restore(model: NodeGrid, tensors: dict, info: dict, path, *, assign: bool) -> None:
+    """Weights, and what belongs to the network; a file from before has only the threshold."""
     try:
         model.load_state_dict(tensors, assign=assign)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit the network it names: {error}") from error
+    model.threshold = info.get("threshold", model.threshold)
+    model.normalization = tuple(info.get("normalization", model.normalization))
+    model.class_names = tuple(info.get("class_names", model.class_names))
 
 
 def _checksum(info: dict, tensors: dict[str, torch.Tensor]) -> int:

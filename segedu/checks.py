@@ -1,7 +1,7 @@
-"""Checks of what a caller passes: an error names the argument, what was expected and what was got.
+"""What a learner or a user gets wrong, said once, in a sentence.
 
-Each returns what it checked, so that it can stand where the value is used. A value that is wrong
-is a ValueError; what is not a tensor, or not a network, is a TypeError.
+An error names the argument, what was expected, what came, and what to do. Each check returns what
+it checked, so that it can stand where the value is used.
 """
 
 import math
@@ -16,53 +16,123 @@ from torch import Tensor
 
 
 def describe(value) -> str:
-    """What was got, in a few words: of a tensor or an array its dtype, shape and device.
+    """A value in a few words: a tensor or an array by its dtype, shape and device.
 
     >>> describe(torch.zeros(2, 3)), describe("a" * 1000)[:4]
     ('torch.float32 (2, 3)', "'aaa")
     """
+    if isinstance(value, Tensor) and value.device.type != "cpu":
+        return f"{value.dtype} {tuple(value.shape)} on {value.device}"
     if isinstance(value, Tensor | np.ndarray) and value.ndim:
-        device = getattr(value, "device", "cpu")
-        return f"{value.dtype} {tuple(value.shape)}" + (f" on {device}" * (str(device) != "cpu"))
-    try:
-        return f"{value!r:.80}"
-    except ValueError:  # an integer of thousands of digits
-        return f"an absurd {type(value).__name__}"
+        return f"{value.dtype} {tuple(value.shape)}"
+    return f"{value!r:.80}"
 
 
-def check_integer(name: str, value, least: int = -(2**63), most: int = 2**63 - 1) -> int:
-    """`value` as an int, if it is an integer (not a bool) from `least` to `most`.
+def check_choice(name: str, value, options: Collection):
+    """`value`, if it is one of `options`.
+
+    >>> check_choice("norm", "layer", ("batch", "group"))
+    Traceback (most recent call last):
+    ValueError: norm must be 'batch' or 'group', got 'layer'
+    """
+    for option in options:
+        if value is option or (isinstance(value, str) and value == option):
+            return value
+    *first, last = map(repr, options)
+    wanted = f"{', '.join(first)} or {last}" if first else last
+    raise ValueError(f"{name} must be {wanted}, got {describe(value)}")
+
+
+def check_integer(name: str, value, least: int | None = None, most: int | None = None) -> int:
+    """`value` as an int, if it is a whole number (no float, no bool) from `least` to `most`.
 
     >>> check_integer("steps", 0, 1)
     Traceback (most recent call last):
-    ValueError: steps must be an integer from 1 on, got 0
+    ValueError: steps must be an integer of at least 1, got 0
     """
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except (TypeError, RuntimeError):  # torch: a tensor of several elements, or without values
-        number = None
-    if number is None or not least <= number <= most:
-        limits = f" from {least}" * (least > -(2**63))
-        limits += f" to {most}" if most < 2**63 - 1 else " on" * bool(limits)
+    number = operator.index(value) if hasattr(value, "__index__") else None
+    too_small = number is not None and least is not None and number < least
+    too_large = number is not None and most is not None and number > most
+    if number is None or isinstance(value, bool) or too_small or too_large:
+        limits = "" if least is None else f" of at least {least}"
+        limits = f" from {least} to {most}" if most is not None else limits
         raise ValueError(f"{name} must be an integer{limits}, got {describe(value)}")
     return number
 
 
 def check_number(name: str, value, low: float = -math.inf, high: float = math.inf) -> float:
-    """`value` as a finite float in [low, high].
+    """`value` as a float, if it is finite and lies in [low, high].
 
     >>> check_number("threshold", 1.5, 0, 1)
     Traceback (most recent call last):
     ValueError: threshold must be a number from 0 to 1, got 1.5
     """
     try:
-        number = math.nan if isinstance(value, str | bool) else float(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # torch: several elements
+        number = math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, RuntimeError):  # torch: a tensor of several elements
         number = math.nan
     if not (low <= number <= high and abs(number) < math.inf):  # isfinite does not compile
-        limits = [f" from {low:g}" if low > -math.inf else "", f" to {high:g}" * (high < math.inf)]
-        raise ValueError(f"{name} must be a number{''.join(limits)}, got {describe(value)}")
+        limits = "" if low == -math.inf else f" of at least {low:g}"
+        limits = f" from {low:g} to {high:g}" if high < math.inf else limits
+        raise ValueError(f"{name} must be a number{limits}, got {describe(value)}")
     return number
+
+
+def check_tensor(name: str, value, shape: str, *, floats: bool = True) -> Tensor:
+    """`value`, if it is a tensor with the axes that `shape` names, not empty; `floats`: of floats.
+
+    >>> check_tensor("images", torch.zeros(8, 8), "(N, C, H, W)")
+    Traceback (most recent call last):
+    ValueError: images must be floats (N, C, H, W), not empty, got torch.float32 (8, 8)
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor {shape}, got {describe(value)}")
+    axes = value.ndim if shape == "(...)" else shape.count(",") + 1
+    if value.ndim != axes or not value.numel() or (floats and not value.is_floating_point()):
+        kind = "floats" if floats else "real numbers"
+        raise ValueError(f"{name} must be {kind} {shape}, not empty, got {describe(value)}")
+    return value
+
+
+def check_range(
+    name: str, value: Tensor, low: float = -math.inf, high: float = math.inf, hint: str = ""
+) -> Tensor:
+    """`value`, if all of it is finite and in [low, high]. Compiled code does not look.
+
+    >>> check_range("target", torch.tensor([0, 255]), 0, 1, "; see ignore_index")
+    Traceback (most recent call last):
+    ValueError: target must lie in [0, 1], got values from 0 to 255; see ignore_index
+    """
+    if not torch.compiler.is_compiling():
+        least, most = torch.stack(value.aminmax()).tolist()
+        if not (low <= least and most <= high and -math.inf < least and most < math.inf):
+            limits = f"be finite, at least {low:g}" if low > -math.inf else "be finite"
+            limits = f"lie in [{low:g}, {high:g}]" if high < math.inf else limits
+            raise ValueError(f"{name} must {limits}, got values from {least} to {most}{hint}")
+    return value
+
+
+def check_images(images: Tensor, in_channels: int, depth: int) -> Tensor:
+    """`images`, if a network of `depth` poolings takes them: (N, in_channels, H, W).
+
+    >>> check_images(torch.zeros(1, 1, 30, 32), 1, 4)
+    Traceback (most recent call last):
+    ValueError: got images of 30 x 32 pixels, but 4 poolings need sides that are multiples of 16: \
+pad to 32 x 32, or call segedu.predict(model, images), which pads and crops
+    """
+    if images.ndim != 4 or images.shape[1] != in_channels:
+        raise ValueError(
+            f"expected images of shape (N, {in_channels}, H, W), got {describe(images)}"
+        )
+    height, width = images.shape[2:]
+    step = 2**depth
+    if height % step or width % step:
+        raise ValueError(
+            f"got images of {height} x {width} pixels, but {depth} poolings need sides that are "
+            f"multiples of {step}: pad to {height + -height % step} x {width + -width % step}, "
+            "or call segedu.predict(model, images), which pads and crops"
+        )
+    return images
 
 
 def check_path(name: str, value) -> Path:
@@ -101,21 +171,6 @@ def check_type(name: str, value, kind: type):
     return value
 
 
-def check_choice(name: str, value, options: Collection):
-    """`value`, if it is one of `options`.
-
-    >>> check_choice("norm", "layer", ("batch", "group"))
-    Traceback (most recent call last):
-    ValueError: norm must be 'batch' or 'group', got 'layer'
-    """
-    for option in options:
-        if value is option or (isinstance(value, str) and value == option):
-            return value
-    *first, last = map(repr, options)
-    wanted = f"{', '.join(first)} or {last}" if first else last
-    raise ValueError(f"{name} must be {wanted}, got {describe(value)}")
-
-
 def check_sequence(name: str, value, least: int = 0, most: int | None = None) -> Sequence:
     """`value`, if it has an order and from `least` to `most` entries, and is not a string.
 
@@ -150,46 +205,6 @@ def check_array(name: str, value) -> np.ndarray:
     if array is None or array.dtype.kind not in "buif":
         raise ValueError(f"{name} must be an array of real numbers, got {describe(value)}")
     return array
-
-
-def check_tensor(name: str, value, shape: str, *, floats: bool = True) -> Tensor:
-    """`value`, if it is a tensor with the axes that `shape` names, not empty; `floats`: of floats.
-
-    >>> check_tensor("images", torch.zeros(8, 8), "(N, C, H, W)")
-    Traceback (most recent call last):
-    ValueError: images must be floats (N, C, H, W), not empty, got torch.float32 (8, 8)
-    """
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a tensor {shape}, got {describe(value)}")
-    if (
-        (shape != "(...)" and shape.count(",") + 1 != value.ndim)
-        or value.layout != torch.strided
-        or not (value.is_floating_point() or (not floats and not value.is_complex()))
-        or not value.numel()
-    ):
-        kind = "floats" if floats else "real numbers"
-        raise ValueError(f"{name} must be {kind} {shape}, not empty, got {describe(value)}")
-    return value
-
-
-def check_range(
-    name: str, value: Tensor, low: float = -math.inf, high: float = math.inf, hint: str = ""
-) -> Tensor:
-    """`value`, if all of it is finite and in [low, high]. Compiled code does not look.
-
-    >>> check_range("target", torch.tensor([0, 255]), 0, 1, "; see ignore_index")
-    Traceback (most recent call last):
-    ValueError: target must lie in [0, 1], got values from 0 to 255; see ignore_index
-    """
-    if not torch.compiler.is_compiling():
-        if value.is_meta:
-            raise ValueError(f"{name} has no values: it is on the device 'meta'")
-        least, most = (limit.item() for limit in value.aminmax())
-        if not (low <= least and most <= high and -math.inf < least and most < math.inf):
-            limits = f"be finite, at least {low:g}" if low > -math.inf else "be finite"
-            limits = f"lie in [{low:g}, {high:g}]" if high < math.inf else limits
-            raise ValueError(f"{name} must {limits}, got values from {least} to {most}{hint}")
-    return value
 
 
 def check_network(name: str, value):

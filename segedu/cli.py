@@ -1,5 +1,6 @@
-"""The command line: `python -m segedu train | evaluate | predict | info | export`."""
+"""The command line: `segedu train | evaluate | predict | info | export`."""
 
+import glob
 import itertools
 import sys
 import time
@@ -11,7 +12,7 @@ import typer
 
 app = typer.Typer(
     help="Train a U-Net or a U-Net++ on synthetic nuclei, real nuclei or your own pictures, "
-    "measure it, and use it. Start with: python -m segedu train",
+    "measure it, and use it. Start with: segedu train",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,6 +47,7 @@ class Format(StrEnum):
 
 
 KINDS = ("mask", "overlay")  # of pictures that `predict` writes
+CLASS_NAMES = {1: ("nucleus",), 3: ("background", "interior", "boundary")}
 
 DataOption = Annotated[
     Data,
@@ -55,26 +57,30 @@ DataOption = Annotated[
         "images/ and masks/ with the same file names."
     ),
 ]
-RootOption = Annotated[Path | None, typer.Option(help="Where the nuclei or your own folder is.")]
+RootOption = Annotated[Path | None, typer.Option(help="The archive of nuclei or your own folder.")]
 ClassesOption = Annotated[
     int,
     typer.Option(
-        help="1: one kind of object against the background. More: the classes of your masks, "
-        "background included.",
+        help="1: one kind of object against the background. More: the number of classes in your "
+        "masks, background included.",
         min=1,
     ),
 ]
-OutOption = Annotated[Path, typer.Option(help="Folder for what the command writes.")]
+OutOption = Annotated[Path, typer.Option(help="Folder for the results.")]
 WeightsOption = Annotated[
     Path | None, typer.Option(help="A .safetensors file; the committed weights if not given.")
 ]
 LevelOption = Annotated[
-    int | None, typer.Option(help="Use the head at this level of a U-Net++ alone.")
+    int | None, typer.Option(help="Use only the head at this level of a U-Net++.")
+]
+AcceleratorOption = Annotated[str, typer.Option(help="cpu, gpu, or auto: a GPU if there is one.")]
+PrecisionOption = Annotated[
+    str, typer.Option(help="32-true, or bf16-mixed, which is faster where the hardware has it.")
 ]
 
 
-@app.command()
-def train(
+@app.command("train")
+def train_command(
     data: DataOption = Data.synthetic,
     root: RootOption = None,
     num_classes: ClassesOption = 1,
@@ -93,25 +99,24 @@ def train(
     norm: Annotated[
         Norm,
         typer.Option(
-            help="batch looks at the crops of one process; group at each crop alone, so that the "
-            "number of processes does not matter, but pictures above 512 pixels cannot be tiled."
+            help="batch normalises over the crops of one process; group normalises each crop by "
+            "itself, so that the number of processes does not matter, but pictures above 512 "
+            "pixels cannot be cut into tiles."
         ),
     ] = Norm.batch,
     steps: Annotated[int, typer.Option(help="Updates of the weights.", min=1)] = 300,
-    batch_size: Annotated[int, typer.Option(help="Crops an update.", min=1)] = 8,
+    batch_size: Annotated[int, typer.Option(help="Crops per update.", min=1)] = 8,
     crop_size: Annotated[int, typer.Option(help="Side of a crop in pixels.", min=1)] = 128,
     learning_rate: Annotated[float, typer.Option(help="At the peak of the schedule.")] = 3e-3,
     seed: Annotated[int, typer.Option(help="Same seed, same run (on the same machine).")] = 0,
-    accelerator: Annotated[str, typer.Option(help="cpu, gpu, or auto to take what is there.")] = (
-        "cpu"
-    ),
+    accelerator: AcceleratorOption = "cpu",
     devices: Annotated[
         int, typer.Option(help="Processes (GPUs) on this machine that share a batch.", min=1)
     ] = 1,
-    nodes: Annotated[int, typer.Option(help="Machines, each with as many.", min=1)] = 1,
-    precision: Annotated[
-        str, typer.Option(help="32-true; bf16-mixed is faster where the hardware has it.")
-    ] = "32-true",
+    nodes: Annotated[
+        int, typer.Option(help="Machines, each with this number of processes.", min=1)
+    ] = 1,
+    precision: PrecisionOption = "32-true",
     resume: Annotated[bool, typer.Option(help="Go on from the last state in --out.")] = False,
 ):
     """Train a network, keep the best by validation IoU, and measure it once on the test images.
@@ -122,9 +127,7 @@ def train(
     """
     from . import losses
     from .analysis import count_parameters
-    from .checkpoint import load_model
-    from .evaluation import evaluate
-    from .inference import segmenter
+    from .checkpoint import load_model, read_notes
     from .models import UNet, UNetPlusPlus
     from .training import TrainConfig, fit
 
@@ -135,7 +138,11 @@ def train(
         steps=steps, batch_size=batch_size, crop_size=crop_size, learning_rate=learning_rate,
         validate_every=max(1, steps // 3), seed=seed,
     )  # fmt: skip
-    fabric = _fabric(batch_size, accelerator, devices, nodes, precision)
+    if batch_size % (devices * nodes):  # before so many processes start
+        raise ValueError(
+            f"--batch-size {batch_size} cannot be shared equally by {devices * nodes} processes"
+        )
+    fabric = _fabric(accelerator, precision, devices=devices, num_nodes=nodes)
     train_set = _dataset(data, root, num_classes, Split.train)
     validation_set = _dataset(data, root, num_classes, Split.validation)
     fabric.launch()
@@ -145,6 +152,8 @@ def train(
         net = UNetPlusPlus(train_set[0][0].shape[0], num_classes, deep_supervision=True, **shape)
     else:
         net = UNet(train_set[0][0].shape[0], num_classes, **shape)
+    if data is not Data.folder:
+        net.class_names = CLASS_NAMES[num_classes]
     fabric.print(
         f"{len(train_set)} training and {len(validation_set)} validation images, "
         f"{model.value} of {count_parameters(net):,} parameters"
@@ -163,94 +172,91 @@ def train(
     seconds = time.monotonic() - started
     if not fabric.is_global_zero:
         return
-    best, info = load_model(out / "best.safetensors")
-    test_set = _dataset(data, root, num_classes, Split.test)
-    counts = evaluate(
-        segmenter(best, threshold=info["threshold"]), test_set, num_classes=num_classes
-    )
+    best, notes = load_model(out / "best.safetensors"), read_notes(out / "best.safetensors")
     print(
-        f"\ntrained {steps} steps in {seconds:.0f} s; best after step {info['step']}: "
-        f"validation IoU {info['validation_iou']:.3f}, threshold {info['threshold']}"
+        f"\ntrained {steps} steps in {seconds:.0f} s; best after step {notes['step']}: "
+        f"validation IoU {notes['validation_iou']:.3f}, threshold {best.threshold}"
     )
-    _report(counts, test_set, Split.test)
+    _report(best, _dataset(data, root, num_classes, Split.test), Split.test, fabric)
     _draw_history(out)
     print(f"weights: {out / 'best.safetensors'}")
 
 
-@app.command()
-def evaluate(
+@app.command("evaluate")
+def evaluate_command(
     weights: WeightsOption = None,
     data: DataOption = Data.synthetic,
     root: RootOption = None,
     split: Annotated[Split, typer.Option(help="Which part of the data.")] = Split.test,
     level: LevelOption = None,
+    accelerator: AcceleratorOption = "cpu",
+    precision: PrecisionOption = "32-true",
 ):
     """Measure a network on images: IoU, Dice, precision and recall, beside Otsu's threshold."""
-    from .evaluation import evaluate
-    from .inference import segmenter
-
-    model, info = _load(weights)
+    model = _load(weights, level)
     dataset = _dataset(data, root, model.num_classes, split)
-    segment = segmenter(model, threshold=info.get("threshold", 0.5), level=level)
-    counts = evaluate(segment, dataset, num_classes=model.num_classes)
-    _report(counts, dataset, split)
+    _report(model, dataset, split, _fabric(accelerator, precision))
 
 
-@app.command()
-def predict(
-    images: Annotated[list[Path], typer.Argument(help="Pictures of any size.")],
+@app.command("predict")
+def predict_command(
+    pictures: Annotated[
+        list[str],
+        typer.Argument(help="Pictures of any size, folders of pictures, or patterns like '*.png'."),
+    ],
     weights: WeightsOption = None,
     out: OutOption = Path("predictions"),
     level: LevelOption = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="For one class; the one chosen in training if not given.", min=0, max=1),
+        typer.Option(
+            help="For one class; the one that belongs to the weights if not given.", min=0, max=1
+        ),
     ] = None,
+    accelerator: AcceleratorOption = "cpu",
+    precision: PrecisionOption = "32-true",
 ):
     """Segment pictures: NAME_mask.png and NAME_overlay.png for each.
 
     A mask of one class is 0 and 255; of several, the class indices.
     """
-    import matplotlib.pyplot as plt
     import numpy as np
     from PIL import Image
 
-    from .data.folder import read_image
-    from .data.transforms import normalize
+    from .data import normalize, read_image
     from .files import atomic_path
     from .inference import segmenter
-    from .plotting import overlay_mask
+    from .plotting import overlay_mask, save_figure
 
-    model, info = _load(weights)
-    threshold = info.get("threshold", 0.5) if threshold is None else threshold
-    segment = segmenter(model, threshold=threshold, level=level)
+    model, fabric = _load(weights, level), _fabric(accelerator, precision)
+    segment = segmenter(model.to(fabric.device), threshold=threshold)
     if model.num_classes == 1:
-        print(f"threshold {threshold}")
-    targets = {path: [out / f"{path.stem}_{kind}.png" for kind in KINDS] for path in images}
+        print(f"threshold {model.threshold if threshold is None else threshold}")
+    paths = _find_pictures(pictures)
+    targets = {path: [out / f"{path.stem}_{kind}.png" for kind in KINDS] for path in paths}
     _check_targets(targets)
     failed = 0
     for path, (mask_path, overlay_path) in targets.items():
         try:
             picture = read_image(path, channels=model.in_channels)
-            mask = segment(normalize(picture)[None])[0].numpy().astype(np.uint8)
+            with fabric.autocast():
+                masks = segment(normalize(picture, model.normalization)[None])
         except (ValueError, OSError) as error:  # the other pictures are not to blame
             print(f"error: {error}", file=sys.stderr)
             failed += 1
             continue
+        mask = masks[0].cpu().numpy().astype(np.uint8)
         with atomic_path(mask_path) as temporary:
             Image.fromarray(mask * 255 if model.num_classes == 1 else mask).save(temporary)
-        with atomic_path(overlay_path) as temporary:
-            axes = overlay_mask(picture, mask)
-            axes.figure.savefig(temporary, bbox_inches="tight")
-            plt.close(axes.figure)
+        save_figure(overlay_mask(picture, mask).figure, overlay_path)
         covered = 100 * (mask > 0).mean()
         print(f"{path}: {covered:.1f} % foreground -> {mask_path}, {overlay_path}")
     if failed:
-        raise ValueError(f"{failed} of {len(images)} pictures could not be segmented, see above")
+        raise ValueError(f"{failed} of {len(paths)} pictures could not be segmented, see above")
 
 
-@app.command()
-def info(
+@app.command("info")
+def info_command(
     data: DataOption = Data.synthetic,
     root: RootOption = None,
     num_classes: ClassesOption = 1,
@@ -260,8 +266,7 @@ def info(
     import matplotlib.pyplot as plt
     import numpy as np
 
-    from .files import atomic_path
-    from .plotting import overlay_mask
+    from .plotting import overlay_mask, save_figure
 
     for split in Split:
         dataset = _dataset(data, root, num_classes, split)
@@ -282,45 +287,47 @@ def info(
                 overlay_mask(image, mask, ax=ax)
             for ax in axes[len(dataset) :]:
                 ax.axis("off")
-            with atomic_path(out / "preview.png") as temporary:
-                figure.savefig(temporary, bbox_inches="tight")
+            save_figure(figure, out / "preview.png")
     print(f"preview: {out / 'preview.png'}")
 
 
-@app.command()
-def export(
+@app.command("export")
+def export_command(
     form: Annotated[
         Format,
         typer.Option(
             "--format",
             help="web: a page that segments in the browser, without a server. onnx: for programs "
-            "without torch, every head an output, images of any size that fits the poolings.",
+            "without torch; every head is an output, and images may have any size that fits the "
+            "poolings.",
         ),
     ],
     weights: Annotated[
         Path | None, typer.Option(help="A .safetensors file; unetpp-nuclei-tiny if not given.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The file to write; by default named as the weights.")
+        Path | None, typer.Option(help="The file to write; by default named like the weights.")
     ] = None,
 ):
     """Write a trained network as a web page or as ONNX."""
     import gzip
 
     from .checkpoint import load_model, pretrained_path
-    from .export import export_onnx, to_page
     from .files import atomic_path
 
     weights = weights or pretrained_path("unetpp-nuclei-tiny")
-    model, info = load_model(weights)
-    out = out or Path(weights.stem).with_suffix({"web": ".html", "onnx": ".onnx"}[form])
-    threshold = info.get("threshold", 0.5)
+    model = load_model(weights)
     if form is Format.onnx:
-        export_onnx(out, model, threshold=threshold)
+        from .export import to_onnx
+
+        content = to_onnx(model)
     else:
-        with atomic_path(out) as temporary:
-            temporary.write_text(to_page(model, threshold=threshold), encoding="utf-8")
-    content = out.read_bytes()
+        from .explorers import LiveSegmentation
+
+        content = LiveSegmentation(model).to_page().encode()
+    out = out or Path(weights.stem).with_suffix({"web": ".html", "onnx": ".onnx"}[form])
+    with atomic_path(out) as temporary:
+        temporary.write_bytes(content)
     print(f"{out}: {len(content) / 1e3:.0f} kB, {len(gzip.compress(content)) / 1e3:.0f} kB gzipped")
 
 
@@ -360,16 +367,32 @@ def _free_folder(parent: Path) -> Path:
     return parent / next(str(number) for number in itertools.count(1) if str(number) not in taken)
 
 
-def _fabric(batch_size: int, accelerator: str, devices: int, nodes: int, precision: str):
+def _find_pictures(arguments: list[str]) -> list[Path]:
+    """Every picture that the arguments name: files, folders of pictures, and patterns."""
+    from PIL import Image
+
+    paths = []
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            known = Image.registered_extensions()
+            found = [file for file in sorted(path.iterdir()) if file.suffix.lower() in known]
+        elif path.exists() or not glob.has_magic(argument):
+            found = [path]
+        else:
+            found = [Path(name) for name in sorted(glob.glob(argument, recursive=True))]
+        if not found:
+            raise ValueError(f"there are no pictures in {argument}, expected at least one")
+        paths += found
+    return paths
+
+
+def _fabric(accelerator: str, precision: str, *, devices: int = 1, num_nodes: int = 1):
     from lightning_fabric import Fabric
 
-    if batch_size % (devices * nodes):  # before so many processes start
-        raise ValueError(
-            f"--batch-size {batch_size} cannot be shared equally by {devices * nodes} processes"
-        )
     try:
         return Fabric(
-            accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision
+            accelerator=accelerator, devices=devices, num_nodes=num_nodes, precision=precision
         )
     except Exception as error:  # Fabric's own kinds, as many as there are accelerators
         raise ValueError(
@@ -378,10 +401,11 @@ def _fabric(batch_size: int, accelerator: str, devices: int, nodes: int, precisi
         ) from error
 
 
-def _load(weights: Path | None):
+def _load(weights: Path | None, level: int | None):
     from .checkpoint import load_model, pretrained_path
 
-    return load_model(weights or pretrained_path())
+    model = load_model(weights or pretrained_path())
+    return model if level is None else model.prune(level)
 
 
 def _integers(text: str) -> tuple[int, ...]:
@@ -391,11 +415,15 @@ def _integers(text: str) -> tuple[int, ...]:
         raise ValueError(f"--channels takes numbers like 16,32,64,128, got {text!r}") from None
 
 
-def _report(counts, dataset, split: Split) -> None:
+def _report(model, dataset, split: Split, fabric) -> None:
+    """Print what the network gets right on a data set, beside Otsu's threshold."""
     from .evaluation import dataset_iou, evaluate, otsu_threshold
+    from .inference import segmenter
     from .metrics import dice, precision, recall
 
-    num_classes = counts.tp.shape[1]
+    num_classes = model.num_classes
+    with fabric.autocast():
+        counts = evaluate(segmenter(model.to(fabric.device)), dataset, num_classes=num_classes)
     score = dataset_iou(counts)
     kind = "IoU per image" if num_classes == 1 else "IoU over the classes"
     print(f"{len(dataset)} {split} images: mean {kind} {score:.3f}")
@@ -408,17 +436,15 @@ def _report(counts, dataset, split: Split) -> None:
 
 
 def _draw_history(out: Path) -> None:
-    from .files import atomic_path
-    from .plotting import plot_history
+    from .plotting import plot_history, save_figure
 
-    with atomic_path(out / "history.png") as temporary:
-        plot_history(out / "history.csv").figure.savefig(temporary, bbox_inches="tight")
+    save_figure(plot_history(out / "history.csv").figure, out / "history.png")
 
 
 def main() -> None:
     """Run a command; a mistake is one line on the screen, not a traceback."""
     try:
-        app(prog_name="python -m segedu")
+        app(prog_name="segedu")
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         raise SystemExit(f"error: {error}") from None
     except (RuntimeError, MemoryError) as error:

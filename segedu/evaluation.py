@@ -1,12 +1,12 @@
 """Measure what a network, or a threshold, gets right on a data set."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
-from .checks import check_callable, check_network, check_range, check_tensor, check_type, describe
-from .inference import predict, to_mask
+from .checks import check_range, check_tensor
+from .inference import predict
 from .metrics import StatScores, iou, stat_scores
 from .models import NodeGrid
 
@@ -15,7 +15,7 @@ THRESHOLDS = [round(0.05 * k, 2) for k in range(1, 20)]
 
 def evaluate(
     segment: Callable[[Tensor], Tensor],
-    dataset: Iterable,
+    dataset: Iterable[tuple[Tensor, Tensor]],
     *,
     num_classes: int,
     ignore_index: int | None = None,
@@ -24,8 +24,8 @@ def evaluate(
 
     Parameters
     ----------
-    segment : turns an image (1, C, H, W) into a mask (1, H, W); `network(model)` and
-        `otsu_threshold` are two.
+    segment : turns an image (1, C, H, W) into a mask (1, H, W), such as
+        `segedu.inference.segmenter(model)` or `otsu_threshold`.
     dataset : pairs of (image, mask), see `segedu.data`.
 
     Returns
@@ -34,7 +34,7 @@ def evaluate(
 
     Raises
     ------
-    ValueError : for a data set that is empty or holds no pairs, and for masks out of range.
+    ValueError : for an empty data set, and for masks with other values than those of the classes.
 
     Examples
     --------
@@ -44,7 +44,6 @@ def evaluate(
     >>> dataset_iou(counts)
     1.0
     """
-    check_callable("segment", segment, "(1, C, H, W)")
     counts = [
         stat_scores(
             segment(image[None]).cpu().long(),
@@ -52,9 +51,9 @@ def evaluate(
             num_classes=num_classes,
             ignore_index=ignore_index,
         )
-        for image, mask in _pairs("dataset", dataset)
+        for image, mask in dataset
     ]
-    return _concatenate(counts)
+    return concatenate(counts)
 
 
 def dataset_iou(counts: StatScores) -> float:
@@ -63,15 +62,16 @@ def dataset_iou(counts: StatScores) -> float:
     For one class the mean over the images of the foreground's IoU (an empty image that stays empty
     counts 1); for several the mean over the classes of the IoU over the whole set.
     """
-    if check_type("counts", counts, StatScores).tp.shape[1] == 1:
+    if counts.tp.shape[1] == 1:
         return iou(*counts, average="image", absent=1.0)
     return iou(*counts, average="class", absent="skip")
 
 
 def otsu_threshold(images: Tensor) -> Tensor:
-    """The baseline that a network has to beat: blur by one pixel, then Otsu's threshold (1979).
+    """The baseline that a network has to beat: a Gaussian blur, then Otsu's threshold (1979).
 
-    Takes (1, 1, H, W) or (1, 3, H, W), whose channels are averaged; gives (1, H, W).
+    The blur has a standard deviation of one pixel. Takes (1, 1, H, W) or (1, 3, H, W), whose
+    channels are averaged; gives (1, H, W).
     """
     from skimage.filters import gaussian, threshold_otsu
 
@@ -80,43 +80,63 @@ def otsu_threshold(images: Tensor) -> Tensor:
     return torch.from_numpy(blurred > threshold_otsu(blurred))[None]
 
 
-def validate(model: NodeGrid, dataset: Iterable) -> tuple[float, float]:
-    """The IoU on a data set (see `dataset_iou`) at the best threshold, and that threshold.
+def threshold_counts(probabilities: Tensor, mask: Tensor) -> StatScores:
+    """The counts of one image at every one of THRESHOLDS, in one pass over its pixels.
 
-    For one class, the best of 0.05, 0.10, ..., 0.95: chosen on the test images it would flatter the
-    result, so choose it on validation images. For several classes there is none to choose, and the
-    threshold is 0.5.
+    Parameters
+    ----------
+    probabilities : (1, 1, H, W), the foreground's.
+    mask : (H, W) of 0 and 1.
+
+    Returns
+    -------
+    tp, fp, fn, tn, each (len(THRESHOLDS), 1) int64, as `stat_scores` counts them.
+
+    >>> counts = threshold_counts(torch.tensor([[[[0.2, 0.7]]]]), torch.tensor([[0, 1]]))
+    >>> counts.tp.flatten().tolist()  # 0.7 exceeds the thresholds 0.05 to 0.65
+    [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
     """
-    check_network("model", model)
-    counts = {threshold: [] for threshold in (THRESHOLDS if model.num_classes == 1 else [0.5])}
-    for image, mask in _pairs("dataset", dataset):
-        probabilities = predict(model, image[None]).cpu()
-        for threshold, column in counts.items():
-            preds = to_mask(probabilities, threshold)
-            column.append(stat_scores(preds, mask[None], num_classes=model.num_classes))
+    # How many thresholds each pixel exceeds; then how many pixels exceed each threshold.
+    thresholds = torch.tensor(THRESHOLDS, device=probabilities.device)
+    exceeded = torch.bucketize(probabilities.flatten(), thresholds)
+    bins = len(THRESHOLDS) + 1
+    table = (exceeded + bins * mask.flatten()).bincount(minlength=2 * bins).view(2, bins)
+    fp, tp = table.flip(1).cumsum(1).flip(1)[:, 1:, None]
+    negatives, positives = table.sum(1)
+    return StatScores(tp, fp, positives - tp, negatives - fp)
+
+
+def best_threshold(counts: list[StatScores]) -> tuple[float, float]:
+    """The highest IoU over THRESHOLDS of a list of `threshold_counts`, and its threshold.
+
+    IoU as in `dataset_iou`. Choose the threshold on validation images: chosen on the test images,
+    it would flatter the result.
+    """
+    columns = StatScores(*(torch.stack(column) for column in zip(*counts, strict=True)))
     return max(
-        (dataset_iou(_concatenate(column)), threshold) for threshold, column in counts.items()
+        (dataset_iou(StatScores(*(column[:, k] for column in columns))), threshold)
+        for k, threshold in enumerate(THRESHOLDS)
     )
 
 
-def _concatenate(counts: list[StatScores]) -> StatScores:
-    """The counts of many images as one table."""
+def validate(model: NodeGrid, dataset: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    """The IoU on a data set (see `dataset_iou`) at the best threshold, and that threshold.
+
+    For several classes the most probable one counts: there is no threshold to choose, and 0.5 is
+    returned.
+    """
+    pairs = ((predict(model, image[None]).cpu(), mask) for image, mask in dataset)
+    if model.num_classes == 1:
+        return best_threshold([threshold_counts(*pair) for pair in pairs])
+    counts = [
+        stat_scores(probabilities.argmax(1), mask[None], num_classes=model.num_classes)
+        for probabilities, mask in pairs
+    ]
+    return dataset_iou(concatenate(counts)), 0.5
+
+
+def concatenate(counts: list[StatScores]) -> StatScores:
+    """The counts of several images as one table."""
+    if not counts:
+        raise ValueError("the data set is empty: expected at least one pair (image, mask)")
     return StatScores(*(torch.cat(column) for column in zip(*counts, strict=True)))
-
-
-def _pairs(name: str, dataset: Iterable) -> Iterator[tuple[Tensor, Tensor]]:
-    """The pairs of a data set, each checked to be one as it comes; at least one."""
-    wanted = f"{name} must be pairs (image, mask) of tensors, at least one, got "
-    if not (isinstance(dataset, Iterable) or hasattr(dataset, "__getitem__")):
-        raise ValueError(wanted + describe(dataset))
-    pair = None
-    for pair in dataset:
-        try:
-            image, mask = pair
-        except (TypeError, ValueError):
-            image = mask = None
-        if not (isinstance(image, Tensor) and isinstance(mask, Tensor)):
-            raise ValueError(wanted + describe(pair))
-        yield image, mask
-    if pair is None:
-        raise ValueError(f"{wanted}none")

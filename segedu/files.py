@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .checks import check_path, check_sequence, check_type
-
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """A path to write to in place of `path`, which takes its place once the block is done.
+    """A temporary path to write to, which takes the place of `path` once the block is done.
 
-    The file appears whole, under its own name, or not at all: on an error, the half that was
-    written is removed and what stood at `path` before stays. An OSError (a full disk, a folder that
-    may not be written to) says so.
+    The file appears whole, under its own name, or not at all: on an error, the unfinished file is
+    removed and what stood at `path` before stays. An OSError (a full disk, a folder that may not be
+    written to) says so.
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with atomic_path(Path(folder) / "a.txt") as temporary:
@@ -24,7 +22,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     ...     (Path(folder) / "a.txt").read_text()
     'whole'
     """
-    path = check_path("path", path)
+    path = Path(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,40 +46,46 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def remove_halves(path: str | os.PathLike) -> None:
+def remove_unfinished(path: str | os.PathLike) -> None:
     """Remove what killed processes had written of `path`; only while nobody writes it.
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     (Path(folder) / ".a-x1y2z3_4.txt").touch()
-    ...     remove_halves(Path(folder) / "a.txt")
+    ...     remove_unfinished(Path(folder) / "a.txt")
     ...     os.listdir(folder)
     []
     """
-    path = check_path("path", path)
+    path = Path(path)
     for leftover in path.parent.glob(f".{path.stem}-????????{path.suffix}"):
         leftover.unlink()
 
 
 def write_rows(path: str | os.PathLike, rows: list[dict]) -> None:
     """Write rows with the same keys as a CSV table, atomically; None becomes an empty cell."""
-    for row in check_sequence("rows", rows, 1):
-        check_type("each of rows", row, dict)
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.DictWriter(file, fieldnames=rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
+def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
+    """The rows of a CSV table, each cell a string."""
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def read_history(path: str | os.PathLike) -> list[dict]:
     """The rows of a `history.csv`, with numbers as numbers and None for an empty cell."""
-    with check_path("path", path).open(newline="") as file:
-        return [
-            {
-                name: (int if name == "step" else float)(cell) if cell else None
-                for name, cell in row.items()
-            }
-            for row in csv.DictReader(file)
-        ]
+    return [
+        {
+            name: (int if name == "step" else float)(cell) if cell else None
+            for name, cell in row.items()
+        }
+        for row in read_rows(path)
+    ]
 
 
 def _umask() -> int:

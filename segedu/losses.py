@@ -5,33 +5,23 @@ K > 1 classes: ``logits`` (N, K, H, W) and ``target`` (N, H, W) with class indic
 
 For all of them:
 
-- Pixels whose target is ``ignore_index`` do not count. If none counts, loss and gradient are 0.
-- ``reduction``: "none" gives one loss a pixel (Tversky, Dice, Jaccard: one an image and class),
-  0 where ignored; "sum" adds them; "mean" averages over those that count.
+- Pixels whose target is ``ignore_index`` do not count. If no pixel counts, loss and gradient are 0.
+- ``reduction``: "none" gives the loss per pixel (Tversky, Dice, Jaccard: per image and class), 0
+  where it is ignored; "sum" adds them; "mean" averages over those that count.
 - Half precision is computed in float32, also under autocast.
-- ValueError for a wrong shape, dtype, value, device or option, TypeError for no tensor. NaN among
-  the logits is not looked for, which would take a pass over them: the loss is NaN then.
+- ValueError for a target of the wrong shape, dtype, device or values, and for a wrong option. The
+  logits are not searched for NaN, which would take another pass over them: the loss is NaN then.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import (
-    check_choice,
-    check_integer,
-    check_number,
-    check_range,
-    check_sequence,
-    check_tensor,
-    describe,
-)
+from .checks import check_choice, check_number, check_range, check_tensor, describe
 
 HINT = ": pass ignore_index if one of them marks pixels to leave out"
-LARGEST = 1e6  # of options: what is beyond would overflow in float32
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -42,9 +32,6 @@ def _prepare(
     if isinstance(logits, list | tuple):
         raise TypeError(f"logits must be a tensor, got {len(logits)} heads: use DeepSupervision")
     n, k, h, w = check_tensor("logits", logits, "(N, K, H, W)").shape
-    check_tensor("target", target, "(...)", floats=False)
-    if ignore_index is not None:
-        check_integer("ignore_index", ignore_index)
     if (binary is True and k > 1) or (binary is False and k == 1):
         raise ValueError(f"got K = {k}: binary_cross_entropy is for K = 1, cross_entropy for more")
     wanted = (n, 1, h, w) if k == 1 else (n, h, w)
@@ -63,19 +50,16 @@ def _prepare(
     return logits, check_range("target", target, 0, max(k - 1, 1), HINT), counted
 
 
-def _per_class(name: str, values: Tensor, logits: Tensor) -> Tensor:
-    """One weight for each class, (K,), where the logits are."""
-    if not isinstance(values, Tensor):
-        check_sequence(name, values, logits.shape[1], logits.shape[1])
-        values = torch.tensor([check_number(f"each {name}", value, 0) for value in values])
-    check_tensor(name, values, "(K)", floats=False)
-    if len(values) != logits.shape[1]:
+def _per_class(name: str, values: Tensor | Sequence[float], logits: Tensor) -> Tensor:
+    """One weight per class, (K,), where the logits are."""
+    weights = torch.as_tensor(values).to(logits)
+    if weights.shape != logits.shape[1:2]:
         raise ValueError(f"{name} needs {logits.shape[1]} numbers, got {describe(values)}")
-    return check_range(name, values, 0, LARGEST).to(logits)
+    return check_range(name, weights, 0)
 
 
 def _reduce(loss: Tensor, counted: Tensor | None, reduction: str) -> Tensor:
-    """Reduce a loss; ``counted`` is the share of each element in the mean (None: all the same)."""
+    """Reduce a loss; ``counted`` is the weight of each element in the mean (None: all equal)."""
     check_choice("reduction", reduction, ("mean", "sum", "none"))
     if counted is not None:
         loss = loss.masked_fill(counted == 0, 0)
@@ -134,7 +118,7 @@ def _focal(margin: Tensor, gamma: float) -> Tensor:
 
     The power is exp(gamma log(1 - p)): for gamma < 1 its own slope is infinite at p = 1.
     """
-    return F.softplus(-margin) * F.softplus(margin).mul_(-gamma).exp_()  # in place: no copies
+    return F.softplus(-margin) * torch.exp(-gamma * F.softplus(margin))
 
 
 def focal_loss(
@@ -146,7 +130,7 @@ def focal_loss(
     ignore_index: int | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """Focal loss: cross-entropy times (1 - p)^gamma, which turns down what is already right.
+    """Focal loss: cross-entropy times (1 - p)^gamma, which makes easy pixels count less.
 
     K = 1: -alpha (1 - p)^gamma y log p - (1 - alpha) p^gamma (1 - y) log(1 - p).
     K > 1: -alpha_t (1 - p_t)^gamma log p_t for the true class t.
@@ -165,19 +149,21 @@ def focal_loss(
     >>> focal_loss(logits, target) / binary_cross_entropy(logits, target)  # (1 - 0.5)^2
     tensor(0.2500)
     """
-    gamma = check_number("gamma", gamma, 0, LARGEST)
+    gamma = check_number("gamma", gamma, 0)
     logits, target, counted = _prepare(logits, target, ignore_index)
     if logits.shape[1] == 1:
-        alpha = None if alpha is None else check_number("alpha (for K = 1)", alpha, 0, 1)
-        positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
-        if not torch.compiler.is_compiling() and torch.equal(target, target.round()):
-            # only 0 and 1: one of the two terms is enough
-            loss = _focal((2 * target).sub_(1) * logits, gamma)
-            if alpha is not None:
-                loss = loss.mul_(((positive - negative) * target).add_(negative))
+        if alpha is None:
+            positive = negative = 1.0
         else:
-            terms = negative * _focal(-logits, gamma), positive * _focal(logits, gamma)
-            loss = torch.lerp(*terms, target)
+            positive = check_number("alpha (for K = 1)", alpha, 0, 1)
+            negative = 1 - positive
+        if not torch.compiler.is_compiling() and torch.equal(target, target.round()):
+            # Only 0 and 1: each pixel has one of the two terms, which saves half of the work.
+            loss = _focal((2 * target - 1) * logits, gamma)
+            loss = loss * torch.where(target > 0, positive, negative)
+        else:
+            loss = positive * target * _focal(logits, gamma)
+            loss = loss + negative * (1 - target) * _focal(-logits, gamma)
     else:
         # p_t = sigmoid(margin): how far the true class's logit leads all the others together
         index = target.unsqueeze(1)
@@ -217,8 +203,8 @@ def tversky_loss(
     >>> tversky_loss(logits, target, alpha=0.5, beta=0.5)  # 1 - (8 + 1) / (8 + 4 + 1)
     tensor(0.3077)
     """
-    alpha, beta = check_number("alpha", alpha, 0, LARGEST), check_number("beta", beta, 0, LARGEST)
-    smooth = check_number("smooth", smooth, 1e-12, LARGEST)  # with 0 an empty mask gives 0 / 0
+    alpha, beta = check_number("alpha", alpha, 0), check_number("beta", beta, 0)
+    smooth = check_number("smooth", smooth, 1e-12)  # with 0 an empty mask gives 0 / 0
     logits, target, counted = _prepare(logits, target, ignore_index)
     if logits.shape[1] == 1:
         p, truth = logits.sigmoid(), target
@@ -276,15 +262,14 @@ def deep_supervision(
     >>> deep_supervision(binary_cross_entropy, heads, target, weights=[1, 1, 2])
     tensor(0.6931)
     """
-    if not callable(loss):
-        raise TypeError(f"loss must be a function or a module, got {describe(loss)}")
     if isinstance(logits, Tensor):
         return loss(logits, target)
-    heads = len(check_sequence("logits", logits, 1))
-    weights = [1.0] * heads if weights is None else check_sequence("weights", weights, heads, heads)
-    weights = [check_number("each entry of weights", weight, 0, LARGEST) for weight in weights]
-    if sum(weights) < 1 / LARGEST:
-        raise ValueError(f"weights must not all be 0, got {weights}")
+    weights = [1.0] * len(logits) if weights is None else list(weights)
+    if len(weights) != len(logits) or min(weights) < 0 or sum(weights) == 0:
+        raise ValueError(
+            f"weights needs {len(logits)} numbers, one per head, none negative and not all 0, "
+            f"got {weights}"
+        )
     return sum(w * loss(x, target) for w, x in zip(weights, logits, strict=True)) / sum(weights)
 
 
@@ -298,9 +283,9 @@ def class_balance(target: Tensor, *, ignore_index: int | None = None) -> float:
     >>> class_balance(torch.tensor([0, 0, 0, 1, 255]), ignore_index=255)
     0.75
     """
-    counted = check_tensor("target", target, "(...)", floats=False).double()
-    if ignore_index is not None and not counted.is_meta:
-        counted = counted[counted != check_integer("ignore_index", ignore_index)]
+    counted = target.double()
+    if ignore_index is not None:
+        counted = counted[counted != ignore_index]
     if not counted.numel():
         raise ValueError("target needs a pixel that is not ignored by ignore_index, got none")
     return 1 - check_range("target", counted, 0, 1, HINT).mean().item()
@@ -313,10 +298,6 @@ class _LossModule(nn.Module):
 
     def __init__(self, **options):
         super().__init__()
-        try:  # TypeError now, not later
-            inspect.signature(self.function).bind(None, None, **options)
-        except TypeError as error:
-            raise TypeError(f"{type(self).__name__} {error}") from None
         self.options = options
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:

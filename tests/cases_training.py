@@ -12,7 +12,16 @@ from lightning_fabric import Fabric
 from PIL import Image
 from safetensors.torch import save_file
 
-from segedu import UNet, UNetPlusPlus, load_model, load_pretrained, losses, predict, save_checkpoint
+from segedu import (
+    UNet,
+    UNetPlusPlus,
+    load_model,
+    load_pretrained,
+    losses,
+    predict,
+    read_notes,
+    save_checkpoint,
+)
 from segedu.checkpoint import load_training
 from segedu.data import SyntheticNuclei, normalize, read_image, synthetic_nuclei
 from segedu.evaluation import evaluate
@@ -41,7 +50,7 @@ def tiny_fit(out, *, loss=losses.compound_loss, config=TINY, channels=(2, 4), da
 
 def ended_as_never_stopped(folder: Path) -> str:
     """Resume the run in `folder`, and see whether it is the one that was never stopped."""
-    step = load_model(folder / "last.safetensors")[1]["step"]
+    step = read_notes(folder / "last.safetensors")["step"]
     for function, out in ((resume, folder), (small_fit, folder / "whole")):
         process = in_a_process(function, out)
         process.join()
@@ -81,7 +90,7 @@ def disk_full(folder):
     in_a_process(run_until_write, folder, 4, "named").join()
     in_a_process(full_disk, folder).join()
     message = (folder / "message").read_text()
-    step = load_model(folder / "last.safetensors")[1]["step"]
+    step = read_notes(folder / "last.safetensors")["step"]
     return f"OSError: {message} (the state of step {step} can be read)"
 
 
@@ -220,7 +229,9 @@ def unknown_pretrained(folder):
 def stored_threshold(folder):
     image, _ = synthetic_nuclei(1, size=40)
     Image.fromarray(image).save(folder / "a.png")
-    saved(folder, threshold=0.35)
+    model = UNet(1, 1, channels=(2, 4))
+    model.threshold = 0.35
+    saved(folder, model)
     command = [sys.executable, "-m", "segedu", "predict", "a.png", "--weights", "net.safetensors"]
     printed = subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout
     return f"it is used, and printed: {printed.splitlines()[0]}"

@@ -1,13 +1,24 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from segedu import UNet, UNetPlusPlus, load_model, load_pretrained, predict, save_checkpoint
-from segedu.checkpoint import PRETRAINED, load_training
+from segedu import (
+    UNet,
+    UNetPlusPlus,
+    load_model,
+    load_pretrained,
+    predict,
+    read_notes,
+    save_checkpoint,
+    segmenter,
+    to_mask,
+)
+from segedu.checkpoint import PRETRAINED, _checksum, load_training
 
 
 @pytest.mark.parametrize(
@@ -18,10 +29,13 @@ from segedu.checkpoint import PRETRAINED, load_training
     ],
 )
 def test_a_network_comes_back_as_it_was(tmp_path, model):
-    save_checkpoint(tmp_path / "a.safetensors", model, threshold=0.45, note="x")
-    again, info = load_model(tmp_path / "a.safetensors")
-    assert info == {"threshold": 0.45, "note": "x"}
-    assert again.config == model.config
+    model.threshold, model.normalization = 0.45, (0.0, 100.0)
+    model.class_names = ("background", "nucleus")
+    save_checkpoint(tmp_path / "a.safetensors", model, note="x")
+    again = load_model(tmp_path / "a.safetensors")
+    assert read_notes(tmp_path / "a.safetensors")["note"] == "x"
+    for name in ("config", "threshold", "normalization", "class_names"):
+        assert getattr(again, name) == getattr(model, name)
     assert not again.training
     image = torch.rand(1, model.in_channels, 20, 30)
     assert torch.equal(predict(again, image), predict(model, image))
@@ -37,7 +51,7 @@ def test_the_state_of_training_comes_back_as_it_was(tmp_path):
     save_checkpoint(tmp_path / "last.safetensors", model, optimizer=optimizer, step=3)
     again = UNet(1, 1, channels=(4, 8))
     its_optimizer = torch.optim.AdamW(again.parameters(), lr=0.5)
-    assert load_training(tmp_path / "last.safetensors", again, its_optimizer) == {"step": 3}
+    assert load_training(tmp_path / "last.safetensors", again, its_optimizer)["step"] == 3
     expected, found = optimizer.state_dict(), its_optimizer.state_dict()
     assert found["param_groups"] == json.loads(json.dumps(expected["param_groups"]))
     for index, values in expected["state"].items():
@@ -96,7 +110,7 @@ def test_damage_is_noticed_wherever_it_is(sound, kind, share):
 
 def test_the_same_run_makes_the_same_bytes(sound):
     folder, _ = sound
-    model, _ = load_model(folder / "last.safetensors")
+    model = load_model(folder / "last.safetensors")
     save_checkpoint(folder / "a.safetensors", model, step=3)
     save_checkpoint(folder / "b.safetensors", model, step=3)
     assert (folder / "a.safetensors").read_bytes() == (folder / "b.safetensors").read_bytes()
@@ -120,3 +134,42 @@ def test_pretrained_weights_are_small_and_can_be_pruned():
     assert (PRETRAINED / "unetpp-nuclei.safetensors").stat().st_size <= 3_000_000
     with pytest.raises(ValueError, match=r"name must be .*'unetpp-nuclei'.*, got 'other'"):
         load_pretrained("other")
+
+
+def test_a_committed_network_brings_the_threshold_that_was_chosen_with_it():
+    """Nobody has to carry it by hand; that of one network is not the default."""
+    assert load_pretrained("unetpp-nuclei-tiny").threshold == 0.6
+    for path in PRETRAINED.glob("*.safetensors"):
+        model, image = load_pretrained(path.stem), torch.rand(1, 1, 40, 40)
+        assert model.threshold == read_notes(path)["threshold"]
+        expected = to_mask(predict(model, image), model.threshold)
+        assert torch.equal(segmenter(model)(image), expected)
+        assert model.prune(model.levels[0]).threshold == model.threshold
+
+
+def test_a_file_without_a_threshold_loads(tmp_path):
+    """As `last.safetensors` was written before thresholds travelled with the network."""
+    path = tmp_path / "old.safetensors"
+    model = UNet(1, 1, channels=(4, 8))
+    info = {"model": model.config, "step": 3}
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    metadata = {"segedu": json.dumps({**info, "crc32": _checksum(info, tensors)})}
+    save_file(tensors, path, metadata)
+    again = load_model(path)
+    assert (again.threshold, again.normalization, again.class_names) == (0.5, (1.0, 99.9), ())
+
+
+def test_the_committed_weights_give_the_stored_probabilities():
+    """Computed in float64 by the network as it was before it was rewritten in its plain form."""
+    reference = load_file(Path(__file__).parent / "pretrained_probabilities.safetensors")
+    image = reference.pop("image")
+    assert len(reference) == 11
+    for name, expected in reference.items():
+        network, level = name.split(" ")
+        level = None if level == "all" else int(level)
+        model = load_pretrained(network)
+        torch.testing.assert_close(
+            predict(model, image, level=level), expected, rtol=0, atol=1e-5
+        )
+        exact = predict(model.double(), image.double(), level=level)
+        torch.testing.assert_close(exact, expected, rtol=0, atol=1e-6)

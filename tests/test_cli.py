@@ -42,7 +42,7 @@ def test_a_folder_of_ones_own_from_end_to_end(folder, tmp_path):
     assert "1 test images: mean IoU per image " in trained.stdout
     assert "Otsu's threshold on the same images: " in trained.stdout
     best = tmp_path / "run" / "best.safetensors"
-    assert load_model(best)[0].deep_supervision
+    assert load_model(best).deep_supervision
     assert {p.name for p in best.parent.iterdir()} == {
         "best.safetensors", "last.safetensors", "history.csv", "history.png"
     }  # fmt: skip
@@ -117,7 +117,7 @@ def test_two_processes_give_what_one_gives(folder, tmp_path):
     weights = []
     for run, name in ((one, "one"), (two, "two"), (three, "three")):
         assert run.returncode == 0, run.stderr
-        weights.append(load_model(tmp_path / name / "last.safetensors")[0].state_dict())
+        weights.append(load_model(tmp_path / name / "last.safetensors").state_dict())
     for other in weights[1:]:
         for name, value in weights[0].items():
             torch.testing.assert_close(other[name], value, rtol=0, atol=1e-5)

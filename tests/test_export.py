@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segedu import NodeGrid, UNet, UNetPlusPlus, load_pretrained, predict
-from segedu.checkpoint import load_model, pretrained_path
+from segedu.checkpoint import pretrained_path
 from segedu.data import NucleiDataset, SyntheticNuclei
 from segedu.evaluation import dataset_iou, evaluate
 from segedu.export import _quantize, dequantized, export_onnx, to_web
@@ -69,7 +69,7 @@ def iou_of(model: NodeGrid, dataset, threshold: float, level: int | None = None)
 
 
 def loss_of_iou(tiny, dataset) -> float:
-    threshold = load_model(pretrained_path("unetpp-nuclei-tiny"))[1]["threshold"]
+    threshold = tiny.threshold
     exact, rounded = (iou_of(model, dataset, threshold) for model in (tiny, dequantized(tiny)))
     print(f"IoU {exact:.4f}, with 8 bits {rounded:.4f}: {exact - rounded:+.4f} lost")
     return exact - rounded

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segedu import UNetPlusPlus, load_model, losses
+from segedu import UNetPlusPlus, load_model, losses, read_notes
 from segedu.data import SyntheticNuclei
 from segedu.files import read_history
 from segedu.training import TrainConfig, fit
@@ -99,7 +99,7 @@ def test_killed_at_random_moments(tmp_path, whole):
             process.join()
             if process.exitcode == 0:  # it was faster
                 break
-            done = load_model(out / WRITTEN[1])[1]["step"] if (out / WRITTEN[1]).exists() else None
+            done = read_notes(out / WRITTEN[1])["step"] if (out / WRITTEN[1]).exists() else None
             kills.append(done)
         finish_and_compare(out, whole)
     print(f"killed {len(kills)} times, with these steps kept: {kills}")
@@ -160,7 +160,7 @@ def full_disk(out):
 def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, whole):
     process = in_a_process(run_until_write, tmp_path, 4, "named")
     process.join()
-    step = load_model(tmp_path / "last.safetensors")[1]["step"]
+    step = read_notes(tmp_path / "last.safetensors")["step"]
     assert step == 2
     process = in_a_process(full_disk, tmp_path)
     process.join()
@@ -168,7 +168,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, whole):
     (tmp_path / "message").unlink()
     assert "could not write" in message
     assert "File too large; what was there before is unchanged" in message
-    assert load_model(tmp_path / "last.safetensors")[1]["step"] == step
+    assert read_notes(tmp_path / "last.safetensors")["step"] == step
     finish_and_compare(tmp_path, whole)
 
 
@@ -197,11 +197,11 @@ def test_ctrl_c_lets_the_step_end_and_keeps_its_state(tmp_path, whole):
     train, validation = SyntheticNuclei(6, size=48, seed=1), SyntheticNuclei(3, size=48, seed=2)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(
-        KeyboardInterrupt, match=r"stopped after step 3 of 8; its state is in .*las"
+        KeyboardInterrupt, match=r"stopped after step 3 of 8; the state is in .*las"
     ):
         fit(model, interrupting, train, validation, CONFIG, out=tmp_path)
     assert signal.getsignal(signal.SIGINT) is before
-    assert load_model(tmp_path / "last.safetensors")[1]["step"] == 3
+    assert read_notes(tmp_path / "last.safetensors")["step"] == 3
     assert [row["step"] for row in read_history(tmp_path / "history.csv")] == [1, 2, 3]
     finish_and_compare(tmp_path, whole)
 
@@ -226,5 +226,5 @@ def test_a_command_stopped_by_ctrl_c_says_how_to_go_on(tmp_path):
     printed = process.communicate(timeout=60)[0]
     assert process.returncode == 130
     assert "To go on: the same command with --resume --out runs/1" in printed
-    step = load_model(tmp_path / "runs" / "1" / "last.safetensors")[1]["step"]
+    step = read_notes(tmp_path / "runs" / "1" / "last.safetensors")["step"]
     assert f"stopped after step {step} of 400" in printed

@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from segedu import UNet, UNetPlusPlus, load_model, losses
+from segedu import UNet, UNetPlusPlus, load_model, losses, read_notes
 from segedu.data import FolderDataset, NucleiDataset, SyntheticNuclei, train_transform
 from segedu.evaluation import dataset_iou, evaluate, otsu_threshold, validate
 from segedu.files import read_history
@@ -67,13 +67,14 @@ def test_fit_writes_the_best_the_last_and_the_history(tmp_path, num_classes):
     assert [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
     scores = {row["step"]: row["validation_iou"] for row in history if row["validation_iou"]}
     assert set(scores) <= {2, 4, 6}
-    best, info = load_model(tmp_path / "best.safetensors")
-    assert info["validation_iou"] == max(scores.values()) == scores[info["step"]]
-    chosen = info["validation_iou"], info["threshold"]
+    best, notes = (read(tmp_path / "best.safetensors") for read in (load_model, read_notes))
+    assert notes["validation_iou"] == max(scores.values()) == scores[notes["step"]]
+    chosen = notes["validation_iou"], best.threshold
     assert validate(best, small_set(3, 2, num_classes)) == chosen
-    last, info = load_model(tmp_path / "last.safetensors")
-    assert info["step"] == 6
+    last = load_model(tmp_path / "last.safetensors")
+    assert read_notes(tmp_path / "last.safetensors")["step"] == 6
     assert same_weights(last, model)
+    assert last.threshold == model.threshold == validate(last, small_set(3, 2, num_classes))[1]
 
 
 def test_the_learning_rate_goes_up_and_down(tmp_path):
@@ -97,7 +98,7 @@ def test_resumed_equals_never_stopped(tmp_path, stop, monkeypatch):
         patch.setattr("segedu.training.validate", stopping)
         with pytest.raises(KeyboardInterrupt):
             small_fit(tmp_path / "stopped")
-    assert load_model(tmp_path / "stopped" / "last.safetensors")[1]["step"] == stop
+    assert read_notes(tmp_path / "stopped" / "last.safetensors")["step"] == stop
     resumed, its_history = small_fit(tmp_path / "stopped", resume=True)
     assert same_weights(whole, resumed)
     for a, b in zip(history, its_history, strict=True):
@@ -128,10 +129,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     data = SyntheticNuclei(4, size=48)
     stream = TrainingStream(data, train_transform(32), SHORT.seed)
     images = [stream.index(6), stream.index(7)]
-    message = rf"inf at step 4, learning rate 0.0\d+; .* training images {re.escape(str(images))}"
+    named = re.escape(str(images))
+    message = rf"inf, not finite at step 4, learning rate 0.0\d+; .* training images {named}"
     with pytest.raises(FloatingPointError, match=message):
         fit(model, breaking, data, data, SHORT, out=tmp_path)
-    assert load_model(tmp_path / "last.safetensors")[1]["step"] == 2
+    assert read_notes(tmp_path / "last.safetensors")["step"] == 2
     assert torch.nn.utils.get_total_norm(model.parameters()).isfinite()
 
 
@@ -145,16 +147,16 @@ def test_weights_that_are_not_finite_stop_the_run_at_that_step(tmp_path):
 
     model = UNet(1, 1, channels=(4, 8))
     data = SyntheticNuclei(4, size=48)
-    with pytest.raises(FloatingPointError, match=r"step 4, .* and the new weights are not finite"):
+    with pytest.raises(FloatingPointError, match="the new weights are not finite at step 4"):
         fit(model, breaking, data, data, SHORT, out=tmp_path)
-    last, info = load_model(tmp_path / "last.safetensors")
-    assert info["step"] == 2
+    last = load_model(tmp_path / "last.safetensors")
+    assert read_notes(tmp_path / "last.safetensors")["step"] == 2
     assert torch.nn.utils.get_total_norm(last.parameters()).isfinite()
 
 
 def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(tmp_path):
     small_fit(tmp_path)
-    with pytest.raises(ValueError, match="holds a run already, which would be lost: resume it"):
+    with pytest.raises(ValueError, match="already holds a run, which would be lost: resume it"):
         small_fit(tmp_path)
     longer = dataclasses.replace(SHORT, steps=8, learning_rate=0.01)
     with pytest.raises(
@@ -219,9 +221,9 @@ def test_a_short_training_on_real_nuclei_beats_the_threshold(nuclei_zip, tmp_pat
     validation = NucleiDataset(nuclei_zip, split="validation")
     config = TrainConfig(steps=150, validate_every=150)
     fit(model, losses.compound_loss, train, validation, config, out=tmp_path)
-    best, info = load_model(tmp_path / "best.safetensors")
+    best = load_model(tmp_path / "best.safetensors")
     test = NucleiDataset(nuclei_zip, split="test")
-    ours = dataset_iou(evaluate(segmenter(best, threshold=info["threshold"]), test, num_classes=1))
+    ours = dataset_iou(evaluate(segmenter(best), test, num_classes=1))
     otsu = dataset_iou(evaluate(otsu_threshold, test, num_classes=1))
     print(f"mean IoU per image {ours:.3f}, Otsu's threshold {otsu:.3f}")
     assert ours > otsu + 0.02

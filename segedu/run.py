@@ -1,0 +1,87 @@
+"""The folder of a training run: the best network, the last state, the history; and Ctrl-C."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .checkpoint import load_training, save_checkpoint
+from .files import read_history, remove_unfinished, write_rows
+
+
+class RunFolder:
+    """`best.safetensors`, `last.safetensors` and `history.csv` (one row per step) in one folder.
+
+    `settings` is what has to stay the same when a run is resumed: a JSON object that is saved with
+    the last state. Raises ValueError for a folder that holds a run already, unless it is resumed.
+    """
+
+    def __init__(self, out: str | os.PathLike, settings: dict, *, resume: bool):
+        self.best, self.last, self.table = (
+            Path(out) / name for name in ("best.safetensors", "last.safetensors", "history.csv")
+        )
+        self.settings = settings
+        if not resume and any(path.exists() for path in (self.best, self.last, self.table)):
+            raise ValueError(
+                f"{out} already holds a run, which would be lost: resume it, or choose another "
+                "folder"
+            )
+
+    def restore(self, state) -> list[dict]:
+        """Bring a `TrainState` to the last state of the run; returns the history up to there."""
+        if not self.last.exists():
+            return []
+        notes = load_training(self.last, state.network, state.optimizer)
+        if (saved := notes.get("settings", {})) != self.settings:
+            changed = [name for name in self.settings if saved.get(name) != self.settings[name]]
+            then, now = (
+                {name: run.get(name) for name in changed} for run in (saved, self.settings)
+            )
+            raise ValueError(
+                f"{self.last} was trained with {then}, got {now}: resume it with the same settings"
+            )
+        state.schedule.load_state_dict(notes["schedule"])
+        state.step, state.best_score = notes["step"], notes["best_score"]
+        if state.step == 0:
+            return []
+        return [row for row in read_history(self.table) if row["step"] <= state.step]
+
+    def save_last(self, state, history: list[dict]) -> None:
+        """Write all that is needed to go on from here."""
+        if history:
+            write_rows(self.table, history)
+        save_checkpoint(
+            self.last, state.network, optimizer=state.optimizer, step=state.step,
+            best_score=state.best_score, schedule=state.schedule.state_dict(),
+            settings=self.settings,
+        )  # fmt: skip
+
+    def save_best(self, state) -> None:
+        """Write the network, whose validation IoU is the best so far."""
+        save_checkpoint(self.best, state.network, step=state.step, validation_iou=state.best_score)
+
+    def clean(self) -> None:
+        """Remove what a killed process left behind."""
+        for path in (self.best, self.last, self.table):
+            remove_unfinished(path)
+
+
+@contextmanager
+def interrupt_noted() -> Iterator[threading.Event]:
+    """Set the event on Ctrl-C instead of stopping anywhere; a second Ctrl-C stops at once."""
+    noted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only there can it be caught
+        yield noted
+        return
+
+    def note(number, frame):
+        noted.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
