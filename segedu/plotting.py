@@ -1,13 +1,13 @@
-"""Pictures, masks, errors and training curves, all in one look.
+"""Images, masks, errors and training curves in one style.
 
-Every function draws into the axes it is given as `ax`, or makes a figure, and returns the axes.
-Images are (H, W), (C, H, W) or (H, W, C) with 1 or 3 channels, masks (H, W) integers with 0 as
-background; arrays or tensors, on any device. What tells classes or errors apart is never colour
-alone: outlines differ in their dashes, errors in their hatching and their brightness.
+Every function draws into the axes given as `ax`, or makes a new figure, and returns the axes.
+Images are (H, W), (C, H, W) or (H, W, C) with 1 or 3 channels; masks are (H, W) integers with 0 as
+background. Both can be arrays or tensors, on any device. Colour alone never carries the meaning:
+the outlines of classes also differ in their dashes, and errors in their hatching and brightness.
 """
 
-import csv
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,11 +18,10 @@ from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from .checks import check_array, check_integer, check_number, check_sequence, describe
+from .files import read_history
 
-MOST_IMAGES, MOST_OBJECTS = 100, 2000  # more would take minutes to draw
 ALPHA = 0.35  # opacity of a fill
-# Okabe and Ito's palette, without its black.
+# The palette of Okabe and Ito, without its black.
 COLOURS = {
     "sky blue": "#56B4E9",
     "orange": "#E69F00",
@@ -52,77 +51,80 @@ def show_images(
     *,
     masks: Sequence | None = None,
     columns: int | None = None,
-    ax: Sequence[Axes] | None = None,
+    ax: Axes | Sequence[Axes] | None = None,
 ) -> np.ndarray:
-    """Show pictures side by side, each stretched from its 1st to its 99.9th percentile.
+    """Show images side by side, each stretched from its 1st to its 99.9th percentile.
 
     Parameters
     ----------
     images : sequence of images, or one batch (N, C, H, W).
-    titles : one a picture.
-    masks : one a picture, (H, W) integers laid over it as in `overlay_mask`, or None for none.
-    columns : pictures in a row; all of them by default.
-    ax : as many axes as there are pictures.
+    titles : one per image.
+    masks : one per image, (H, W) integers drawn over it as by `overlay_mask`, or None for no mask.
+    columns : images per row; by default all of them in one row.
+    ax : as many axes as there are images.
 
     Returns
     -------
-    Array of the axes, one a picture.
+    Array of the axes, one per image.
 
     Raises
     ------
     ValueError
-        For no pictures, other shapes, or titles, masks or axes of another number.
+        For no images, images of another shape, or a different number of titles, masks or axes.
 
     Examples
     --------
     >>> len(show_images(np.random.rand(3, 1, 32, 32), ["one", "two", "three"]))
     3
     """
-    count = len(check_sequence("images", images, 1, MOST_IMAGES))
-    if ax is not None:
-        ax = [ax] if isinstance(ax, Axes) else np.ravel(ax) if isinstance(ax, np.ndarray) else ax
-    for name, values in [("titles", titles), ("masks", masks), ("ax", ax)]:
-        if values is not None:
-            check_sequence(f"{name} for {count} images", values, count, count)
-    columns = count if columns is None else min(check_integer("columns", columns, 1), count)
-    pictures = [_picture(image) for image in images]  # before a figure is made
+    pictures = [_picture(image) for image in images]
+    count = len(pictures)
+    if not count:
+        raise ValueError("got no images to show")
+    nothing = [None] * count
+    titles, masks = nothing if titles is None else titles, nothing if masks is None else masks
+    axes = nothing if ax is None else np.ravel(ax)
+    for name, values in {"titles": titles, "masks": masks, "axes": axes}.items():
+        if len(values) != count:
+            raise ValueError(f"got {len(values)} {name} for {count} images, expected one per image")
     masks = [
-        mask if mask is None else _mask(mask, picture.shape[:2], "masks")
-        for picture, mask in zip(pictures, masks or [None] * count, strict=True)
+        None if mask is None else _mask(mask, picture, "a mask")
+        for picture, mask in zip(pictures, masks, strict=True)
     ]
     if ax is None:
+        columns = min(columns or count, count)
         rows = math.ceil(count / columns)
         figure = plt.figure(figsize=(7, 0.3 + 7 * rows / columns), layout="constrained")
-        ax = figure.subplots(rows, columns, squeeze=False).ravel()
-        for unused in ax[count:]:
-            unused.remove()
-    axes = np.array([_check_axes(axis) for axis in ax[:count]])
-    for index, axis in enumerate(axes):
-        _draw(axis, pictures[index])
-        if masks[index] is not None:
-            _lay(axis, masks[index], ALPHA, dashes=False)
-        if titles is not None:
-            axis.set_title(titles[index])
+        axes, unused = np.split(figure.subplots(rows, columns, squeeze=False).ravel(), [count])
+        for place in unused:
+            place.remove()
+    for place, picture, mask, title in zip(axes, pictures, masks, titles, strict=True):
+        _draw(place, picture)
+        if mask is not None:
+            _draw_labels(place, mask, ALPHA, dashes=False)
+        if title is not None:
+            place.set_title(title)
     return axes
 
 
 def overlay_mask(
     image, mask, *, names: Sequence[str] | None = None, alpha: float = ALPHA, ax: Axes | None = None
 ) -> Axes:
-    """Lay a mask over an image: every label but 0 gets a translucent fill and an outline.
+    """Draw a mask over an image: every label but 0 gets a translucent fill and an outline.
 
     Parameters
     ----------
     image : (H, W), (C, H, W) or (H, W, C).
-    mask : (H, W) integers or booleans: classes, or one number an object.
-    names : what the labels 1, 2, ... mean. With it the outlines differ in their dashes and there
-        is a legend; without it the labels are taken for objects, and colours repeat.
+    mask : (H, W) integers or booleans: classes, or one number per object.
+    names : what the labels 1, 2, ... mean. With names, the labels are classes: their outlines
+        differ in their dashes, and a legend explains them. Without, they are objects, and colours
+        repeat.
     alpha : opacity of the fill.
 
     Raises
     ------
     ValueError
-        For other shapes or dtypes, sizes that differ, or a label that has no name.
+        For another shape or dtype, sizes that differ, or a label that has no name.
 
     Examples
     --------
@@ -132,35 +134,37 @@ def overlay_mask(
     'cell'
     """
     picture = _picture(image)
-    mask = _mask(mask, picture.shape[:2], "mask")
-    check_number("alpha", alpha, 0, 1)
-    if names is not None and mask.max() > len(check_sequence("names", names)):
+    mask = _mask(mask, picture, "a mask")
+    if names is not None and mask.max() > len(names):
         raise ValueError(
-            f"got labels up to {mask.max()} but {len(names)} names, which are for the labels 1 to "
-            f"{len(names)}"
+            f"got labels up to {mask.max()} but {len(names)} names; pass a name for every label "
+            "from 1 on"
         )
     ax = axes_or_new(ax)
     _draw(ax, picture)
-    _lay(ax, mask, alpha, dashes=names is not None)
+    _draw_labels(ax, mask, alpha, dashes=names is not None)
     if names is not None:
-        looks = [(*_look(number), name) for number, name in enumerate(names, start=1)]
-        _legend_below(ax, [Line2D([], [], color=c, ls=line, label=name) for c, line, name in looks])
+        handles = []
+        for label, name in enumerate(names, start=1):
+            colour, line = _look(label)
+            handles.append(Line2D([], [], color=colour, linestyle=line, label=name))
+        _legend_below(ax, handles)
     return ax
 
 
 def show_errors(image, preds, target, *, ax: Axes | None = None) -> Axes:
-    """Show where a prediction is right and where it errs, each kind with its count of pixels.
+    """Show where a prediction is right and where it is wrong, and count each kind of pixel.
 
     Parameters
     ----------
     image : (H, W), (C, H, W) or (H, W, C).
-    preds, target : (H, W) integers or booleans; every label but 0 counts as foreground, so for one
-        class of several pass `preds == k` and `target == k`.
+    preds, target : (H, W) integers or booleans. Every label but 0 counts as foreground; to look at
+        class k of several, pass `preds == k` and `target == k`.
 
     Raises
     ------
     ValueError
-        For other shapes or dtypes, or sizes that differ.
+        For another shape or dtype, or sizes that differ.
 
     Examples
     --------
@@ -170,8 +174,7 @@ def show_errors(image, preds, target, *, ax: Axes | None = None) -> Axes:
     ['TP, found: 4', 'FP, false alarm: 6', 'FN, missed: 0']
     """
     picture = _picture(image)
-    shape = picture.shape[:2]
-    preds, target = _mask(preds, shape, "preds") != 0, _mask(target, shape, "target") != 0
+    preds, target = _mask(preds, picture, "preds") > 0, _mask(target, picture, "target") > 0
     pixels = {"TP": preds & target, "FP": preds & ~target, "FN": target & ~preds}
     ax = axes_or_new(ax)
     _draw(ax, picture)
@@ -187,18 +190,18 @@ def show_errors(image, preds, target, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_history(history: str | Path | Sequence[Mapping], *, ax: Axes | None = None) -> Axes:
+def plot_history(history: str | os.PathLike | Sequence[Mapping], *, ax: Axes | None = None) -> Axes:
     """Plot a training run: the loss of every step, and the validation IoU where it was measured.
 
     Parameters
     ----------
-    history : path of a CSV, or its rows, with `step`, `loss` and `validation_iou` (empty, None or
-        NaN where none was measured). The IoU has its own axis on the right.
+    history : path of a `history.csv`, or its rows, with `step`, `loss` and `validation_iou` (None
+        or absent where it was not measured). The IoU has its own axis on the right.
 
     Raises
     ------
     ValueError
-        For no rows, or a missing column.
+        For no rows, or a row without a step or a loss.
 
     Examples
     --------
@@ -206,17 +209,14 @@ def plot_history(history: str | Path | Sequence[Mapping], *, ax: Axes | None = N
     >>> plot_history(rows).get_xlabel()
     'step'
     """
-    if isinstance(history, (str, Path)):
-        try:
-            with open(history, newline="", encoding="utf-8") as file:
-                history = list(csv.DictReader(file))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"history {history} is no CSV, got: {error}") from error
-    if not len(check_sequence("history", history)):
-        raise ValueError("got a history without rows, expected one row a step")
-    step, loss, scores = (_column(history, name) for name in ("step", "loss", "validation_iou"))
-    if not np.isfinite([step, loss]).all():
-        raise ValueError("got a history with rows where step or loss is missing or not finite")
+    rows = read_history(history) if isinstance(history, str | os.PathLike) else history
+    # None becomes NaN.
+    step, loss, scores = np.array(
+        [[row.get(name) for row in rows] for name in ("step", "loss", "validation_iou")],
+        dtype=float,
+    )
+    if not len(step) or not np.isfinite([step, loss]).all():
+        raise ValueError("a history needs at least one row, each with a step and a finite loss")
     ax = axes_or_new(ax, (7, 3.5))
     width = max(1, len(loss) // 20)
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
@@ -242,33 +242,22 @@ def plot_history(history: str | Path | Sequence[Mapping], *, ax: Axes | None = N
 
 
 def axes_or_new(ax: Axes | None, figsize: tuple[float, float] = (5, 5)) -> Axes:
-    """The axes that were given, or those of a new figure; ValueError for anything else."""
-    return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else _check_axes(ax)
+    """The given axes, or those of a new figure."""
+    return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
 
 
-def _check_axes(ax) -> Axes:
-    if not isinstance(ax, Axes):
-        raise ValueError(f"ax must be axes of matplotlib, got {describe(ax)}")
-    return ax
+def to_array(values) -> np.ndarray:
+    """An array of anything like one; of a tensor too, whatever its device, with its gradient cut.
 
-
-def _column(history: Sequence[Mapping], name: str) -> np.ndarray:
-    """The numbers of one column; of the IoU, NaN where there is none."""
-    numbers = []
-    for row in history:
-        try:
-            cell = row.get(name) if name == "validation_iou" else row[name]
-            numbers.append(math.nan if cell in (None, "") else float(cell))
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
-            raise ValueError(
-                f"history needs rows with a number in the column {name!r}, got {describe(row)}"
-            ) from None
-    return np.array(numbers)
+    >>> to_array([[1, 2]]).shape
+    (1, 2)
+    """
+    return values.numpy(force=True) if hasattr(values, "numpy") else np.asarray(values)
 
 
 def _picture(image) -> np.ndarray:
-    """(H, W, 3) floats in 0..1 of an image, stretched to be seen."""
-    pixels = check_array("image", image).astype(float)
+    """(H, W, 3) floats in 0..1: the image with its contrast stretched."""
+    pixels = to_array(image).astype(float)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     elif pixels.ndim == 3 and pixels.shape[0] in (1, 3):
@@ -281,26 +270,26 @@ def _picture(image) -> np.ndarray:
     if not np.isfinite(pixels).all():
         raise ValueError("got an image with NaN or infinite values")
     low, high = np.percentile(pixels, (1, 99.9))
-    if high == low:  # nearly constant: a mask with very little in it
+    if high == low:  # nearly constant, such as a mask with very few pixels
         low, high = pixels.min(), pixels.max()
-    # 32 levels look the same on a page, and noise takes a third less room in its PNG.
+    # 32 levels look the same on a page, and noise takes a third less space in the PNG.
     pixels = np.round(31 * ((pixels - low) / (high - low or 1)).clip(0, 1)) / 31
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
 
 
-def _mask(mask, shape: tuple[int, int], name: str) -> np.ndarray:
-    mask = check_array(name, mask)
-    if mask.shape != shape:
-        raise ValueError(f"got {name} of shape {mask.shape}, expected the image's, {shape}")
-    if mask.dtype.kind not in "bui":
+def _mask(mask, picture: np.ndarray, name: str) -> np.ndarray:
+    """(H, W) integers from 0 on, of the picture's size."""
+    mask = to_array(mask)
+    if mask.shape != picture.shape[:2]:
         raise ValueError(
-            f"got {name} of dtype {mask.dtype}, expected integers or booleans; "
-            "threshold probabilities first"
+            f"got {name} of shape {mask.shape}, expected the image's, {picture.shape[:2]}"
         )
-    mask = mask.astype(np.int64)
-    if mask.min() < 0:
-        raise ValueError(f"got {name} with labels from {mask.min()} on, expected 0 or more")
-    return mask
+    if mask.dtype.kind not in "bui" or mask.min() < 0:
+        raise ValueError(
+            f"got {name} with {mask.dtype} values from {mask.min()} on, expected booleans or "
+            "integers from 0 on; threshold probabilities first"
+        )
+    return mask.astype(int)
 
 
 def _draw(ax: Axes, picture: np.ndarray):
@@ -308,21 +297,19 @@ def _draw(ax: Axes, picture: np.ndarray):
     ax.set_axis_off()
 
 
-def _lay(ax: Axes, mask: np.ndarray, alpha: float, *, dashes: bool):
+def _draw_labels(ax: Axes, mask: np.ndarray, alpha: float, *, dashes: bool):
     """The fill and the outline of each label."""
-    labels = np.unique(mask[mask > 0]).tolist()
-    if len(labels) > MOST_OBJECTS:
-        raise ValueError(f"got a mask of {len(labels)} labels, expected at most {MOST_OBJECTS}")
     for number, colour in enumerate(COLOURS.values()):
         where = (mask > 0) & ((mask - 1) % len(COLOURS) == number)
         if where.any():
             _fill(ax, where, colour, alpha)
-    for label in labels:
+    for label in np.unique(mask[mask > 0]):
         colour, line = _look(label)
         _outline(ax, mask == label, colour, line if dashes else "-")
 
 
 def _look(label: int) -> tuple[str, str]:
+    """The colour and the dashes of a label."""
     colours = list(COLOURS.values())
     return colours[(label - 1) % len(colours)], LINE_STYLES[(label - 1) % len(LINE_STYLES)]
 
@@ -332,7 +319,7 @@ def _fill(ax: Axes, where: np.ndarray, colour: str, alpha: float):
 
 
 def _outline(ax: Axes, where: np.ndarray, colour: str, line: str):
-    """The outline of a region, traced in its bounding box with one pixel of nothing around."""
+    """The outline of a region, traced in its bounding box with a margin of one pixel."""
     rows, columns = (np.flatnonzero(where.any(axis=axis)) for axis in (1, 0))
     top, left = rows[0], columns[0]
     part = np.pad(where[top : rows[-1] + 1, left : columns[-1] + 1], 1)
