@@ -1,7 +1,7 @@
-"""Drawings of a NodeGrid, read off the module itself: its nodes, its skips, its heads, its shapes.
+"""Drawings of a NodeGrid, read from the module itself: its nodes, skips, heads and shapes.
 
-Node X(i, j) is drawn at x = i + 2 j, y = -i: the way down runs to the lower right, the way up to
-the upper right, and a row's skips run level. The same rule draws U-Net and U-Net++.
+Node X(i, j) is drawn at x = i + 2 j, y = -i: the encoder runs to the lower right, the decoder to
+the upper right, and the skips of a row are horizontal. The same rule draws U-Net and U-Net++.
 """
 
 import copy
@@ -10,12 +10,11 @@ from itertools import pairwise
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from .checks import check_choice, check_integer, check_network
 from .plotting import COLOURS, axes_or_new
 
 Node = tuple[int, int]
 
-# Each kind of arrow has its own direction and dashes, so its colour is not needed to tell it.
+# Each kind of arrow can be recognised without its colour, by its direction and its dashes.
 ARROWS = {
     "block": (COLOURS["blue"], "-"),
     "down": (COLOURS["vermilion"], "-"),
@@ -35,7 +34,7 @@ def grid_edges(model) -> list[tuple[str, Node, Node]]:
     [('down', (0, 0), (1, 0)), ('skip', (0, 0), (0, 1)), ('up', (1, 0), (0, 1))]
     """
     edges = []
-    for i, j in check_network("model", model).nodes:
+    for i, j in model.nodes:
         if j > 0:
             edges += [("skip", (i, k), (i, j)) for k in model.skip_sources(i, j)]
             edges.append(("up", (i + 1, j - 1), (i, j)))
@@ -49,20 +48,21 @@ def draw_grid(
 ) -> Axes:
     """Draw a grid's nodes with their channels, the arrows between them, and the heads.
 
-    The nodes that a U-Net of this depth has are blue with a solid border, those that U-Net++ adds
-    are yellow with a dashed one. Call `legend()` on the axes for what the arrows mean. Every
+    The nodes of a U-Net of this depth are blue with a solid border; those that U-Net++ adds are
+    yellow with a dashed border. For the meaning of the arrows, call `legend()` on the axes. Every
     artist's gid says what it shows: "node 0 1", "skip 0 0 0 1", "head 1".
 
     Parameters
     ----------
-    model : NodeGrid, or anything with its nodes, left, channels, depth, levels, up and prune.
-    level : grey out what `model.prune(level)` leaves out.
-    labels : write names and channels; without them the drawing stays clear when it is small.
+    model : NodeGrid, or anything with its nodes, skip_sources, channels, depth, levels, up and
+        prune.
+    level : grey out what `model.prune(level)` removes.
+    labels : write names and channels; a small drawing is clearer without them.
 
     Raises
     ------
     ValueError
-        Where the model has no head at that level.
+        If the model has no head at that level.
 
     Examples
     --------
@@ -71,30 +71,27 @@ def draw_grid(
     >>> sum(patch.get_gid().startswith("node") for patch in ax.patches)
     6
     """
-    check_network("model", model)
-    check_choice("labels", labels, (True, False))
     kept = model if level is None else model.prune(level)
     kept_edges, kept_nodes, wide, high = set(grid_edges(kept)), set(kept.nodes), 1.3, 0.84
     top = high / 2 + 0.2 + 0.28 * model.depth
     xlim, ylim = (-0.8, 2 * model.depth + 0.8), (-ROW * model.depth - 0.5, top + 0.4 * labels)
     ax = _empty_axes(ax, (7, 7 * (ylim[1] - ylim[0]) / (xlim[1] - xlim[0])))
     ax.set(xlim=xlim, ylim=ylim)
-    for kind, source, target in grid_edges(model):
-        (x0, y0), (x1, y1) = ((i + 2 * j, -ROW * i) for i, j in (source, target))
-        bend = 0
+    for edge in grid_edges(model):
+        kind, (i0, j0), (i1, j1) = edge
+        x0, y0, x1, y1, bend = i0 + 2 * j0, -ROW * i0, i1 + 2 * j1, -ROW * i1, 0.0
         if kind != "skip":  # between the facing corners
             side = 1 if kind == "up" else -1
             start, end = (x0 + 0.3, y0 + side * high / 2), (x1 - 0.3, y1 - side * high / 2)
-        elif _is_free(model, source, target):
-            start, end = (x0 + wide / 2, y0), (x1 - wide / 2, y1)
-        else:  # over the nodes between: the longer, the higher, and the longer, the further out
-            span = target[1] - source[1]
-            out = 0.8 - 0.2 * span
+        elif any((i0, k) in model.nodes for k in range(j0 + 1, j1)):
+            # Over the nodes between; a longer skip rises higher and starts further out.
+            out = 0.8 - 0.2 * (j1 - j0)
             start, end = (x0 + out, y0 + high / 2), (x1 - out, y1 + high / 2)
-            bend = _bend(span, end[0] - start[0])
-        here = (kind, source, target) in kept_edges
-        gid = f"{kind} {source[0]} {source[1]} {target[0]} {target[1]}"
-        _arrow(ax, kind, start, end, gid, bend=bend, faint=not here)
+            bend = _bend(j1 - j0, end[0] - start[0])
+        else:
+            start, end = (x0 + wide / 2, y0), (x1 - wide / 2, y1)
+        gid = f"{kind} {i0} {j0} {i1} {j1}"
+        _arrow(ax, kind, start, end, gid, bend=bend, faint=edge not in kept_edges)
 
     for j in model.levels:
         here = level in (None, j)
@@ -111,7 +108,7 @@ def draw_grid(
             boxstyle="round,pad=0,rounding_size=0.15", gid=f"node {i} {j}",
             facecolor=(FILL if own else ADDED) if here else REMOVED,
             edgecolor=INK if here else FAINT, linestyle="-" if own else "--",
-            label="_" if name in named else name,  # each once, for the legend
+            label="_" if name in named else name,  # each name once in the legend
         )  # fmt: skip
         ax.add_patch(box)
         named.add(name)
@@ -124,12 +121,13 @@ def draw_grid(
 
 
 def draw_unet(model, image_size: int, *, ax: Axes | None = None) -> Axes:
-    """Draw what flows through a grid as boxes, labelled with shapes traced through the module.
+    """Draw the feature maps of a grid as boxes, with the shapes that the module itself computes.
 
-    A box's height grows with the root of the map's side, its width with the root of its channels.
-    White boxes are what a block gets, blue ones what it gives; numbers are channels, and each row's
-    size stands to its left. Of several heads only the deepest is drawn. The trace runs without
-    data, on the meta device. Call `legend()` on the axes for what the arrows mean.
+    A box's height grows with the square root of the map's side, its width with the square root of
+    its channels. White boxes are the inputs of a block, blue boxes its outputs. Numbers are
+    channels, and the size of each row's maps is on its left. If there are several heads, only the
+    deepest is drawn. Shapes are traced on the meta device, without data. For the meaning of the
+    arrows, call `legend()` on the axes.
 
     Parameters
     ----------
@@ -139,7 +137,7 @@ def draw_unet(model, image_size: int, *, ax: Axes | None = None) -> Axes:
     Raises
     ------
     ValueError
-        Where the model does not take images of this size.
+        If the model does not take images of this size.
 
     Examples
     --------
@@ -148,13 +146,12 @@ def draw_unet(model, image_size: int, *, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.texts]
     ['3', '64 x 64', '4', '4', '32 x 32', '8', '8', '4', '4', '2', 'image', 'logits']
     """
-    check_integer("image_size", image_size, 1, 2**20)
-    traced = copy.deepcopy(check_network("model", model)).to("meta").eval()
+    traced = copy.deepcopy(model).to("meta").eval()
     image = next(traced.parameters()).new_zeros(1, model.in_channels, image_size, image_size)
     maps = traced.features(image)
     sides = [maps[i, 0].shape[-1] for i in range(model.depth + 1)]
     high = [1.7 * (side / image_size) ** 0.5 for side in sides]
-    rows = [0.0]  # the height at which each row's boxes have their middle
+    rows = [0.0]  # y of the centre of each row's boxes
     for above, below in pairwise(high):
         rows.append(rows[-1] - above / 2 - 0.9 - below / 2)
     skips = {(i, j): model.skip_sources(i, j) if j else [] for i, j in model.nodes}
@@ -176,13 +173,13 @@ def draw_unet(model, image_size: int, *, ax: Axes | None = None) -> Axes:
     for i, j in model.nodes:
         x, channels, columns = step * (i + 2 * j), maps[i, j].shape[1], skips[i, j]
         entry, leave = x - step / 2, x + step / 2
+        # What the block gets besides the skips: the image, or what comes from above or below.
+        given = model.blocks[f"{i}_{j}"][0].in_channels - len(columns) * channels
         if j > 0:
-            given = traced.ups[f"{i}_{j}"](maps[i + 1, j - 1]).shape[1]
             label(entry + 0.1, i, str(given), "left")
             times = f"{len(columns)}·" if len(columns) > 1 else ""
             label(entry - 0.1, i, f"{times}{channels}", "right")
         else:
-            given = maps[i - 1, 0].shape[1] if i > 0 else model.in_channels
             label(entry, i, str(given))
             size = f"{sides[i]} x {sides[i]}"
             ax.text(entry - width(given) / 2 - 0.15, rows[i], size, ha="right", va="center")
@@ -205,7 +202,7 @@ def draw_unet(model, image_size: int, *, ax: Axes | None = None) -> Axes:
         elif step == 1:
             half = width(model.channels[i0]) / 2
             x0, x1, y0, y1 = x0 + half, copies[i0, j0, j1] - half, rows[i0], rows[i0]
-        else:  # over the boxes between
+        else:  # rising over the boxes between
             x1, y0 = copies[i0, j0, j1], rows[i0] + high[i0] / 2
             y1, bend = y0, _bend(j1 - j0, x1 - x0)
         _arrow(ax, kind, (x0, y0), (x1, y1), f"{kind} {i0} {j0} {i1} {j1}", bend=bend)
@@ -224,14 +221,8 @@ def draw_unet(model, image_size: int, *, ax: Axes | None = None) -> Axes:
 
 
 def _bend(span: int, length: float) -> float:
-    """What makes an arrow of this length rise higher the more columns it spans."""
+    """The curvature of an arrow of this length, which rises higher the more columns it spans."""
     return -2 * (0.28 * span) / length
-
-
-def _is_free(model, source: Node, target: Node) -> bool:
-    """Whether no node stands between two of one row."""
-    (i, start), (_, end) = source, target
-    return not any((i, k) in model.nodes for k in range(start + 1, end))
 
 
 def _empty_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
@@ -252,7 +243,7 @@ def _arrow(ax, kind, start, end, gid, *, bend=0.0, faint=False):
 
 
 def _explain(ax, model, *kinds):
-    """Nothing to see, but names for the kinds of arrow when `legend()` is called."""
+    """Invisible lines that give `legend()` a name for each kind of arrow."""
     names = {
         "block": "two 3x3 convolutions",
         "down": "2x2 max pooling",
