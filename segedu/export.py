@@ -1,28 +1,34 @@
-"""A network in other forms: small enough for a web page, and as ONNX for other programs.
+"""A network in other forms: small enough for a web page, or as ONNX for programs without torch.
 
-A page gets whole numbers of 8 bits in place of the weights, each output channel of a convolution
-with a scale of its own: `weight = scale * q` with q from -127 to 127 (Jacob et al. 2018, arXiv
-1712.05877, with a zero point of 0). The normalisation after a convolution is one more factor and a
-shift for each channel, and is folded into the two.
+A page stores the weights of a convolution as 8-bit integers with one scale per output channel:
+`weight = scale * q`, with q from -127 to 127 (Jacob et al. 2018, arXiv 1712.05877, with a zero
+point of 0). The batch norm that follows multiplies and shifts each channel, so it is folded in: the
+page needs only one factor and one shift per channel.
 """
 
 import base64
 import copy
-import os
+import json
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .checks import check_number, check_path, check_type
-from .files import atomic_path
 from .models import NodeGrid
 
-OPSET = 18  # of ONNX: the first with which resizing is defined as in torch
+OPSET = 18  # the first version of ONNX that defines resizing as torch does
+
+
+def to_base64(data: bytes) -> str:
+    """Bytes as text that a web page can hold.
+
+    >>> to_base64(bytes([0, 255]))
+    'AP8='
+    """
+    return base64.b64encode(data).decode()
 
 
 def _quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (O, ...) as integers of the same shape (int8) and a scale for each of O (float32).
+    """Weights (O, ...) as integers of the same shape (int8), and O scales (float32).
 
     >>> q, scale = _quantize(torch.tensor([[0.5, -1.27], [0.0, 0.0]]))
     >>> q.tolist(), scale.tolist()
@@ -31,6 +37,11 @@ def _quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
     largest = weight.detach().float().abs().flatten(1).amax(dim=1)
     scale = torch.where(largest > 0, largest / 127, 1.0)
     return (weight.detach() / _per_channel(scale, weight)).round().to(torch.int8), scale
+
+
+def _per_channel(scale: Tensor, weight: Tensor) -> Tensor:
+    """The scales (O,) as (O, 1, ...), to multiply weights (O, ...)."""
+    return scale.view(-1, *[1] * (weight.ndim - 1))
 
 
 def dequantized(model: NodeGrid) -> NodeGrid:
@@ -42,7 +53,7 @@ def dequantized(model: NodeGrid) -> NodeGrid:
     >>> bool(error.max() <= model.blocks["0_0"][0].weight.abs().max() / 254 + 1e-6)
     True
     """
-    model = copy.deepcopy(check_type("model", model, NodeGrid))
+    model = copy.deepcopy(model)
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, nn.Conv2d):
@@ -52,16 +63,16 @@ def dequantized(model: NodeGrid) -> NodeGrid:
 
 
 def to_web(model: NodeGrid) -> dict:
-    """What `network.js` loads: the grid, and its weights as text.
+    """The network as `network.js` loads it: the grid, and the weights as text.
 
-    "weights" is base64 of int8: of each node in the order of `model.nodes` the two convolutions,
-    (out, in, 3, 3), and then of each head (1, channels[0], 1, 1). "numbers" is base64 of float32:
-    for each of these convolutions the scales of its output channels, then their shifts.
+    "weights" is base64 of int8: first the two convolutions of each node, (out, in, 3, 3), in the
+    order of `model.nodes`, then each head, (1, channels[0], 1, 1). "numbers" is base64 of float32:
+    for each of these convolutions the factors of its output channels, then their shifts.
 
     Raises
     ------
     ValueError : for a network with several classes or image channels, group norm, transposed
-        convolutions or part of the skips, which the page's code leaves out.
+        convolutions or only some of the skips: the page cannot compute these.
 
     Examples
     --------
@@ -70,7 +81,6 @@ def to_web(model: NodeGrid) -> dict:
     >>> web["nodes"], web["levels"]
     ([(0, 0), (1, 0), (0, 1)], [1])
     """
-    check_type("model", model, NodeGrid)
     wanted = {"in_channels": 1, "num_classes": 1, "skips": "all", "up": "bilinear", "norm": "batch"}
     got = {name: getattr(model, name) for name in wanted}
     if got != wanted:
@@ -92,43 +102,28 @@ def to_web(model: NodeGrid) -> dict:
         "channels": list(model.channels),
         "nodes": model.nodes,
         "levels": model.levels,
-        "weights": _text(weights, np.int8),
-        "numbers": _text(numbers, "<f4"),
+        "weights": _joined(weights, "i1"),
+        "numbers": _joined(numbers, "<f4"),
     }
 
 
-def to_page(model: NodeGrid, *, threshold: float = 0.5) -> str:
-    """A whole web page that runs the network in the browser: `segedu.explorers.LiveSegmentation`.
-
-    Raises
-    ------
-    ValueError : as `to_web`, and for a network that makes the page too large.
-    ImportError : without the packages of `segedu[book]`.
-    """
-    from .explorers import LiveSegmentation
-
-    check_type("model", model, NodeGrid)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        '<link rel="icon" href="data:,"><title>Live segmentation</title>'
-        f"</head><body>{LiveSegmentation(model, threshold=threshold).to_html()}</body></html>\n"
-    )
+def _joined(tensors: list[Tensor], dtype: str) -> str:
+    flat = torch.cat([tensor.flatten() for tensor in tensors]).numpy(force=True)
+    return to_base64(flat.astype(dtype).tobytes())
 
 
-def export_onnx(path: str | os.PathLike, model: NodeGrid, *, threshold: float = 0.5) -> None:
-    """Write a network as ONNX, for programs without torch; the threshold is kept as metadata.
+def to_onnx(model: NodeGrid) -> bytes:
+    """The network as the content of an ONNX file, for programs without torch.
 
-    The input `images` is (N, C, H, W) float32, normalised as `segedu.data.normalize` does, H and W
-    any multiples of 2^depth. The outputs `L1`, `L2`, ... are the logits (N, K, H, W) of each head.
+    The input `images` is (N, C, H, W) float32, normalised as `segedu.data.normalize` does, with H
+    and W any multiples of 2^depth. The outputs `L1`, `L2`, ... are the logits (N, K, H, W) of each
+    head. The file's metadata holds the model's `threshold`, its `normalization` (the percentiles
+    that become 0 and 1, with a comma between them) and its `class_names` (a JSON list).
 
     Raises
     ------
     ImportError : without the packages onnx and onnxscript.
     """
-    check_path("path", path)
-    check_number("threshold", threshold, 0, 1)
-    model = copy.deepcopy(check_type("model", model, NodeGrid)).cpu().eval()
     try:
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it
@@ -142,7 +137,7 @@ def export_onnx(path: str | os.PathLike, model: NodeGrid, *, threshold: float = 
         3: step * torch.export.Dim("columns", min=1),
     }
     program = torch.onnx.export(
-        model,
+        copy.deepcopy(model).cpu().eval(),
         (torch.zeros(2, model.in_channels, 2 * step, 3 * step),),
         input_names=["images"],
         output_names=[f"L{level}" for level in model.levels],
@@ -152,16 +147,10 @@ def export_onnx(path: str | os.PathLike, model: NodeGrid, *, threshold: float = 
         verbose=False,
     )
     proto = program.model_proto
-    onnx.helper.set_model_props(proto, {"threshold": str(threshold)})
-    with atomic_path(path) as temporary:
-        onnx.save(proto, temporary)
-
-
-def _per_channel(scale: Tensor, weight: Tensor) -> Tensor:
-    """The scales with as many axes as the weights, the first one theirs."""
-    return scale.view(-1, *[1] * (weight.ndim - 1))
-
-
-def _text(tensors: list[Tensor], kind) -> str:
-    flat = torch.cat([tensor.detach().flatten() for tensor in tensors]).numpy()
-    return base64.b64encode(flat.astype(kind).tobytes()).decode()
+    notes = {
+        "threshold": str(model.threshold),
+        "normalization": ",".join(map(str, model.normalization)),
+        "class_names": json.dumps(model.class_names),
+    }
+    onnx.helper.set_model_props(proto, notes)
+    return proto.SerializeToString()

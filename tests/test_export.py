@@ -1,24 +1,33 @@
-"""Networks in other forms compute what torch computes. The page itself: tests/browser/test_live."""
+"""Networks in other forms compute what torch computes. For the page: tests/browser/test_live.py."""
 
 import base64
-import subprocess
-import sys
+import json
 
 import numpy as np
 import pytest
 import torch
 
-from segedu import NodeGrid, UNet, UNetPlusPlus, load_pretrained, predict
-from segedu.checkpoint import pretrained_path
+from segedu import NodeGrid, UNet, UNetPlusPlus, cli, load_pretrained, predict
 from segedu.data import NucleiDataset, SyntheticNuclei
 from segedu.evaluation import dataset_iou, evaluate
-from segedu.export import _quantize, dequantized, export_onnx, to_web
+from segedu.explorers import LiveSegmentation
+from segedu.export import _quantize, dequantized, to_onnx, to_web
 from segedu.inference import segmenter
 
 
 @pytest.fixture(scope="module")
 def tiny() -> NodeGrid:
     return load_pretrained("unetpp-nuclei-tiny")
+
+
+@pytest.fixture(scope="module", params=["tiny", "unet"])
+def exported(request, tiny) -> tuple[NodeGrid, bytes]:
+    """A network and its ONNX file, which takes seconds to make."""
+    model = tiny
+    if request.param == "unet":
+        model = UNet(3, 2, channels=(4, 8, 16), up="transposed").eval()
+        model.threshold, model.class_names = 0.4, ("background", "cell")
+    return model, to_onnx(model)
 
 
 def test_tiny_is_what_it_says(tiny):
@@ -63,20 +72,31 @@ def test_the_page_refuses_what_it_cannot_run(options):
         to_web(UNet(1, 3, channels=(4, 8)))
 
 
-def iou_of(model: NodeGrid, dataset, threshold: float, level: int | None = None) -> float:
-    segment = segmenter(model, threshold=threshold, level=level)
-    return dataset_iou(evaluate(segment, dataset, num_classes=1))
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_network_on_a_gpu_is_exported_too(tiny):
+    assert to_web(load_pretrained("unetpp-nuclei-tiny").cuda()) == to_web(tiny)
+
+
+def test_the_page_uses_the_threshold_of_the_network(tiny):
+    page = LiveSegmentation(tiny).to_page()
+    assert f'"threshold": {tiny.threshold}' in page
+    assert tiny.threshold != 0.5
+    assert LiveSegmentation(tiny, threshold=0.5).data["threshold"] == 0.5
 
 
 def loss_of_iou(tiny, dataset) -> float:
-    threshold = tiny.threshold
-    exact, rounded = (iou_of(model, dataset, threshold) for model in (tiny, dequantized(tiny)))
+    exact, rounded = (
+        dataset_iou(evaluate(segment, dataset, num_classes=1))
+        for segment in (
+            segmenter(model, threshold=tiny.threshold) for model in (tiny, dequantized(tiny))
+        )
+    )
     print(f"IoU {exact:.4f}, with 8 bits {rounded:.4f}: {exact - rounded:+.4f} lost")
     return exact - rounded
 
 
 def test_eight_bits_cost_little_on_synthetic_nuclei(tiny):
-    assert loss_of_iou(tiny, SyntheticNuclei(40, seed=4)) < 0.005
+    assert loss_of_iou(tiny, SyntheticNuclei(20, seed=4)) < 0.005
 
 
 def test_eight_bits_cost_little_on_real_nuclei(tiny, nuclei_zip):
@@ -84,13 +104,10 @@ def test_eight_bits_cost_little_on_real_nuclei(tiny, nuclei_zip):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch's exporter about itself
-@pytest.mark.parametrize("kind", ["tiny", "unet"])
-def test_onnx_computes_what_torch_computes(kind, tiny, tmp_path):
+def test_onnx_computes_what_torch_computes(exported):
     onnxruntime = pytest.importorskip("onnxruntime")
-    model = tiny if kind == "tiny" else UNet(3, 2, channels=(4, 8, 16), up="transposed").eval()
-    export_onnx(tmp_path / "net.onnx", model, threshold=0.45)
-    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
-    assert session.get_modelmeta().custom_metadata_map["threshold"] == "0.45"
+    model, content = exported
+    session = onnxruntime.InferenceSession(content)
     assert [output.name for output in session.get_outputs()] == [f"L{k}" for k in model.levels]
     for count, height, width in ((1, 16, 16), (3, 96, 64), (1, 256, 48)):
         images = torch.randn(count, model.in_channels, height, width)
@@ -104,16 +121,33 @@ def test_onnx_computes_what_torch_computes(kind, tiny, tmp_path):
             assert ours.shape == logits.shape
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_onnx_says_how_to_use_the_network(exported):
+    onnx = pytest.importorskip("onnx")
+    model, content = exported
+    notes = {prop.key: prop.value for prop in onnx.load_from_string(content).metadata_props}
+    assert float(notes["threshold"]) == model.threshold != 0.5
+    assert notes["normalization"] == "1.0,99.9"
+    assert json.loads(notes["class_names"]) == list(model.class_names)
+
+
 @pytest.mark.parametrize("form", ["onnx", "web"])
-def test_export_from_the_command_line(form, tmp_path):
-    command = [sys.executable, "-m", "segedu", "export", "--format", form]
-    used = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    name = {"onnx": "unetpp-nuclei-tiny.onnx", "web": "unetpp-nuclei-tiny.html"}[form]
-    assert used.stdout.startswith(f"{name}: "), used.stderr
+def test_export_from_the_command_line(form, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    # What it is has its own test above.
+    monkeypatch.setattr("segedu.export.to_onnx", lambda model: f"{model.threshold}".encode())
+    cli.app(["export", "--format", form], standalone_mode=False)
+    suffix, content = {
+        "onnx": ("onnx", f"{tiny.threshold}"),
+        "web": ("html", LiveSegmentation(tiny).to_page()),
+    }[form]
+    name = f"unetpp-nuclei-tiny.{suffix}"
+    assert capsys.readouterr().out.startswith(f"{name}: ")
     assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text(encoding="utf-8") == content
 
 
-def test_a_file_can_be_made_twice(tmp_path, tiny):
+def test_a_file_can_be_made_twice(tiny):
     """The web form depends on the weights alone, so an output in the book can be compared."""
     assert to_web(tiny) == to_web(load_pretrained("unetpp-nuclei-tiny"))
     image = torch.rand(1, 1, 32, 32)

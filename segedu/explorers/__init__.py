@@ -1,11 +1,11 @@
-"""Interactive figures. Each runs in a notebook as an ipywidget, and without Python in a web page.
+"""Interactive figures, which run as ipywidgets in a notebook and without Python in a web page.
 
 >>> explorer = LossExplorer(gamma=2, foreground=0.1)
 >>> explorer.alpha = 0.9
 >>> explorer
 LossExplorer(gamma=2.0, foreground=0.1, alpha=0.9)
 
-An explorer is shown where it ends a cell. `to_html()` gives it as text for a web page of your own.
+To show an explorer, end a cell with it. `to_html()` gives its HTML, for a web page of your own.
 """
 
 from .conv import ConvExplorer

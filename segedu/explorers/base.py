@@ -1,12 +1,13 @@
-"""What all explorers share: the traits that are controls, and the two places that show them.
+"""What all explorers share: the traits that a reader changes, and the two ways to show them.
 
-Where a kernel runs, a control is an ipywidget, joined by `jslink` to the explorer, which is an
-anywidget. Where none runs, a control is a plain HTML input, joined by `host.js`. Both are made from
-the same `Slider` and `Choice` traits, and both move the same JavaScript view.
+With a kernel, a control is an ipywidget, connected by `jslink` to the explorer, which is an
+anywidget. Without one, a control is a plain HTML input, connected by `host.js`. Both are made from
+the same `Slider` and `Choice` traits, and both drive the same JavaScript view.
 """
 
 import json
-from collections.abc import Mapping
+import operator
+from collections.abc import Container, Mapping
 from html import escape
 from pathlib import Path
 
@@ -22,11 +23,9 @@ from traitlets import TraitType
 from ..checks import check_choice, check_number
 from ..plotting import COLOURS
 
-LARGEST_PAGE = 60_000  # bytes that one explorer may add to a page
-
 
 def read(name: str) -> str:
-    """A file beside this one."""
+    """The text of a file in this folder."""
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
@@ -36,9 +35,9 @@ SHARED, KERNEL, HOST = read("shared.js"), read("kernel.js"), read("host.js")
 
 
 class Slider(TraitType):
-    """A number from `least` to `most`, moved to the nearest step; a ValueError outside."""
+    """A number from `least` to `most`, rounded to the nearest step; a ValueError outside."""
 
-    linked = "value"  # the trait of the ipywidget that holds the same as this one
+    linked = "value"  # the ipywidget's trait that holds the same value
 
     def __init__(self, default: float, least: float, most: float, step: float, label: str):
         super().__init__(default)
@@ -65,9 +64,9 @@ class Slider(TraitType):
 
 
 class Choice(TraitType):
-    """One of `options`, given as {value: what a reader sees}; a ValueError for anything else.
+    """One of `options`, a dict {value: text in the page}; a ValueError for anything else.
 
-    The page knows an option by its number, as the page's half of an ipywidget does.
+    In the page an option is its index, as it is in the JavaScript half of an ipywidget.
     """
 
     linked = "index"
@@ -98,23 +97,43 @@ class Choice(TraitType):
         return f"<fieldset><legend>{escape(self.label)}</legend><div>{inputs}</div></fieldset>"
 
 
+class Place(TraitType):
+    """A tuple of integers out of `places`, set by pointing at it in the figure.
+
+    The ValueError for any other value says what the trait `must` be or hold.
+    """
+
+    def __init__(self, default, places: Container, must: str):
+        super().__init__(default)
+        self.places, self.must = places, must
+        self.tag(sync=True)
+
+    def validate(self, explorer: "Explorer", value) -> tuple[int, ...]:
+        try:
+            place = tuple(map(operator.index, value))
+        except TypeError:
+            place = None
+        if place not in self.places:
+            raise ValueError(f"{self.name} must {self.must}, got {value!r}")
+        return place
+
+
 class Explorer(anywidget.AnyWidget):
-    """An interactive figure: a subclass has its controls as traits, and `view`, a JavaScript file.
+    """An interactive figure. A subclass has its controls as traits and a JavaScript file, `view`.
 
-    `needs` names the files whose functions the view uses, `style` is its CSS, and `still` is what
-    the page shows until the view runs, or in its place where it cannot.
+    `needs` names the files with functions that the view uses, and `style` is the CSS. The page
+    shows `still` until the view runs, and keeps it where scripts cannot run.
 
-    Show it by ending a cell with it. Its controls can be set (`explorer.gamma = 3`) and observed,
-    as traits of any widget.
+    To show an explorer, end a cell with it. Its controls can be set (`explorer.gamma = 3`) and
+    observed like the traits of any widget.
     """
 
     view: str
     needs: tuple[str, ...] = ()
     style = STYLE
     still = ""
-    largest_page = LARGEST_PAGE
-    # ipywidgets 7 would show the view without its controls
-    _ipython_display_ = None
+    largest_page = 60_000  # bytes of its HTML
+    _ipython_display_ = None  # with it ipywidgets 7, as in Colab, shows the view without controls
 
     def __init_subclass__(cls, **options):
         if "view" in vars(cls):
@@ -124,7 +143,7 @@ class Explorer(anywidget.AnyWidget):
 
     @classmethod
     def source(cls) -> str:
-        """The view in JavaScript, with what it needs."""
+        """The JavaScript of the view and of what it needs."""
         return "\n".join(map(read, (*cls.needs, cls.view)))
 
     def __init__(self, **values):
@@ -137,7 +156,7 @@ class Explorer(anywidget.AnyWidget):
         size = len(self.to_html().encode())
         if size > self.largest_page:
             raise ValueError(
-                f"this {type(self).__name__} would add {size:,} bytes to its page, and at most "
+                f"this {type(self).__name__} would add {size:,} bytes to its page, but at most "
                 f"{self.largest_page:,} are allowed: pass a smaller part of the data"
             )
 
@@ -156,7 +175,7 @@ class Explorer(anywidget.AnyWidget):
         widgets = []
         for control in self.controls:
             widget = control.widget(getattr(self, control.name))
-            # The explorer comes first: where the two differ when they meet, it is right.
+            # The explorer comes first because its value is the one that both start with.
             ipywidgets.jslink((self, control.name), (widget, control.linked))
             widgets.append(widget)
         box = ipywidgets.VBox([*widgets, self])
@@ -164,7 +183,7 @@ class Explorer(anywidget.AnyWidget):
         return box
 
     def to_html(self) -> str:
-        """The figure with its controls as plain HTML: what stands in a page without a kernel."""
+        """The figure with its controls as plain HTML, for a page without a kernel."""
         controls = "".join(control.html(getattr(self, control.name)) for control in self.controls)
         own = set(self.trait_names()) - set(anywidget.AnyWidget.class_trait_names())
         state = self.get_state([name for name in own if not name.startswith("_")])

@@ -4,11 +4,11 @@ from .base import Choice, Explorer, Slider
 
 
 class ConvExplorer(Explorer):
-    """A convolution or a transposed one: the size of its output, and how its windows overlap.
+    """A convolution or a transposed convolution: its output size and how its windows overlap.
 
     Window w of a row covers the pixels w * stride - padding to w * stride - padding + kernel - 1.
-    A convolution reads them and writes pixel w; a transposed one reads pixel w and adds to them.
-    The map counts for each pixel the windows that hold it.
+    A convolution reads these pixels and writes pixel w; a transposed convolution reads pixel w and
+    adds to these pixels. The map shows how many windows cover each pixel.
 
     Parameters
     ----------
@@ -16,12 +16,12 @@ class ConvExplorer(Explorer):
     size : side of the input, 1 to 12 pixels.
     kernel : 1 to 7.
     stride : 1 to 4.
-    padding : 0 to 3; a transposed convolution cuts that much off its output.
+    padding : 0 to 3; a transposed convolution cuts as much off its output.
 
     Raises
     ------
     ValueError
-        Outside of these.
+        For any other value.
 
     Sources: Dumoulin and Visin 2016, arXiv 1603.07285; Odena et al., Distill 2016.
 

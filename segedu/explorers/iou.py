@@ -1,43 +1,31 @@
 """Two shapes on a pixel grid, their four counts, IoU and Dice."""
 
-import numpy as np
-from traitlets import TraitType
+from itertools import product
 
-from ..checks import check_integer
-from .base import Choice, Explorer, Slider
+import numpy as np
+
+from .base import Choice, Explorer, Place, Slider
 
 COLUMNS, ROWS = 32, 20
-
-
-class Place(TraitType):
-    """Where a shape has its middle: (column, row), from the upper left corner of the grid."""
-
-    def validate(self, explorer, value) -> tuple[int, int]:
-        try:
-            x, y = value
-        except (TypeError, ValueError):
-            raise ValueError(f"{self.name} must be a pair (column, row), got {value!r}") from None
-        name = f"{self.name}'s"
-        return check_integer(f"{name} column", x, 0, COLUMNS), check_integer(
-            f"{name} row", y, 0, ROWS
-        )
+PLACES = set(product(range(COLUMNS + 1), range(ROWS + 1)))
+MUST = f"be (column, row), from (0, 0) to ({COLUMNS}, {ROWS})"
 
 
 class IoUExplorer(Explorer):
-    """A true and a predicted shape, dragged by mouse, finger or arrow keys, on 32 x 20 pixels.
+    """A true and a predicted shape on 32 x 20 pixels, moved by mouse, finger or arrow keys.
 
-    A shape moves inwards where it would stick out, so it always has all of its pixels.
+    A shape that would stick out of the grid moves inwards, so it always keeps all of its pixels.
 
     Parameters
     ----------
     shape : "disc" or "square".
     truth_size, prediction_size : diameter or side, 1 to 16 pixels.
-    truth, prediction : (column, row) of the middle, 0 to 32 and 0 to 20.
+    truth, prediction : (column, row) of the centre, 0 to 32 and 0 to 20.
 
     Raises
     ------
     ValueError
-        Outside of these.
+        For any other value.
 
     Examples
     --------
@@ -52,8 +40,8 @@ class IoUExplorer(Explorer):
     shape = Choice("disc", {"disc": "disc", "square": "square"}, "shape")
     truth_size = Slider(12, 1, 16, 1, "truth size")
     prediction_size = Slider(10, 1, 16, 1, "prediction size")
-    truth = Place((13, 9)).tag(sync=True)
-    prediction = Place((18, 11)).tag(sync=True)
+    truth = Place((13, 9), PLACES, MUST)
+    prediction = Place((18, 11), PLACES, MUST)
 
     def masks(self) -> tuple[np.ndarray, np.ndarray]:
         """Prediction and truth as (20, 32) booleans."""
@@ -63,12 +51,12 @@ class IoUExplorer(Explorer):
         )
 
 
-def _pixels(shape: str, middle: tuple[int, int], size: int) -> np.ndarray:
+def _pixels(shape: str, centre: tuple[int, int], size: int) -> np.ndarray:
     corner = (
         min(max(at - size // 2, 0), side - size)
-        for at, side in zip(middle, (COLUMNS, ROWS), strict=True)
+        for at, side in zip(centre, (COLUMNS, ROWS), strict=True)
     )
-    # Twice the way from the middle of the shape to the middle of a pixel, an integer.
+    # Twice the distance from the shape's centre to a pixel's, so that it is an integer.
     x, y = (
         2 * (np.arange(side) - first) + 1 - size
         for first, side in zip(corner, (COLUMNS, ROWS), strict=True)

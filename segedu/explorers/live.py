@@ -1,80 +1,67 @@
-"""A trained U-Net++ that runs where the page is read."""
+"""A trained U-Net++ that runs in the reader's browser."""
 
-import base64
 import io
+import itertools
 
 import numpy as np
 from PIL import Image
 from skimage.segmentation import find_boundaries
-from traitlets import Dict, TraitType
+from traitlets import Dict
 
 from ..analysis import count_multiply_adds, count_parameters
-from ..checkpoint import load_model, pretrained_path
-from ..checks import check_integer, check_number, check_sequence
+from ..checkpoint import load_pretrained
+from ..checks import check_number
 from ..data import sample, synthetic_nuclei
-from ..export import to_web
+from ..export import to_base64, to_web
 from ..models import NodeGrid
-from .base import STYLE, Choice, Explorer, Slider, read
-from .grid import GridNode
+from .base import STYLE, Choice, Explorer, Place, Slider, read
 
 SIDE = 96  # pixels of a picture
 WORLD = {"seed": 7, "size": SIDE}
-PICTURES = {  # a grey picture (uint8) and its instances, by name
+PICTURES = {  # for each name a function that makes a grey picture (uint8) and its instances
     "real nuclei": lambda: _crop(192, 192),
     "crowded": lambda: synthetic_nuclei(22, **WORLD),
     "small": lambda: synthetic_nuclei(26, **WORLD),
     "touching": lambda: synthetic_nuclei(15, **WORLD),
 }
 OWN = "your own"
+PIXELS = {(), *itertools.product(range(SIDE), repeat=2)}
 
 
-class Skips(TraitType):
-    """Skips (i, k, j), from X(i, k) to X(i, j), of the network."""
+class Skips(Place):
+    """A list of skips (i, k, j) of the network, from X(i, k) to X(i, j)."""
 
-    def validate(self, explorer, value) -> list[tuple[int, int, int]]:
-        for skip in check_sequence(self.name, value):
-            if tuple(check_sequence(f"each of {self.name}", skip, 3, 3)) not in explorer.skips:
-                raise ValueError(
-                    f"{self.name} must hold skips (i, k, j) from X(i, k) to X(i, j), got {skip!r}"
-                )
-        return [tuple(skip) for skip in value]
-
-
-class Pixel(TraitType):
-    """A pixel (row, column) of the picture, or () for none."""
-
-    def validate(self, explorer, value) -> tuple[int, ...]:
-        value = check_sequence(self.name, value, 0, 2)
-        if len(value) == 1:
-            raise ValueError(f"{self.name} must be (row, column) or (), got {value!r}")
-        return tuple(check_integer(self.name, index, 0, SIDE - 1) for index in value)
+    def validate(self, explorer, value) -> list[tuple[int, ...]]:
+        check = super().validate
+        return [check(explorer, skip) for skip in value]
 
 
 class LiveSegmentation(Explorer):
     """A trained U-Net++ at work: change the picture or the network, and the segmentation follows.
 
-    The page computes it; neither Python nor a server is asked. The pictures are a crop of the
-    sample field and synthetic nuclei, 96 x 96 pixels; a reader may draw on them, or open another.
+    The network runs in the page, without Python and without a server. The pictures are a crop of
+    the sample field and synthetic nuclei, 96 x 96 pixels; readers can draw on them or open their
+    own.
 
     Parameters
     ----------
-    model : with one channel and one class, see `segedu.export.to_web`; `unetpp-nuclei-tiny` unless
-        given. Its weights are rounded to 8 bits.
-    threshold : of the probability, above which a pixel is foreground; if not given that of the
-        committed weights, or 0.5 with a model of your own.
+    model : a network with one image channel and one class, see `segedu.export.to_web`; by default
+        `unetpp-nuclei-tiny`. Its weights are rounded to 8 bits.
+    threshold : a pixel is foreground where its probability is higher; by default `model.threshold`.
     picture : "real nuclei", "crowded", "small", "touching", or "your own", opened in the page.
     noise : standard deviation of the camera's noise in grey levels, 0 to 40.
     blur : standard deviation of the blur in pixels, 0 to 4.
-    light : per cent of the light that is left, 1 to 100.
-    head : the level of one head, 1 to the depth, or "mean": of the probabilities of all.
-    node : (i, j), the one whose feature maps are shown.
-    skips_off : the skips (i, k, j), from X(i, k) to X(i, j), that count as zeros.
-    pixel : (row, column) of an output pixel, to see what reaches it; () for none.
+    light : remaining light in per cent, 1 to 100.
+    head : the level of one head, 1 to the depth, or "mean" for the mean of all heads'
+        probabilities.
+    node : (i, j), the node whose feature maps are shown.
+    skips_off : a list of skips (i, k, j), from X(i, k) to X(i, j), that are replaced by zeros.
+    pixel : (row, column) of an output pixel, to see which input pixels reach it; () for none.
 
     Raises
     ------
-    ValueError : for a network that a page cannot run, or other options.
-    ImportError : without the package that brings the sample field.
+    ValueError : for a network that the page cannot run, or a control's value that does not exist.
+    ImportError : without the package that contains the sample field.
 
     Examples
     --------
@@ -93,39 +80,52 @@ class LiveSegmentation(Explorer):
     noise = Slider(0, 0, 40, 1, "noise")
     blur = Slider(0.0, 0.0, 4.0, 0.5, "blur")
     light = Slider(100, 1, 100, 1, "light (%)")
-    node = GridNode().tag(sync=True)
-    skips_off = Skips([]).tag(sync=True)
-    pixel = Pixel(()).tag(sync=True)
+    pixel = Place((), PIXELS, f"be (row, column), each from 0 to {SIDE - 1}, or ()")
     data = Dict().tag(sync=True)
 
     def __init__(self, model: NodeGrid | None = None, *, threshold: float | None = None, **values):
         if model is None:
-            model, info = load_model(pretrained_path("unetpp-nuclei-tiny"))
-            threshold = info["threshold"] if threshold is None else threshold
-        web = to_web(model)
-        self.depth = model.depth
-        self.skips = [(i, k, j) for i, j in model.nodes if j for k in model.skip_sources(i, j)]
+            model = load_pretrained("unetpp-nuclei-tiny")
+        if threshold is None:
+            threshold = model.threshold
+        skips = [(i, k, j) for i, j in model.nodes if j for k in model.skip_sources(i, j)]
+        heads = {level: f"L{level}" for level in model.levels}
+        if len(heads) > 1:
+            heads["mean"] = "mean of all"
         pictures = [make() for make in PICTURES.values()]
         data = {
-            "web": web,
+            "web": to_web(model),
             "side": SIDE,
-            "threshold": check_number("threshold", 0.5 if threshold is None else threshold, 0, 1),
+            "threshold": check_number("threshold", threshold, 0, 1),
             "costs": [_costs(model, level) for level in model.levels],
             "pictures": [
-                {"grey": _text(grey), "truth": _text(np.packbits(instances > 0))}
+                {
+                    "grey": to_base64(grey.tobytes()),
+                    "truth": to_base64(np.packbits(instances > 0).tobytes()),
+                }
                 for grey, instances in pictures
             ],
         }
         self.still = _still(*pictures[0])
-        heads = {level: f"L{level}" for level in model.levels}
-        if len(heads) > 1:
-            heads["mean"] = "mean of all"
-        self.add_traits(head=Choice(list(heads)[-1], heads, "head"))
-        super().__init__(**{"data": data, "node": (0, self.depth)} | values)
+        self.add_traits(
+            head=Choice(list(heads)[-1], heads, "head"),
+            node=Place((0, model.depth), model.nodes, "be a node (i, j) of the network"),
+            skips_off=Skips([], skips, "hold skips (i, k, j) from X(i, k) to X(i, j)"),
+        )
+        super().__init__(data=data, **values)
+
+    def to_page(self) -> str:
+        """The whole web page around `to_html()`."""
+        return (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width">'
+            '<link rel="icon" href="data:,"><title>Live segmentation</title>'
+            f"</head><body>{self.to_html()}</body></html>\n"
+        )
 
 
 def _costs(model: NodeGrid, level: int) -> dict[str, int]:
-    """What the network costs that is pruned to a head."""
+    """What the network costs when it is pruned to a head."""
     pruned = model.prune(level)
     return {
         "level": level,
@@ -135,14 +135,14 @@ def _costs(model: NodeGrid, level: int) -> dict[str, int]:
 
 
 def _crop(top: int, left: int) -> tuple[np.ndarray, np.ndarray]:
-    """A part of the sample field, whose grey levels fit a byte."""
+    """A part of the sample field, where the grey levels fit into a byte."""
     window = np.s_[top : top + SIDE, left : left + SIDE]
     grey, instances = sample()
     return grey[window].astype(np.uint8), instances[window]
 
 
 def _still(grey: np.ndarray, instances: np.ndarray) -> str:
-    """A picture beside its outlines, as HTML: what there is to see where no script runs."""
+    """A picture beside its outlined nuclei, as HTML for pages that run no script."""
     grey = (grey.astype(float) * 255 / grey.max()).astype(np.uint8)
     outlined = np.where(find_boundaries(instances), 255, grey // 2)
     file = io.BytesIO()
@@ -150,11 +150,7 @@ def _still(grey: np.ndarray, instances: np.ndarray) -> str:
     return (
         '<figure class="still"><img alt="A microscope picture of bright cell nuclei on a dark '
         'ground, and the same with each nucleus outlined." '
-        f'src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+        f'src="data:image/png;base64,{to_base64(file.getvalue())}">'
         "<figcaption>In a browser of 2024 or later that runs scripts, a U-Net++ finds these "
         "nuclei while you change the picture.</figcaption></figure>"
     )
-
-
-def _text(array: np.ndarray) -> str:
-    return base64.b64encode(array.tobytes()).decode()

@@ -1,4 +1,4 @@
-"""BCE and focal loss, and whom they listen to."""
+"""BCE and focal loss, and which class dominates their gradients."""
 
 from .base import Explorer, Slider
 
@@ -6,20 +6,20 @@ from .base import Explorer, Slider
 class LossExplorer(Explorer):
     """Curves of BCE and focal loss, their gradients, and each class's share of the gradient.
 
-    Two marks on the slider of alpha are one click away: the paper's 0.25, and the class balance
-    N_neg / (N_pos + N_neg), which is 1 - foreground. The shares are those of the absolute gradient
-    by the logit, at p = 0.5 everywhere and where the background is easy, at p = 0.1.
+    Two buttons set alpha to the paper's 0.25 or to the class balance N_neg / (N_pos + N_neg), which
+    is 1 - foreground. The shares are those of the absolute gradient with respect to the logit, at
+    p = 0.5 everywhere, and with an easy background, at p = 0.1.
 
     Parameters
     ----------
     gamma : 0 to 5.
-    foreground : part of the pixels that is foreground, 0.01 to 0.5.
-    alpha : 0 to 1, weight of the foreground; the background's is 1 - alpha.
+    foreground : fraction of the pixels that is foreground, 0.01 to 0.5.
+    alpha : weight of the foreground, 0 to 1; the background's weight is 1 - alpha.
 
     Raises
     ------
     ValueError
-        Outside of these.
+        For any other value.
 
     Sources: Lin et al. 2017, arXiv 1708.02002, equations 4 and 5.
 

@@ -1,19 +1,18 @@
-"""A probability map, cut by a threshold."""
-
-import base64
+"""A probability map and what a threshold makes of it."""
 
 import numpy as np
 from matplotlib.colors import to_rgb
 from traitlets import Dict
 
-from ..plotting import ERRORS
+from ..export import to_base64
+from ..plotting import ERRORS, to_array
 from .base import Explorer, Slider
 
 
 class ThresholdExplorer(Explorer):
-    """A probability map, what a threshold makes of it, and IoU, precision and recall over it.
+    """A probability map, its mask at a threshold, and curves of IoU, precision and recall.
 
-    A pixel is foreground where its probability exceeds the threshold. The map is kept in 8 bits:
+    A pixel is foreground where its probability exceeds the threshold. The map is stored in 8 bits:
     the numbers shown are exactly those of `levels / 255`.
 
     Parameters
@@ -25,8 +24,8 @@ class ThresholdExplorer(Explorer):
     Raises
     ------
     ValueError
-        For other shapes or values, and where a page would grow by more than 60 kB: 150 x 150 pixels
-        fit.
+        For other shapes or values, and for more than the 60 kB that an explorer may add to a page
+        (150 x 150 pixels fit).
 
     Examples
     --------
@@ -40,7 +39,7 @@ class ThresholdExplorer(Explorer):
     data = Dict().tag(sync=True)
 
     def __init__(self, probabilities, target, **values):
-        probabilities, target = _array(probabilities), _array(target)
+        probabilities, target = to_array(probabilities), to_array(target)
         shapes = f"{probabilities.shape} and {target.shape}"
         if probabilities.ndim != 2 or probabilities.shape != target.shape or not target.size:
             raise ValueError(f"probabilities and target must both be (H, W), got {shapes}")
@@ -51,20 +50,11 @@ class ThresholdExplorer(Explorer):
         self.levels = np.round(255 * probabilities.astype(float)).astype(np.uint8)
         data = {
             "width": target.shape[1],
-            "levels": _text(self.levels),
-            "truth": _text(np.packbits(target.astype(bool))),
+            "levels": to_base64(self.levels.tobytes()),
+            "truth": to_base64(np.packbits(target.astype(bool)).tobytes()),
             "colours": {kind.lower(): _bytes(colour) for kind, (colour, *_) in ERRORS.items()},
         }
         super().__init__(data=data, **values)
-
-
-def _array(values) -> np.ndarray:
-    """A tensor comes to the CPU, without its gradient."""
-    return values.numpy(force=True) if hasattr(values, "numpy") else np.asarray(values)
-
-
-def _text(array: np.ndarray) -> str:
-    return base64.b64encode(array.tobytes()).decode()
 
 
 def _bytes(colour: str) -> list[int]:
