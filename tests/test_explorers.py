@@ -52,7 +52,7 @@ CONTROLS = {
     },
     "LossExplorer": {"gamma": (5, -0.1), "foreground": (0.01, 0), "alpha": (1, 1.01)},
     "PoolingExplorer": {
-        "pooling": ("set", "sets"),
+        "average": ("set", "sets"),
         "classes": ("all", "none"),
         "absent": (1, 2),
     },

@@ -1,6 +1,6 @@
 // One set of predictions, many IoUs: what is summed before the ratio, and what is averaged after.
 
-const POOLINGS = ["image", "image_set", "class", "set"];
+const AVERAGES = ["image", "image_set", "class", "set"];
 const CLASSES = ["all", "foreground"];
 const ABSENT = [0, 1, "skip"];
 
@@ -8,15 +8,15 @@ const sum = (values) => values.reduce((a, b) => a + b, 0);
 const mean = (values) => sum(values) / values.length;
 const present = (values) => values.filter((value) => !Number.isNaN(value));
 
-// The ratios that are averaged: a row an image and a column a class, or one row or one column where
-// the counts were summed. NaN is to be left out. tp, fp and fn are (N, K).
-function ratios({ tp, fp, fn }, pooling, classes, absent) {
+// The ratios that are averaged: one row per image and one column per class, or a single row or column
+// where the counts were summed. NaN values are left out. tp, fp and fn are (N, K).
+function ratios({ tp, fp, fn }, average, classes, absent) {
   const pool = (table) => {
     let counts = table.map((row) => (classes === "all" ? row : row.slice(1)));
-    if (pooling === "class" || pooling === "set") {
+    if (average === "class" || average === "set") {
       counts = [counts[0].map((_, k) => sum(counts.map((row) => row[k])))];
     }
-    return pooling === "image_set" || pooling === "set" ? counts.map((row) => [sum(row)]) : counts;
+    return average === "image_set" || average === "set" ? counts.map((row) => [sum(row)]) : counts;
   };
   const [hits, alarms, misses] = [tp, fp, fn].map(pool);
   return hits.map((row, n) =>
@@ -30,8 +30,8 @@ function ratios({ tp, fp, fn }, pooling, classes, absent) {
 // The mean over the columns of each row, then over the rows; NaN if nothing is left.
 const answer = (table) => mean(present(table.map((row) => mean(present(row)))));
 
-const CHOICES = POOLINGS.flatMap((pooling) =>
-  CLASSES.flatMap((classes) => ABSENT.map((absent) => [pooling, classes, absent])),
+const CHOICES = AVERAGES.flatMap((average) =>
+  CLASSES.flatMap((classes) => ABSENT.map((absent) => [average, classes, absent])),
 );
 const BINS = 25; // of the histogram
 const shown = (ratio) => (Number.isNaN(ratio) ? "0 / 0" : ratio.toFixed(3));
@@ -94,11 +94,11 @@ function render({ model, el }) {
     text,
   );
 
-  follow(model, ["pooling", "classes", "absent"], () => {
+  follow(model, ["average", "classes", "absent"], () => {
     const classes = CLASSES[model.get("classes")];
     const averaged = ratios(
       counts,
-      POOLINGS[model.get("pooling")],
+      AVERAGES[model.get("average")],
       classes,
       ABSENT[model.get("absent")],
     );

@@ -8,30 +8,30 @@ from .base import Choice, Explorer
 
 
 class PoolingExplorer(Explorer):
-    """The IoU of one set of predictions for every way to pool the counts that `metrics.iou` has.
+    """The IoU of one set of predictions for every way that `metrics.iou` has to average.
 
     Parameters
     ----------
     preds, target : integer masks (N, H, W) with values in [0, K), K = `num_classes`.
-    num_classes : at least 2; class 0 is the background.
-    pooling : "image", "image_set", "class" or "set", as `segedu.metrics` explains them.
+    num_classes : K, at least 2; class 0 is the background.
+    average : "image", "image_set", "class" or "set", as `segedu.metrics` explains them.
     classes : "all", or "foreground" to leave the background out.
-    absent : 0, 1 or "skip", the IoU of a class that is neither there nor predicted.
+    absent : 0, 1 or "skip", the IoU of a class that is in neither mask.
 
     Raises
     ------
     ValueError
-        For other masks and options, and where a page would grow by more than 60 kB.
+        For other masks or options, and for more than the 60 kB that an explorer may add to a page.
 
     Examples
     --------
     >>> import numpy as np
     >>> PoolingExplorer(np.eye(4, dtype=int)[None], np.tri(4, dtype=int)[None], num_classes=2)
-    PoolingExplorer(pooling='image', classes='foreground', absent='skip')
+    PoolingExplorer(average='image', classes='foreground', absent='skip')
     """
 
     view = "pooling.js"
-    pooling = Choice(
+    average = Choice(
         "image",
         {
             "image": "each image and class",
