@@ -3,8 +3,8 @@
     python -m study.figures
     python -m study.figures UNet IoU
 
-Everything drawn comes from the package: nodes, shapes and counts from the real modules, nuclei from
-the sample field, predictions from the trained weights.
+All that is drawn comes from the package: nodes, shapes and counts from the real modules, nuclei
+from the sample field, predictions from the trained weights.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from segedu import (
     count_parameters,
     load_pretrained,
     metrics,
+    predict,
+    to_mask,
 )
-from segedu.checkpoint import load_model, pretrained_path
 from segedu.data import normalize, sample
 from segedu.diagrams import draw_grid, draw_unet
-from segedu.inference import predict, to_mask
 from segedu.plotting import COLOURS, ERRORS, overlay_mask, show_errors, show_images, use_style
 
 from .pretrained import measured
@@ -42,7 +42,7 @@ CREDIT = "Field from the 2018 Data Science Bowl nuclei (CC0), as carried by star
 
 
 def segmentation() -> Figure:
-    """One crop of the sample field, and the four questions one can ask of it."""
+    """One crop of the sample field, and four questions that one can ask about it."""
     grey, instances = sample()
     crop = np.s_[385:475, 110:230]  # touching nuclei, and some that stand alone
     grey, instances = grey[crop], instances[crop]
@@ -81,7 +81,7 @@ def segmentation() -> Figure:
 
 
 def iou() -> Figure:
-    """Two overlapping discs of pixels, their three kinds of pixels, and the fraction."""
+    """Two overlapping discs, their three kinds of pixels, and IoU as a fraction."""
     rows, columns = np.mgrid[:14, :16]
     target = (rows - 7) ** 2 + (columns - 6) ** 2 < 5.4**2
     preds = (rows - 5.5) ** 2 + (columns - 9) ** 2 < 5**2
@@ -118,7 +118,7 @@ def iou() -> Figure:
 
 
 def _draw_pixels(ax, where: dict[str, np.ndarray]):
-    """One square a pixel, coloured and hatched by its kind."""
+    """One square per pixel, coloured and hatched by its kind."""
     for kind, pixels in where.items():
         colour, hatch, _ = ERRORS[kind]
         look = {"facecolor": colour, "hatch": hatch, "edgecolor": "#00000060", "linewidth": 0.8}
@@ -137,14 +137,14 @@ def unet() -> Figure:
 
 
 def unetpp() -> Figure:
-    """The U-Net++ of the course, with the nodes of a U-Net apart from those it adds."""
+    """The U-Net++ of the course; the nodes that it adds to a U-Net look different."""
     ax = draw_grid(UNetPlusPlus(1, 1, deep_supervision=True))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2)
     return ax.figure
 
 
 def pruning() -> Figure:
-    """What each level of pruning leaves out, costs, and reaches on the real test images."""
+    """What each level of pruning removes, what it costs, and its IoU on the real test images."""
     model = load_pretrained("unetpp-nuclei")
     rows = measured("unetpp-nuclei")
     figure, axes = plt.subplots(2, 2, figsize=(7, 9.2))
@@ -162,10 +162,10 @@ def pruning() -> Figure:
 
 
 def result() -> Figure:
-    """A quarter of the sample field, which the trained network has never seen."""
+    """A quarter of the sample field, which the network has never seen, and its segmentation."""
     grey, instances = sample()
-    model, info = load_model(pretrained_path("unetpp-nuclei"))
-    preds = to_mask(predict(model, normalize(grey)[None]), info["threshold"])
+    model = load_pretrained("unetpp-nuclei")
+    preds = to_mask(predict(model, normalize(grey)[None]), model.threshold)
     target = torch.from_numpy(instances > 0).long()[None]
     scores = metrics.stat_scores(preds, target, num_classes=1)
     value = metrics.iou(*scores, average="set", absent="skip")
@@ -197,9 +197,9 @@ def save(figure: Figure, path: Path):
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=200)
     plt.close(figure)
-    # Steps of 10 make noise small to store, and mostly leave few enough colours for a palette.
-    # Drawings have a few hundred, of which those left out are nearly the ones kept; in a photograph
-    # with its colours, which has thousands, a palette would tint the greys.
+    # In steps of 10, noise takes less space and a drawing has only a few hundred colours, for which
+    # a palette of 256 is nearly exact. A photograph with coloured masks has thousands: there a
+    # palette would tint the greys.
     picture = Image.open(buffer).convert("RGB").point(lambda value: 10 * round(value / 10))
     if picture.getcolors(512):
         picture = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE)

@@ -1,8 +1,8 @@
-"""Write the live network for the introduction, which is no notebook: `img/live.html`.
+"""Write `img/live.html`, the live network for the introduction, which is not a notebook.
 
     python -m study.live
 
-Run it again after a change of the weights `unetpp-nuclei-tiny` or of `segedu/explorers`.
+Run it again after a change to the weights `unetpp-nuclei-tiny` or to `segedu/explorers`.
 """
 
 from pathlib import Path
@@ -15,7 +15,8 @@ PAGE = Path(__file__).parents[1] / "img" / "live.html"
 
 def main() -> None:
     with atomic_path(PAGE) as temporary:
-        temporary.write_text(LiveSegmentation().to_html() + "\n", encoding="utf-8")
+        page = LiveSegmentation().to_html() + "\n"
+        temporary.write_text(page, encoding="utf-8", newline="\n")
     print(PAGE)
 
 
