@@ -90,7 +90,8 @@ def to_web(model: NodeGrid) -> dict:
         first, first_norm, _, second, second_norm, _ = model.blocks[f"{i}_{j}"]
         for layer, norm in ((first, first_norm), (second, second_norm)):
             q, scale = _quantize(layer.weight)
-            factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+            # In double precision, since the last bit of torch's float32 roots depends on the CPU.
+            factor = norm.weight / (norm.running_var.double() + norm.eps).sqrt()
             weights.append(q)
             numbers += [scale * factor, norm.bias - norm.running_mean * factor]
     for level in model.levels:
