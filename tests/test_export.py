@@ -85,12 +85,8 @@ def test_the_page_uses_the_threshold_of_the_network(tiny):
 
 
 def loss_of_iou(tiny, dataset) -> float:
-    exact, rounded = (
-        dataset_iou(evaluate(segment, dataset, num_classes=1))
-        for segment in (
-            segmenter(model, threshold=tiny.threshold) for model in (tiny, dequantized(tiny))
-        )
-    )
+    networks = [segmenter(net, threshold=tiny.threshold) for net in (tiny, dequantized(tiny))]
+    exact, rounded = (dataset_iou(evaluate(net, dataset, num_classes=1)) for net in networks)
     print(f"IoU {exact:.4f}, with 8 bits {rounded:.4f}: {exact - rounded:+.4f} lost")
     return exact - rounded
 
@@ -134,14 +130,11 @@ def test_onnx_says_how_to_use_the_network(exported):
 @pytest.mark.parametrize("form", ["onnx", "web"])
 def test_export_from_the_command_line(form, tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    # What it is has its own test above.
+    # A short stand-in: the real ONNX file takes seconds and has its own tests above.
     monkeypatch.setattr("segedu.export.to_onnx", lambda model: f"{model.threshold}".encode())
     cli.app(["export", "--format", form], standalone_mode=False)
-    suffix, content = {
-        "onnx": ("onnx", f"{tiny.threshold}"),
-        "web": ("html", LiveSegmentation(tiny).to_page()),
-    }[form]
-    name = f"unetpp-nuclei-tiny.{suffix}"
+    content = f"{tiny.threshold}" if form == "onnx" else LiveSegmentation(tiny).to_page()
+    name = {"onnx": "unetpp-nuclei-tiny.onnx", "web": "unetpp-nuclei-tiny.html"}[form]
     assert capsys.readouterr().out.startswith(f"{name}: ")
     assert [file.name for file in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text(encoding="utf-8") == content
