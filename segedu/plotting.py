@@ -15,10 +15,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from .files import read_history
+from .files import atomic_path, read_history
 
 ALPHA = 0.35  # opacity of a fill
 # The palette of Okabe and Ito, without its black.
@@ -239,6 +240,13 @@ def plot_history(history: str | os.PathLike | Sequence[Mapping], *, ax: Axes | N
         ax.plot([], [], "o--", color=COLOURS["green"], label="validation IoU (right)")
     ax.legend(loc="center right")
     return ax
+
+
+def save_figure(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a figure to a file, atomically, and close it."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, bbox_inches="tight")
+    plt.close(figure)
 
 
 def axes_or_new(ax: Axes | None, figsize: tuple[float, float] = (5, 5)) -> Axes:
