@@ -160,7 +160,7 @@ def test_threshold_refuses_other_maps(probabilities, target, message):
 
 def test_pooling_refuses_other_masks():
     mask = np.zeros((1, 4, 4), dtype=int)
-    with pytest.raises(ValueError, match="num_classes must be an integer from 2 on, got 1"):
+    with pytest.raises(ValueError, match="num_classes must be an integer of at least 2, got 1"):
         explorers.PoolingExplorer(mask, mask, num_classes=1)
     with pytest.raises(ValueError, match="preds and target"):
         explorers.PoolingExplorer(mask, mask[0], num_classes=2)
