@@ -4,9 +4,8 @@ import glob
 import itertools
 import sys
 import time
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -19,33 +18,8 @@ app = typer.Typer(
 )
 
 
-class Data(StrEnum):
-    synthetic = "synthetic"
-    nuclei = "nuclei"
-    folder = "folder"
-
-
-class Split(StrEnum):
-    train = "train"
-    validation = "validation"
-    test = "test"
-
-
-class Network(StrEnum):
-    unet = "unet"
-    unetpp = "unetpp"
-
-
-class Norm(StrEnum):
-    batch = "batch"
-    group = "group"
-
-
-class Format(StrEnum):
-    web = "web"
-    onnx = "onnx"
-
-
+Data = Literal["synthetic", "nuclei", "folder"]
+Split = Literal["train", "validation", "test"]
 KINDS = ("mask", "overlay")  # of pictures that `predict` writes
 CLASS_NAMES = {1: ("nucleus",), 3: ("background", "interior", "boundary")}
 
@@ -81,7 +55,7 @@ PrecisionOption = Annotated[
 
 @app.command("train")
 def train_command(
-    data: DataOption = Data.synthetic,
+    data: DataOption = "synthetic",
     root: RootOption = None,
     num_classes: ClassesOption = 1,
     out: Annotated[
@@ -91,19 +65,20 @@ def train_command(
         ),
     ] = None,
     model: Annotated[
-        Network, typer.Option(help="unetpp has deep supervision, so that it can be pruned.")
-    ] = Network.unetpp,
+        Literal["unet", "unetpp"],
+        typer.Option(help="unetpp has deep supervision, so that it can be pruned."),
+    ] = "unetpp",
     channels: Annotated[
         str, typer.Option(help="Channels of each level, full resolution first.")
     ] = "16,32,64,128",
     norm: Annotated[
-        Norm,
+        Literal["batch", "group"],
         typer.Option(
             help="batch normalises over the crops of one process; group normalises each crop by "
             "itself, so that the number of processes does not matter, but pictures above 512 "
             "pixels cannot be cut into tiles."
         ),
-    ] = Norm.batch,
+    ] = "batch",
     steps: Annotated[int, typer.Option(help="Updates of the weights.", min=1)] = 300,
     batch_size: Annotated[int, typer.Option(help="Crops per update.", min=1)] = 8,
     crop_size: Annotated[int, typer.Option(help="Side of a crop in pixels.", min=1)] = 128,
@@ -143,20 +118,20 @@ def train_command(
             f"--batch-size {batch_size} cannot be shared equally by {devices * nodes} processes"
         )
     fabric = _fabric(accelerator, precision, devices=devices, num_nodes=nodes)
-    train_set = _dataset(data, root, num_classes, Split.train)
-    validation_set = _dataset(data, root, num_classes, Split.validation)
+    train_set = _dataset(data, root, num_classes, "train")
+    validation_set = _dataset(data, root, num_classes, "validation")
     fabric.launch()
     fabric.seed_everything(seed, verbose=False)
-    shape = {"channels": _integers(channels), "norm": norm.value}
-    if model is Network.unetpp:
+    shape = {"channels": _integers(channels), "norm": norm}
+    if model == "unetpp":
         net = UNetPlusPlus(train_set[0][0].shape[0], num_classes, deep_supervision=True, **shape)
     else:
         net = UNet(train_set[0][0].shape[0], num_classes, **shape)
-    if data is not Data.folder:
+    if data != "folder":
         net.class_names = CLASS_NAMES[num_classes]
     fabric.print(
         f"{len(train_set)} training and {len(validation_set)} validation images, "
-        f"{model.value} of {count_parameters(net):,} parameters"
+        f"{model} of {count_parameters(net):,} parameters"
     )
     started = time.monotonic()
     try:
@@ -177,7 +152,7 @@ def train_command(
         f"\ntrained {steps} steps in {seconds:.0f} s; best after step {notes['step']}: "
         f"validation IoU {notes['validation_iou']:.3f}, threshold {best.threshold}"
     )
-    _report(best, _dataset(data, root, num_classes, Split.test), Split.test, fabric)
+    _report(best, _dataset(data, root, num_classes, "test"), "test", fabric)
     _draw_history(out)
     print(f"weights: {out / 'best.safetensors'}")
 
@@ -185,9 +160,9 @@ def train_command(
 @app.command("evaluate")
 def evaluate_command(
     weights: WeightsOption = None,
-    data: DataOption = Data.synthetic,
+    data: DataOption = "synthetic",
     root: RootOption = None,
-    split: Annotated[Split, typer.Option(help="Which part of the data.")] = Split.test,
+    split: Annotated[Split, typer.Option(help="Which part of the data.")] = "test",
     level: LevelOption = None,
     accelerator: AcceleratorOption = "cpu",
     precision: PrecisionOption = "32-true",
@@ -257,7 +232,7 @@ def predict_command(
 
 @app.command("info")
 def info_command(
-    data: DataOption = Data.synthetic,
+    data: DataOption = "synthetic",
     root: RootOption = None,
     num_classes: ClassesOption = 1,
     out: OutOption = Path("runs/info"),
@@ -268,7 +243,7 @@ def info_command(
 
     from .plotting import overlay_mask, save_figure
 
-    for split in Split:
+    for split in get_args(Split):
         dataset = _dataset(data, root, num_classes, split)
         masks = [np.asarray(mask) for _, mask in dataset]
         pixels = sum(np.bincount(mask.flatten(), minlength=max(num_classes, 2)) for mask in masks)
@@ -280,7 +255,7 @@ def info_command(
         print(
             f"{split}: {len(masks)} images of {smallest} to {largest} pixels; {', '.join(shares)}"
         )
-        if split is Split.train:
+        if split == "train":
             figure, axes = plt.subplots(1, 4, figsize=(12, 3.2))
             for ax, index in zip(axes, range(len(dataset)), strict=False):
                 image, mask = dataset[index]
@@ -294,7 +269,7 @@ def info_command(
 @app.command("export")
 def export_command(
     form: Annotated[
-        Format,
+        Literal["web", "onnx"],
         typer.Option(
             "--format",
             help="web: a page that segments in the browser, without a server. onnx: for programs "
@@ -317,7 +292,7 @@ def export_command(
 
     weights = weights or pretrained_path("unetpp-nuclei-tiny")
     model = load_model(weights)
-    if form is Format.onnx:
+    if form == "onnx":
         from .export import to_onnx
 
         content = to_onnx(model)
@@ -334,19 +309,17 @@ def export_command(
 def _dataset(data: Data, root: Path | None, num_classes: int, split: Split):
     from . import data as sets
 
-    if root is None and data is not Data.synthetic:
+    if root is None and data != "synthetic":
         raise ValueError(f"--data {data} needs --root: the zip or the folder that holds it")
-    if data is Data.folder:
-        return sets.FolderDataset(root, num_classes=num_classes, split=split.value)
+    if data == "folder":
+        return sets.FolderDataset(root, num_classes=num_classes, split=split)
     if num_classes not in (1, 3):
         raise ValueError(
             f"--data {data} has 1 class (nucleus) or 3 (background, interior, boundary), "
             f"got --num-classes {num_classes}"
         )
     target = "binary" if num_classes == 1 else "three_class"
-    return sets.nuclei_split(
-        root if data is Data.nuclei else "synthetic", split.value, target=target
-    )
+    return sets.nuclei_split(root if data == "nuclei" else "synthetic", split, target=target)
 
 
 def _check_targets(targets: dict[Path, list[Path]]) -> None:
