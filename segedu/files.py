@@ -47,7 +47,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def remove_unfinished(path: str | os.PathLike) -> None:
-    """Remove what killed processes had written of `path`; only while nobody writes it.
+    """Remove the unfinished files of `path` that killed processes left; not while one is writing.
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     (Path(folder) / ".a-x1y2z3_4.txt").touch()

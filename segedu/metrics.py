@@ -1,25 +1,25 @@
 """Metrics for segmentation: count first, then formulas of the counts.
 
-``stat_scores`` counts TP, FP, FN and TN for each image and class. IoU, Dice, precision and recall
-are ratios of these, and what number comes out depends on two choices that have no default here.
+``stat_scores`` counts TP, FP, FN and TN per image and class. IoU, Dice, precision and recall are
+ratios of these counts. Their value depends on two choices, which have no default here.
 
-``average``, over how much the counts are summed before the ratio is taken:
+``average`` says what is summed before the ratio is taken, and what the mean runs over:
 
 ===========  ==================================================================================
-"none"       nothing; the (N, K) table itself.
-"image"      nothing; mean over the classes of each image, then over images.
+"none"       Nothing is summed: the (N, K) table itself.
+"image"      Nothing is summed: mean over the classes of each image, then over images.
              segmentation_models_pytorch: "macro-imagewise"; for K = 1 also "micro-imagewise".
-"image_set"  the classes of each image; mean over images.
+"image_set"  Sum over the classes of each image; mean over images.
              segmentation_models_pytorch: "micro-imagewise"; scikit-learn: average="samples".
-"class"      the images, for each class; mean over classes. The usual mean IoU.
+"class"      Sum over the images for each class; mean over classes. The usual mean IoU.
              segmentation_models_pytorch, scikit-learn and torchmetrics: "macro".
-"set"        everything; one ratio.
+"set"        Sum over everything: one ratio.
              segmentation_models_pytorch, scikit-learn and torchmetrics: "micro".
 ===========  ==================================================================================
 
-``absent``, the score where the ratio is 0 / 0 (for IoU: the class is neither there nor predicted):
-a number from 0 to 1, or "skip" to leave it out of every mean. If nothing is left the answer is a
-ValueError; in the table of average "none" what is skipped is NaN.
+``absent`` is the score where the ratio is 0 / 0 (for IoU: the class is neither present nor
+predicted): a number from 0 to 1, or "skip" to leave it out of every mean. If nothing is left, the
+mean is a ValueError; in the table of average "none", a skipped score is NaN.
 
 The background is a class like any other: leave it out with
 ``iou(*(count[:, 1:] for count in scores), average="class", absent="skip")``.
@@ -45,7 +45,7 @@ class StatScores(NamedTuple):
 
 
 class AveragePrecision(NamedTuple):
-    """Object-level precision at each threshold, and the mean of these."""
+    """Object-level scores at each threshold, and their mean."""
 
     mean: float
     scores: list[float]
@@ -88,16 +88,18 @@ def stat_scores(
     num_classes: int,
     ignore_index: int | None = None,
 ) -> StatScores:
-    """Count true and false positives and negatives in each image, for each class.
+    """Count true and false positives and negatives per image and class.
 
     Parameters
     ----------
     preds, target : integer masks (N, H, W) or (N, 1, H, W) with values in [0, K).
     num_classes : the number K; with 1 the masks are 0 / 1, and the one column counts the
         foreground.
-    ignore_index : pixels whose target has this value are not counted; no class if None.
+    ignore_index : pixels whose target has this value are not counted.
 
-    Anything else is a ValueError.
+    Raises
+    ------
+    ValueError : for masks of other shapes, of floats, or with other values.
 
     Example
     -------
@@ -165,7 +167,8 @@ def iou(
 ) -> float | Tensor:
     """Intersection over union (Jaccard index), TP / (TP + FP + FN).
 
-    Takes the counts (N, K) of `stat_scores`; ``tn`` is there to be passed along, and not used.
+    Takes the counts (N, K) of `stat_scores`. ``tn`` is not used; it is an argument so that
+    ``iou(*scores, ...)`` works.
     ``average`` and ``absent`` are explained at the top of this module. Gives a float, for average
     "none" a float64 table (N, K). ValueError for a wrong shape or option, or if nothing is left.
 
@@ -185,8 +188,8 @@ def dice(
 ) -> float | Tensor:
     """Dice coefficient (F1 score), 2 TP / (2 TP + FP + FN); arguments and answer as for `iou`.
 
-    From one table of counts it is 2 IoU / (1 + IoU). A mean of Dice and a mean of IoU do not
-    obey that.
+    On one table of counts it is 2 IoU / (1 + IoU). That does not hold between a mean of Dice and a
+    mean of IoU.
     """
     return _tversky(tp, fp, fn, 0.5, 0.5, average, absent)
 
@@ -194,14 +197,14 @@ def dice(
 def precision(
     tp: Tensor, fp: Tensor, fn: Tensor, tn: object = None, *, average: str, absent: float | str
 ) -> float | Tensor:
-    """TP / (TP + FP), the part of the prediction that is right; all else as for `iou`."""
+    """TP / (TP + FP), the share of the prediction that is right; everything else as for `iou`."""
     return _tversky(tp, fp, fn, 1, 0, average, absent)
 
 
 def recall(
     tp: Tensor, fp: Tensor, fn: Tensor, tn: object = None, *, average: str, absent: float | str
 ) -> float | Tensor:
-    """TP / (TP + FN), the part of the truth that is found; all else as for `iou`."""
+    """TP / (TP + FN), the share of the truth that is found; everything else as for `iou`."""
     return _tversky(tp, fp, fn, 0, 1, average, absent)
 
 
@@ -231,11 +234,12 @@ def average_precision(
     *,
     thresholds: Sequence[float] = tuple(percent / 100 for percent in range(50, 100, 5)),
 ) -> AveragePrecision:
-    """Object-level precision TP / (TP + FP + FN) of one image, and its mean over IoU thresholds.
+    """The object score TP / (TP + FP + FN) of one image, and its mean over IoU thresholds.
 
-    The measure of the 2018 Data Science Bowl (Caicedo et al., Nature Methods 16, 2019). A predicted
-    object is a true positive if its IoU with a true one is *above* the threshold; from 0.5 on no
-    object can then have two partners. Two images without objects score 1; one without, 0.
+    The measure of the 2018 Data Science Bowl, which calls it average precision (Caicedo et al.,
+    Nature Methods 16, 2019). A predicted object is a true positive if its IoU with a true object is
+    *above* the threshold; from 0.5 on, no object can then have two partners. If neither image has
+    an object the score is 1, if only one has, 0.
 
     Parameters
     ----------
@@ -257,7 +261,7 @@ def average_precision(
         raise ValueError(f"thresholds must be at least 0.5 and below 1, got {thresholds}")
     pred_ids, pred, pred_sizes = pred.unique(return_inverse=True, return_counts=True)
     true_ids, true, true_sizes = true.unique(return_inverse=True, return_counts=True)
-    # Every pair that overlaps, and by how much: the table of all pairs could fill the memory.
+    # Only the pairs that overlap, and by how much: a table of all pairs could fill the memory.
     pairs, overlap = (true * len(pred_ids) + pred).unique(return_counts=True)
     true, pred = pairs // len(pred_ids), pairs % len(pred_ids)
     score = overlap.double() / (true_sizes[true] + pred_sizes[pred] - overlap)

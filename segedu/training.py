@@ -57,8 +57,8 @@ class TrainConfig:
 class TrainingStream(Dataset):
     """The endless training set: sample k is a pure function of the seed and k.
 
-    Each pass through `dataset` is shuffled anew, and each sample is transformed with random numbers
-    of its own. The global random state is left alone.
+    Each pass through `dataset` has its own order, and each sample is transformed with random
+    numbers of its own. The global random state is left alone.
     """
 
     def __init__(self, dataset: Dataset, transform: Callable, seed: int):
