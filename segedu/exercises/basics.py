@@ -120,7 +120,7 @@ def check_class_shares(submission: Callable[[Tensor, int], Tensor]) -> Answer:
     binary = torch.tensor([[[1, VOID], [VOID, VOID]], [[0, 0], [1, 0]]])
     cases = [(full, 3), (void, 3), (binary, 2), (full, 5), (binary, 3), (void[:1], 3), (void, 4)]
     misconceptions = {
-        "the void pixels are still in the sum: divide by the number of pixels that count": (
+        "the void pixels are still in the denominator: divide by the number of the others": (
             lambda labels, k: counted(labels, k) / labels.numel()
         ),
         "void was counted as background: leave these pixels out": (
@@ -156,8 +156,8 @@ def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
     squares = np.kron(np.eye(4, dtype=int)[::2], np.ones((2, 2), dtype=int))
     masks = [corner, 255 * corner, classes, squares, NUCLEI, CROWD, 0 * corner, corner[::-1].copy()]
     misconceptions = {
-        "pixels that touch at a corner belong together in this exercise, but here only those that "
-        "share a side do (connectivity 1)": lambda mask: label(mask > 0, connectivity=1).max(),
+        "these pieces are connected along sides (connectivity 1), but pixels that touch at a "
+        "corner belong together too": lambda mask: label(mask > 0, connectivity=1).max(),
         "the background was counted too, but it is not a nucleus": lambda mask: count(mask) + 1,
         "touching pixels with different numbers were separated, but every number except 0 is "
         "nucleus: make the mask binary first": lambda mask: label(mask, connectivity=2).max(),
@@ -212,7 +212,7 @@ def check_double(submission: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) 
         "the image was resized by nearest neighbour too, but brightness may be averaged: take "
         "bilinear": lambda image, labels: (resized(image, "nearest"), nearest(labels)),
         "with align_corners=True the image no longer lies on its labels: leave it False": stretched,
-        "the labels came back from F.interpolate as floats: make integers of them again": (
+        "the labels came back from F.interpolate as floats: convert them back to integers": (
             lambda *case: double(*case, lambda x: nearest(x).float())
         ),
     }

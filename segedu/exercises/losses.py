@@ -110,7 +110,7 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
     ...     entropy = F.binary_cross_entropy_with_logits(z, y, reduction="none")
     ...     return (weight * (1 - (-entropy).exp()) ** gamma * entropy).mean()
     >>> check_focal_loss(focal)
-    not yet: alpha is on the wrong class: alpha weights y = 1, and 1 - alpha weights y = 0
+    not yet: alpha is on the wrong class: it belongs to y = 1, and 1 - alpha to y = 0
     """
 
     def each(z, y, gamma, alpha=None):
@@ -150,7 +150,7 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         (torch.full(shape, 20.0), torch.ones(shape), 0.5, 0.25),  # so sure that p_t is 1
     ]
     misconceptions = {
-        "alpha is on the wrong class: alpha weights y = 1, and 1 - alpha weights y = 0": (
+        "alpha is on the wrong class: it belongs to y = 1, and 1 - alpha to y = 0": (
             lambda z, y, gamma, alpha: solution(z, y, gamma, 1 - alpha)
         ),
         "alpha weights all pixels alike: background pixels need the weight 1 - alpha": (
@@ -176,7 +176,7 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         "this divides by the number of foreground pixels, as the paper does: take the mean over "
         "all": lambda z, y, *options: each(z, y, *options).sum() / y.sum().clamp(min=1),
         "the gradient is NaN where 1 - p_t is rounded to 0, because a power below 1 is infinitely "
-        "steep there: compute exp(gamma * log(1 - p_t)) from the logits": with_power(
+        "steep there: compute the power from the logit, with F.logsigmoid": with_power(
             lambda p_t, h, gamma, p: (1 - p_t) ** gamma * h
         ),
         NO_GRADIENT: lambda *case: solution(*case).detach(),
