@@ -256,7 +256,7 @@ def test_the_dtype_can_be_asked_for():
     )
     assert says(lambda x: (x, x > 2)).startswith("not yet: in 2 of 2 cases the result is wrong")
     comparison = {
-        "other values, other dtype": lambda x: (x, x > 2),
+        "other values": lambda x: (x + 0.5, x > 2),
         "a comparison": lambda x: (x / 2, x > 2),
     }
     said = says(lambda x: (x / 2, x > 2), comparison)

@@ -40,8 +40,9 @@ def check_triangle(submission: Callable[[int], list[Node]]) -> Answer:
         "them": lambda i, j, d: j == 0 or i + j == d,
         "the first column is missing: the encoder has nodes too": lambda i, j, d: 0 < j <= d - i,
     }
-    misconceptions = {sentence: nodes(keep) for sentence, keep in wrong.items()}
-    misconceptions["the nodes are correct, but their order is not: use sorted()"] = unetpp_nodes
+    misconceptions = {sentence: nodes(keep) for sentence, keep in wrong.items()} | {
+        "the nodes are correct, but their order is not: use sorted()": unetpp_nodes
+    }
     solution = nodes(lambda i, j, d: i + j <= d)
     return check(submission, solution, [(depth,) for depth in range(1, 7)], misconceptions)
 
@@ -70,7 +71,7 @@ def check_node_channels(submission: Callable[[Sequence[int], int, int, int], int
         ((16, 32, 64, 128, 256), 1, [(0, 0), (2, 0), (0, 2), (0, 4), (1, 3), (2, 2)]),
         ((10, 14, 30, 7), 3, [(0, 0), (3, 0), (0, 1), (0, 3), (1, 2), (2, 1)]),
     ]
-    cases = [(channels, i, j, count) for channels, count, nodes in grids for i, j in nodes]
+    cases = [(channels, i, j, image) for channels, image, nodes in grids for i, j in nodes]
     wrong = {
         "only one skip is counted: X(i, j) takes all j nodes to its left": (
             lambda own, below, j: own + below
@@ -89,11 +90,10 @@ def check_node_channels(submission: Callable[[Sequence[int], int, int, int], int
             lambda own, below, j: j * (own + below)
         ),
     }
-    misconceptions = {sentence: takes(dense) for sentence, dense in wrong.items()}
-    misconceptions[
+    misconceptions = {sentence: takes(dense) for sentence, dense in wrong.items()} | {
         "in the first column, a node takes what the row above gives: these are the channels that "
-        "it gives itself"
-    ] = takes(up=0)
+        "it gives itself": takes(up=0)
+    }
     return check(submission, takes(), cases, misconceptions)
 
 
@@ -262,10 +262,11 @@ def check_pruned_nodes(submission: Callable[[list[Node], int], list[Node]]) -> A
         ),
         "this is what pruning removes: return the others": lambda i, j, d: i + j > d,
     }
-    misconceptions = {sentence: kept(keep) for sentence, keep in wrong.items()}
-    misconceptions["the nodes are correct, but their order has changed: keep it"] = lambda *case: (
-        sorted(solution(*case))
-    )
+    misconceptions = {sentence: kept(keep) for sentence, keep in wrong.items()} | {
+        "the nodes are correct, but their order has changed: keep it": (
+            lambda *case: sorted(solution(*case))
+        )
+    }
     return check(submission, solution, cases, misconceptions)
 
 
