@@ -151,11 +151,13 @@ def _dtype(function: Callable, *case):
 
 def _gradient(function: Callable, logits, *case):
     """The gradient of a loss with respect to the logits: 0 if it is cut off, NaN for infinity."""
-    leaves = logits if isinstance(logits, list) else [logits]
-    connected = 0 * sum(leaf.requires_grad_().sum() for leaf in leaves)
-    loss = connected + torch.as_tensor(function(logits, *case)).sum()
+    several = isinstance(logits, list)
+    leaves = [head.requires_grad_() for head in (logits if several else [logits])]
+    heads = [leaf.clone() for leaf in leaves]  # may be changed in place, like a network's output
+    loss = torch.as_tensor(function(heads if several else heads[0], *case)).sum()
+    loss = loss + 0 * sum(leaf.sum() for leaf in leaves)  # has a gradient even if it is cut off
     gradients = [g.where(g.isfinite(), math.nan) for g in torch.autograd.grad(loss, leaves)]
-    return gradients if isinstance(logits, list) else gradients[0]
+    return gradients if several else gradients[0]
 
 
 VIEWS = {"dtype": _dtype, "gradient": _gradient}
