@@ -1,4 +1,4 @@
-"""The course without its solutions: they are gone, all else is there, and it builds."""
+"""The course without its solutions: they are gone, everything else is there, and it builds."""
 
 import json
 import subprocess
@@ -34,20 +34,20 @@ def edition(tmp_path_factory):
 
 def test_only_the_solutions_are_gone(edition):
     for path in (ROOT / "chapters").glob("*.ipynb"):
-        theirs = (edition / "chapters" / path.name).read_text()
-        ours = path.read_text()
-        assert "<summary>Solution" not in theirs
+        copy = (edition / "chapters" / path.name).read_text(encoding="utf-8")
+        original = path.read_text(encoding="utf-8")
+        assert "<summary>Solution" not in copy
         for kept in ("<summary>Hint", 'class=\\"quiz\\"', "exercises.check_", '"execution_count"'):
-            assert theirs.count(kept) == ours.count(kept)
-        if "<summary>Solution" not in ours:
-            assert theirs == ours
+            assert copy.count(kept) == original.count(kept)
+        if "<summary>Solution" not in original:
+            assert copy == original
 
 
 def test_it_builds(edition):
     command = [Path(sys.executable).with_name("jupyter-book"), "build", edition, "-W", "-n"]
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout + built.stderr
-    page = (edition / "_build" / "html" / "chapters" / "iou.html").read_text()
+    page = (edition / "_build" / "html" / "chapters" / "iou.html").read_text(encoding="utf-8")
     assert "<summary>Hint" in page
     assert "<summary>Solution" not in page
 
@@ -58,7 +58,7 @@ def test_it_is_a_project_that_can_be_installed(edition):
     assert not (edition / "tests").exists()
 
 
-def test_a_cell_of_nothing_else_goes_and_others_keep_the_rest():
+def test_a_cell_with_only_a_solution_goes_and_others_keep_the_rest():
     code = {"cell_type": "code", "source": ["# <summary>Solution</summary>"]}
     cells = [
         markdown(f"**1.** Task\n\n{HINT}\n\n{SOLUTION}\n\n**2.** Task"),
@@ -71,7 +71,7 @@ def test_a_cell_of_nothing_else_goes_and_others_keep_the_rest():
     assert json.dumps(cells).count("Words.") == 3  # nothing was changed in place
 
 
-def test_a_solution_that_is_written_otherwise_is_not_handed_out():
+def test_a_solution_in_another_form_stops_the_copy():
     for odd in (
         "<details open><summary>Solution</summary>",
         "<details><summary>Solution 1</summary>",
@@ -80,8 +80,8 @@ def test_a_solution_that_is_written_otherwise_is_not_handed_out():
             without_solutions({"cells": [markdown(f"{odd}\n\nx\n\n</details>")]})
 
 
-def test_what_is_there_is_not_overwritten(tmp_path):
-    (tmp_path / "mine.txt").write_text("mine")
+def test_an_existing_folder_is_not_overwritten(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
     refused = make(tmp_path)
     assert refused.returncode == 2
     assert "expected a new folder" in refused.stderr

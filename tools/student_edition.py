@@ -1,10 +1,10 @@
-"""Copy the course without the solutions of its exercises, to hand it to a class.
+"""Copy the course without the solutions of its exercises, for a class.
 
     python tools/student_edition.py OUTFOLDER
 
-Everything else is as it is here: tasks, starter cells, checks, hints and quizzes. The copy installs
-and builds as the course does. It has no tests, which hold solutions too; and whoever opens the
-checks in segedu/exercises finds what they compare with.
+Everything else stays: tasks, starter cells, checks, hints and quizzes. The copy is installed and
+built like the course. The tests are left out, because they contain solutions too; so do the checks
+in segedu/exercises, which the exercises need.
 """
 
 import argparse
@@ -23,14 +23,17 @@ SOLUTION = re.compile(r"^<details>\s*<summary>Solution</summary>$.*?^</details>$
 
 
 def without_solutions(notebook: dict) -> dict:
-    """The notebook without the folded solutions; a cell that held nothing else goes with them."""
+    """The notebook without its folded solutions, and without cells that held nothing else."""
     cells = []
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             source = "".join(cell["source"])
             kept = SOLUTION.sub("", source).rstrip()
             if "<summary>Solution" in kept:
-                raise SystemExit(f"the solution in cell {cell['id']} is not folded as the others")
+                raise SystemExit(
+                    f"cell {cell['id']} has a solution in another form than "
+                    "<details><summary>Solution</summary>: fold it like the others"
+                )
             if not kept:
                 continue
             if kept != source:
@@ -41,12 +44,12 @@ def without_solutions(notebook: dict) -> dict:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("outfolder", type=Path, help="a folder that is not there yet")
+    parser.add_argument("outfolder", type=Path, help="the new folder to create")
     out = parser.parse_args().outfolder
     if out.exists():
-        parser.error(f"got {out}, which exists; expected a new folder")
+        parser.error(f"expected a new folder, but {out} exists: choose another name")
     notebooks = {
-        path.name: without_solutions(json.loads(path.read_text()))
+        path.name: without_solutions(json.loads(path.read_text(encoding="utf-8")))
         for path in (ROOT / "chapters").glob("*.ipynb")
     }
     out.mkdir(parents=True)
@@ -58,7 +61,7 @@ def main():
             shutil.copy(ROOT / name, out / name)
     for name, notebook in notebooks.items():
         text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-        (out / "chapters" / name).write_text(text)
+        (out / "chapters" / name).write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

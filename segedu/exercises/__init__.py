@@ -1,14 +1,14 @@
-"""Exercises that answer back: a check compares what a learner wrote with what is right.
+"""Exercises that answer back: a check compares a learner's function with the solution.
 
 >>> import torch
 >>> from segedu import exercises
 >>> def iou(tp, fp, fn):
 ...     return 2 * tp / (2 * tp + fp + fn)
 >>> exercises.check_iou(iou)
-not yet: this is Dice: it counts TP twice. IoU divides TP by what either mask covers
+not yet: this is Dice, which counts TP twice. IoU divides TP by the union of the two masks
 
-Each `check_...` says which arguments it passes. An answer has `correct`, and is shown as its
-sentence: right, or the misconception that makes just these numbers.
+The docstring of each `check_...` says which arguments it passes to the function. The answer has
+`correct` and a `message`: that all cases are correct, or which misconception gives these results.
 """
 
 from .basics import (

@@ -1,18 +1,22 @@
-"""How a check answers: right, or which mistake makes just these numbers."""
+"""How a check answers: it is correct, or which misconception gives exactly these results."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ..checks import check_callable, describe
+from ..checks import describe
+
+ARRAY = torch.Tensor | np.ndarray
+LARGE = 16  # a value of more numbers is described, not shown
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a check says; a notebook shows the sentence."""
+    """What a check found; a notebook shows the message."""
 
     correct: bool
     message: str
@@ -21,77 +25,146 @@ class Answer:
         return self.message
 
 
+def _call(function: Callable, *case):
+    return function(*case)
+
+
 def check(
     submission: Callable,
     solution: Callable,
     cases: Sequence[tuple],
     misconceptions: dict[str, Callable],
     *,
+    also: str | None = None,
+    run: Callable = _call,
     tolerance: float = 1e-5,
 ) -> Answer:
-    """Compare a learner's function with the solution, and recognise a mistake by its numbers.
+    """Compare a learner's function with the solution, and recognise a misconception by its results.
 
     Parameters
     ----------
-    submission : what the learner wrote; nothing that it raises gets out.
-    solution : gives what is right.
-    cases : arguments of each call. They are copied, so that no call changes those of another.
-    misconceptions : what to tell the learner, for each function that makes a known mistake. It is
-        told if the learner's results are the same wherever the mistake shows, and that explains
-        at least half of what is wrong; of several, the one that explains most.
-    tolerance : absolute and relative, of every number.
+    submission : the learner's function. Any exception that it raises becomes part of the answer.
+    solution : a correct function.
+    cases : the arguments of each call, copied before the call.
+    misconceptions : maps a sentence for the learner to a function that makes this mistake. The
+        learner reads the sentence if the submission gives the same results in every case that the
+        mistake changes, and if these are at least half of the cases that are wrong. If several
+        sentences qualify, the one that explains most cases is shown.
+    also : what else must be right, once the results are: "dtype" (floats, integers or booleans) or
+        "gradient" (of the result with respect to the first argument).
+    run : `run(function, *case)` is the result to compare; by default the function is just called.
+    tolerance : absolute and relative tolerance of every number.
 
-    Raises ValueError only if `submission` cannot be called.
+    Raises ValueError if `submission` cannot be called.
 
     Examples
     --------
     >>> def mean(a, b):
     ...     return a + b / 2
-    >>> early = {"division comes before the sum: add first": lambda a, b: a + b / 2}
-    >>> check(mean, lambda a, b: (a + b) / 2, [(1, 3), (0, 2)], early)
-    not yet: division comes before the sum: add first
-    >>> check(lambda a, b: (a + b) / 2, lambda a, b: (a + b) / 2, [(1, 3), (0, 2)], early)
+    >>> mistake = {"the division comes before the sum: add first": lambda a, b: a + b / 2}
+    >>> check(mean, lambda a, b: (a + b) / 2, [(1, 3), (0, 2)], mistake)
+    not yet: the division comes before the sum: add first
+    >>> check(lambda a, b: (a + b) / 2, lambda a, b: (a + b) / 2, [(1, 3), (0, 2)], mistake)
     correct: 2 cases
     """
-    check_callable("what you hand over", submission, "the arguments that the exercise names")
+    if not callable(submission):
+        raise ValueError(
+            f"expected a function, got {describe(submission)}: pass its name without parentheses, "
+            "as in check_iou(iou)"
+        )
+
+    def problem(function, view, what, misconceptions):
+        return _problem(function, solution, cases, misconceptions, tolerance, view, what)
+
+    found = problem(submission, run, "result", misconceptions)
+    if not found and also:
+        view = VIEWS[also]
+        right = {s: f for s, f in misconceptions.items() if not problem(f, run, "result", {})}
+        found = problem(submission, view, also, right)
+        found = found and f"the values are right, but {found}"
+    return Answer(not found, f"not yet: {found}" if found else f"correct: {len(cases)} cases")
+
+
+def _problem(
+    submission: Callable,
+    solution: Callable,
+    cases: Sequence[tuple],
+    misconceptions: dict[str, Callable],
+    tolerance: float,
+    view: Callable,
+    what: str,
+) -> str | None:
+    """What is wrong with one view of a submission: its result, or the dtype or gradient of it."""
+
+    def views(function):
+        return [_outcome(view, function, case) for case in cases]
+
     name = getattr(submission, "__name__", "your function")
-    got, wanted = (
-        [_result(function, case) for case in cases] for function in (submission, solution)
-    )
+    got, expected = views(submission), views(solution)
     if any(result is None or result is ... for result in got):
-        return Answer(False, f"not yet: {name} returns nothing; write it, then run this again")
-    wrong = _differ(got, wanted, tolerance)
+        return f"{name} returns nothing; write it, then run this again"
+    wrong = _different(got, expected, tolerance)
     if not wrong:
-        return Answer(True, f"correct: {len(cases)} cases")
-    known = {}
+        return None
+    explained = {}
     for sentence, mistaken in misconceptions.items():
-        results = [_result(mistaken, case) for case in cases]
-        shows = _differ(results, wanted, tolerance)
-        if 2 * len(shows) >= len(wrong) and not shows & _differ(got, results, tolerance):
-            known[sentence] = len(shows)
-    if known:
-        return Answer(False, f"not yet: {max(known, key=known.get)}")
+        results = views(mistaken)
+        shows = _different(results, expected, tolerance)
+        if 2 * len(shows) >= len(wrong) and not shows & _different(got, results, tolerance):
+            explained[sentence] = len(shows)
+    if explained:
+        return max(explained, key=explained.get)
     k = min(wrong)
-    call = f"{name}({', '.join(map(_show, cases[k]))})"
-    if isinstance(got[k], Exception):
-        return Answer(False, f"not yet: {call} raised {type(got[k]).__name__}: {got[k]}")
-    return Answer(
-        False,
-        f"not yet: {len(wrong)} of {len(cases)} cases are wrong; "
-        f"{call} gave {_show(got[k])}, expected {_show(wanted[k])}",
+    call, a, b = f"{name}({', '.join(map(_show, cases[k]))})", got[k], expected[k]
+    if isinstance(a, Exception):
+        return f"{call} raised {_show(a)}"
+    if max(_size(a), _size(b)) > LARGE:
+        place, a, b = _first_difference(a, b, tolerance)
+        call += place
+    return (
+        f"in {len(wrong)} of {len(cases)} cases the {what} is wrong; "
+        f"{call} gave {_show(a)}, expected {_show(b)}"
     )
 
 
-def _result(function: Callable, case: tuple):
-    """What a call gives, an exception included."""
+def _outcome(view: Callable, function: Callable, case: tuple):
+    """A view of a call, or the exception that it raised."""
     try:
-        return function(*copy.deepcopy(case))
+        return view(function, *copy.deepcopy(case))
     except Exception as error:
         return error
 
 
-def _differ(some: list, others: list, tolerance: float) -> set[int]:
-    """The cases in which two functions differ."""
+def _dtype(function: Callable, *case):
+    """The kind of number that a call returns; for several tensors, the kind of each."""
+
+    def kind(value):
+        if isinstance(value, list | tuple) and isinstance(value[0], ARRAY):
+            return [kind(part) for part in value]
+        dtype = torch.as_tensor(value).dtype
+        if dtype == torch.bool:
+            return "booleans"
+        return "floats" if dtype.is_floating_point else "integers"
+
+    return kind(function(*case))
+
+
+def _gradient(function: Callable, logits, *case):
+    """The gradient of a loss with respect to the logits: 0 if it is cut off, NaN for infinity."""
+    several = isinstance(logits, list)
+    leaves = [head.requires_grad_() for head in (logits if several else [logits])]
+    heads = [leaf.clone() for leaf in leaves]  # may be changed in place, like a network's output
+    loss = torch.as_tensor(function(heads if several else heads[0], *case)).sum()
+    loss = loss + 0 * sum(leaf.sum() for leaf in leaves)  # has a gradient even if it is cut off
+    gradients = [g.where(g.isfinite(), math.nan) for g in torch.autograd.grad(loss, leaves)]
+    return gradients if several else gradients[0]
+
+
+VIEWS = {"dtype": _dtype, "gradient": _gradient}
+
+
+def _different(some: Sequence, others: Sequence, tolerance: float) -> set[int]:
+    """Where two sequences of the same length differ."""
     pairs = enumerate(zip(some, others, strict=True))
     return {k for k, (a, b) in pairs if not _same(a, b, tolerance)}
 
@@ -100,40 +173,49 @@ def _same(a, b, tolerance: float) -> bool:
     """Equal in structure, in shape, and in every number."""
     if isinstance(a, Exception) or isinstance(b, Exception):
         return type(a) is type(b)
-    if isinstance(a, str) or isinstance(b, str):
-        return isinstance(a, str) and isinstance(b, str) and a == b
-    if _length(a) != _length(b):  # before a million numbers are compared with three
-        return False
-    if isinstance(b, list | tuple):
-        a = list(a) if isinstance(a, torch.Tensor | np.ndarray) and a.ndim else a
-        return isinstance(a, list | tuple) and all(
-            _same(x, y, tolerance) for x, y in zip(a, b, strict=True)
-        )
-    try:
-        a, b = (torch.as_tensor(value).detach() for value in (a, b))
-        if a.shape != b.shape or a.is_complex() or a.is_meta:
+    if isinstance(b, str):
+        return isinstance(a, str) and a == b
+    if isinstance(a, list | tuple) or isinstance(b, list | tuple):
+        a, b = _parts(a), _parts(b)
+        if a is None or b is None or len(a) != len(b):
             return False
-        return torch.allclose(a.double(), b.double(), tolerance, tolerance, equal_nan=True)
-    except (TypeError, ValueError, RuntimeError):  # no numbers
+        return not _different(a, b, tolerance)
+    try:
+        a, b = (torch.as_tensor(value).detach().double() for value in (a, b))
+        return a.shape == b.shape and torch.allclose(a, b, tolerance, tolerance, equal_nan=True)
+    except (TypeError, ValueError, RuntimeError):  # not numbers
         return False
 
 
-def _length(value) -> int | None:
-    """How many parts it has; None for a number."""
-    try:
-        return len(value)
-    except TypeError:
-        return None
+def _first_difference(a, b, tolerance: float) -> tuple:
+    """Where two results first differ, written as an index, and what each has there."""
+    some, others = _parts(a), _parts(b)
+    arrays = isinstance(a, ARRAY) and isinstance(b, ARRAY)
+    if not some or not others or len(some) != len(others) or (arrays and a.shape != b.shape):
+        return "", a, b
+    k = min(_different(some, others, tolerance))
+    place, a, b = _first_difference(some[k], others[k], tolerance)
+    return f"[{k}]{place}", a, b
+
+
+def _parts(value) -> Sequence | None:
+    """The parts of a list, a tuple, a tensor or an array; None for a number or anything else."""
+    if isinstance(value, ARRAY):
+        return list(value) if value.ndim else None
+    return value if isinstance(value, list | tuple) else None
+
+
+def _size(value) -> int:
+    """How many numbers a value has."""
+    if isinstance(value, ARRAY):
+        return math.prod(value.shape)
+    return sum(map(_size, value)) if isinstance(value, list | tuple) else 1
 
 
 def _show(value) -> str:
-    """Small values whole, large ones described."""
-    if isinstance(value, torch.Tensor | np.ndarray) and np.prod(value.shape) <= 16:
-        try:
-            value = value.tolist()
-        except (NotImplementedError, RuntimeError):  # torch: without values, or sparse
-            return describe(value)
-    if isinstance(value, list | tuple) and len(value) <= 16:
+    if isinstance(value, ARRAY | np.generic) and math.prod(value.shape) <= LARGE:
+        value = value.tolist()
+    if isinstance(value, list | tuple) and len(value) <= LARGE:
         return f"[{', '.join(map(_show, value))}]"
     if isinstance(value, Exception):
         return f"{type(value).__name__}: {value}"

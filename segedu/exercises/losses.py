@@ -10,45 +10,33 @@ from .. import losses
 from .answer import Answer, check
 
 IGNORE = 255
-
-
-def _random(shape: tuple, *, seed: int, scale: float = 2.0) -> Tensor:
-    """Logits that are the same on every machine."""
-    return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def _mask(shape: tuple, *, seed: int, num_classes: int = 2) -> Tensor:
-    """Class indices; background takes about half of the pixels."""
-    labels = torch.randint(
-        2 * num_classes - 2, shape, generator=torch.Generator().manual_seed(seed)
-    )
-    return (labels - num_classes + 2).clamp(min=0)
-
-
-def _right(z: Tensor, y: Tensor) -> Tensor:
-    """p_t, the probability that was given to the right one of two classes."""
-    return ((2 * y - 1) * z).sigmoid()
+NO_GRADIENT = (
+    "the gradient is 0, so nothing can be learned: float(...), .item() and .detach() cut it off"
+)
 
 
 def check_binary_cross_entropy(submission: Callable[[Tensor, Tensor], Tensor]) -> Answer:
-    """Check a function of (z, y) that gives the binary cross-entropy of each pixel.
+    """Check a function of (z, y) that returns the binary cross-entropy of each pixel.
 
-    z has logits, floats of any shape, sure ones among them; y has 0 or 1, of the same shape as z.
-    It gives a tensor of that shape.
+    z has logits, floats of any shape and up to 200 in size; y has 0 or 1, as floats of the same
+    shape. The result has that shape too.
 
     >>> def entropy(z, y):
     ...     return F.binary_cross_entropy(z.sigmoid(), y, reduction="none")
     >>> check_binary_cross_entropy(entropy)
-    not yet: probabilities are rounded to 0 and 1 and -log 0 is cut off at 100: compute from logits
+    not yet: sigmoid rounds to 0 or 1, and this loss cuts -log 0 off at 100: compute from logits
     """
-    entropy = F.binary_cross_entropy_with_logits
+    of_logits = F.binary_cross_entropy_with_logits
 
-    def on_logits(z, y):
-        return entropy(z, y, reduction="none")
+    def solution(z, y):
+        return of_logits(z, y, reduction="none")
 
     def from_formula(z, y):
         p = z.sigmoid()
         return -(y * p.log() + (1 - y) * (1 - p).log())
+
+    def overflowing(z, y):
+        return y * (1 + (-z).exp()).log() + (1 - y) * (1 + z.exp()).log()
 
     sure = torch.tensor([-200.0, -100.0, -20.0, 0.0, 20.0, 100.0, 200.0])
     cases = [
@@ -56,109 +44,99 @@ def check_binary_cross_entropy(submission: Callable[[Tensor, Tensor], Tensor]) -
         (torch.tensor([2.0]), torch.tensor([1.0])),
         (torch.tensor([2.0]), torch.tensor([0.0])),
         (torch.tensor([-3.0, 1.0]), torch.tensor([1.0, 0.0])),
-        (_random((2, 1, 4, 4), seed=1), _mask((2, 1, 4, 4), seed=2).float()),
-        (_random((1, 1, 8, 8), seed=3), torch.ones(1, 1, 8, 8)),
+        (_logits((2, 1, 4, 4), seed=1), _labels((2, 1, 4, 4), seed=2).float()),
+        (_logits((1, 1, 8, 8), seed=3), torch.ones(1, 1, 8, 8)),
         (sure, torch.zeros(7)),
         (sure, torch.ones(7)),
     ]
-    return check(
-        submission,
-        on_logits,
-        cases,
-        {
-            "sigmoid twice: this loss applies one itself, so hand it the logits": (
-                lambda z, y: entropy(z.sigmoid(), y, reduction="none")
-            ),
-            "probabilities are rounded to 0 and 1 and -log 0 is cut off at 100: compute from "
-            "logits": lambda z, y: F.binary_cross_entropy(z.sigmoid(), y, reduction="none"),
-            "probabilities are rounded to 0 and 1, whose log is infinite: compute from logits": (
-                from_formula
-            ),
-            "the sign is wrong: log p is below 0, and a loss has to fall as p rises": (
-                lambda z, y: -on_logits(z, y)
-            ),
-            "background pixels have a loss too: the term with 1 - y is missing": (
-                lambda z, y: y * on_logits(z, y)
-            ),
-            "the classes are swapped: y = 1 has to pull the logit up": (
-                lambda z, y: on_logits(-z, y)
-            ),
-            "this is the mean: return the loss of each pixel": entropy,
-        },
-    )
+    misconceptions = {
+        "sigmoid is applied twice: this loss applies one itself, so pass it the logits": (
+            lambda z, y: of_logits(z.sigmoid(), y, reduction="none")
+        ),
+        "sigmoid rounds to 0 or 1, and this loss cuts -log 0 off at 100: compute from logits": (
+            lambda z, y: F.binary_cross_entropy(z.sigmoid(), y, reduction="none")
+        ),
+        "sigmoid rounds to 0 or 1, and log 0 is infinite: compute from logits": from_formula,
+        "exp(z) overflows, and 0 times infinity is NaN: F.softplus(z) is log(1 + exp(z)) without "
+        "overflow": overflowing,
+        "exp(z) overflows: F.softplus(z) is log(1 + exp(z)) without overflow": (
+            lambda z, y: (1 + z.exp()).log() - y * z
+        ),
+        "the sign is wrong: a loss has to fall as p rises": lambda *case: -solution(*case),
+        "background pixels need the term with 1 - y": lambda z, y: y * solution(z, y),
+        "the classes are swapped: y = 1 has to pull the logit up": lambda z, y: solution(-z, y),
+        "this is the mean: return the loss of each pixel": of_logits,
+        NO_GRADIENT: lambda *case: solution(*case).detach(),
+    }
+    return check(submission, solution, cases, misconceptions, also="gradient")
 
 
 def check_class_balance(submission: Callable[[Tensor], float]) -> Answer:
-    """Check a function of a mask that gives the course's alpha, N_neg / (N_pos + N_neg).
+    """Check a function of a mask that returns the course's alpha, N_neg / (N_pos + N_neg).
 
-    The mask has integers of any shape, 1 for foreground and 0 for background. It gives a number.
+    The mask has integers of any shape, 1 for foreground and 0 for background.
 
     >>> check_class_balance(lambda mask: mask.float().mean())
-    not yet: this is the foreground's part: it weighs the rare class down, alpha weighs it up
+    not yet: this is the foreground's share, which gives the rare class less weight, not more
     """
-    cases = [
-        (torch.tensor([0, 0, 0, 1]),),
-        (torch.tensor([1, 1, 1, 0]),),
-        (torch.zeros(4, 4, dtype=torch.long),),
-        (torch.ones(2, 3, 3, dtype=torch.long),),
-        (_mask((2, 16, 16), seed=1),),
-        (_mask((1, 8, 8), seed=2) * _mask((1, 8, 8), seed=3),),
+    masks = [
+        torch.tensor([0, 0, 0, 1]),
+        torch.tensor([1, 1, 1, 0]),
+        torch.zeros(4, 4, dtype=torch.long),
+        torch.ones(2, 3, 3, dtype=torch.long),
+        _labels((2, 16, 16), seed=1),
+        _labels((1, 8, 8), seed=2) * _labels((1, 8, 8), seed=3),
     ]
-    return check(
-        submission,
-        losses.class_balance,
-        cases,
-        {
-            "this is the foreground's part: it weighs the rare class down, alpha weighs it up": (
-                lambda mask: mask.float().mean()
-            ),
-            "this is N_neg / N_pos, the pos_weight of PyTorch: divide by all pixels instead": (
-                lambda mask: (mask == 0).sum() / (mask == 1).sum()
-            ),
-            "this is a count: divide by the number of pixels": lambda mask: (mask == 0).sum(),
-        },
-    )
+    misconceptions = {
+        "this is the foreground's share, which gives the rare class less weight, not more": (
+            lambda mask: mask.float().mean()
+        ),
+        "this is N_neg / N_pos, PyTorch's pos_weight: divide by the number of all pixels": (
+            lambda mask: (mask == 0).sum() / (mask == 1).sum()
+        ),
+        "this is a number of pixels: divide it by their total": lambda mask: (mask == 0).sum(),
+    }
+    return check(submission, losses.class_balance, [(mask,) for mask in masks], misconceptions)
 
 
 def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor]) -> Answer:
-    """Check a function of (z, y, gamma, alpha) that gives the mean focal loss.
+    """Check a function of (z, y, gamma, alpha) that returns the mean focal loss.
 
-    z has logits (N, 1, H, W); y has 0 or 1, (N, 1, H, W) floats. alpha weighs the pixels with
-    y = 1, 1 - alpha the others. It gives a number.
+    z has logits (N, 1, H, W); y has 0 or 1, (N, 1, H, W) floats. alpha weights the pixels with
+    y = 1, and 1 - alpha the others. The gradient must be finite, for sure pixels and gamma < 1 too.
 
     >>> def focal(z, y, gamma, alpha):
     ...     weight = (1 - alpha) * y + alpha * (1 - y)
     ...     entropy = F.binary_cross_entropy_with_logits(z, y, reduction="none")
     ...     return (weight * (1 - (-entropy).exp()) ** gamma * entropy).mean()
     >>> check_focal_loss(focal)
-    not yet: alpha is on the wrong class: it weighs y = 1, and 1 - alpha weighs y = 0
+    not yet: alpha is on the wrong class: it belongs to y = 1, and 1 - alpha to y = 0
     """
 
-    def each(z, y, gamma, alpha):
+    def each(z, y, gamma, alpha=None):
         return losses.focal_loss(z, y, gamma=gamma, alpha=alpha, reduction="none")
 
-    def parts(z, y, alpha):
-        """p_t, -log p_t, and the weight of each pixel."""
-        p = _right(z, y)
-        return p, -p.log(), alpha * y + (1 - alpha) * (1 - y)
+    def solution(z, y, gamma, alpha):
+        return each(z, y, gamma, alpha).mean()
 
-    def foreground_only(z, y, gamma, alpha):
-        _, entropy, weight = parts(z, y, alpha)
-        return (weight * (1 - z.sigmoid()) ** gamma * entropy).mean()
+    def weights(y, alpha):
+        return alpha * y + (1 - alpha) * (1 - y)
 
-    def of_the_right(z, y, gamma, alpha):
-        p, entropy, weight = parts(z, y, alpha)
-        return (weight * p**gamma * entropy).mean()
+    def with_power(power):
+        """The loss by its formula; `power` is given p_t, -log p_t, gamma and p."""
 
-    def outside(z, y, gamma, alpha):
-        p, entropy, weight = parts(z, y, alpha)
-        return (weight * ((1 - p) * entropy) ** gamma).mean()
+        def loss(z, y, gamma, alpha):
+            p_t = ((2 * y - 1) * z).sigmoid()
+            return (weights(y, alpha) * power(p_t, -p_t.log(), gamma, z.sigmoid())).mean()
 
-    def one_weight(z, y, gamma, alpha):
-        return alpha * each(z, y, gamma, None).mean()
+        return loss
+
+    def of_mean(z, y, gamma):
+        entropy = F.binary_cross_entropy_with_logits(z, y)
+        return (1 - (-entropy).exp()) ** gamma * entropy
 
     shape = (2, 1, 4, 4)
-    z, y = _random(shape, seed=1), _mask(shape, seed=2).float()
+    z, y = _logits(shape, seed=1), _labels(shape, seed=2).float()
     rare = (torch.arange(32).view(shape) % 11 == 0).float()
     cases = [
         (torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1), 2.0, 0.25),
@@ -167,58 +145,72 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         (z, y, 0.0, 0.9),
         (z, y, 2.0, 0.5),
         (z, y, 2.0, 0.25),
-        (_random(shape, seed=3), rare, 0.5, 0.9),
-        (_random(shape, seed=4), rare, 5.0, 0.25),
+        (_logits(shape, seed=3), rare, 0.5, 0.9),
+        (_logits(shape, seed=4), rare, 5.0, 0.25),
+        (torch.full(shape, 20.0), torch.ones(shape), 0.5, 0.25),  # so sure that p_t is 1
     ]
-    return check(
-        submission,
-        lambda *case: each(*case).mean(),
-        cases,
-        {
-            "alpha is on the wrong class: it weighs y = 1, and 1 - alpha weighs y = 0": (
-                lambda z, y, gamma, alpha: each(z, y, gamma, 1 - alpha).mean()
-            ),
-            "background pixels need p^gamma where foreground has (1 - p)^gamma: both are the "
-            "probability of the wrong class": foreground_only,
-            "p_t^gamma turns down what is wrong: take 1 - p_t": of_the_right,
-            "gamma is outside: the power belongs to 1 - p_t alone, not to the logarithm": outside,
-            "alpha weighs all pixels alike: background pixels get 1 - alpha": one_weight,
-            "this is the sum: return the mean over pixels": lambda *case: each(*case).sum(),
-            "this divides by the number of foreground pixels, as the paper does: the exercise "
-            "asks for the mean over all": (
-                lambda z, y, gamma, alpha: each(z, y, gamma, alpha).sum() / y.sum().clamp(min=1)
-            ),
-        },
-    )
+    misconceptions = {
+        "alpha is on the wrong class: it belongs to y = 1, and 1 - alpha to y = 0": (
+            lambda z, y, gamma, alpha: solution(z, y, gamma, 1 - alpha)
+        ),
+        "alpha weights all pixels alike: background pixels need the weight 1 - alpha": (
+            lambda z, y, gamma, alpha: alpha * each(z, y, gamma).mean()
+        ),
+        "background pixels have the weight 1: they need 1 - alpha": (
+            lambda z, y, gamma, alpha: ((alpha * y + 1 - y) * each(z, y, gamma)).mean()
+        ),
+        "background pixels need p^gamma where foreground has (1 - p)^gamma: the base is the "
+        "probability of the wrong class": with_power(lambda p_t, h, gamma, p: (1 - p) ** gamma * h),
+        "p_t^gamma gives the most weight to what is already right: take 1 - p_t": with_power(
+            lambda p_t, h, gamma, p: p_t**gamma * h
+        ),
+        "the power includes the logarithm: it belongs to 1 - p_t alone": with_power(
+            lambda p_t, h, gamma, p: ((1 - p_t) * h) ** gamma
+        ),
+        "the cross-entropy was averaged first, so all pixels share one p_t: average last": (
+            lambda z, y, gamma, alpha: weights(y, alpha).mean() * of_mean(z, y, gamma)
+        ),
+        "the cross-entropy was averaged first, so all pixels share one p_t and one weight: average "
+        "last": lambda z, y, gamma, alpha: alpha * of_mean(z, y, gamma),
+        "this is the sum: return the mean over pixels": lambda *case: each(*case).sum(),
+        "this divides by the number of foreground pixels, as the paper does: take the mean over "
+        "all": lambda z, y, *options: each(z, y, *options).sum() / y.sum().clamp(min=1),
+        "the gradient is NaN where 1 - p_t is rounded to 0, because a power below 1 is infinitely "
+        "steep there: compute the power from the logit, with F.logsigmoid": with_power(
+            lambda p_t, h, gamma, p: (1 - p_t) ** gamma * h
+        ),
+        NO_GRADIENT: lambda *case: solution(*case).detach(),
+    }
+    return check(submission, solution, cases, misconceptions, also="gradient")
 
 
 def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> Answer:
-    """Check a function of (logits, target, ignore_index) that gives the mean cross-entropy.
+    """Check a function of (logits, target, ignore_index) that returns the mean cross-entropy.
 
-    Logits are (N, K, H, W), target is (N, H, W) class indices, or ignore_index. It gives the mean
-    over the pixels that are not ignored, and 0 if all are.
+    Logits are (N, K, H, W), target is (N, H, W) class indices, or ignore_index. The mean is over
+    the pixels that are not ignored, and 0 if all are.
 
     >>> check_cross_entropy(lambda z, y, i: F.cross_entropy(z, y, ignore_index=i, reduction="sum")
     ...     / y.numel())
-    not yet: ignored pixels are still in the denominator: divide by the number of those that count
+    not yet: ignored pixels are still in the denominator: divide by the number of the others
     """
 
-    def of_all(logits, target, ignore_index):
-        loss = F.cross_entropy(logits, target, ignore_index=ignore_index, reduction="sum")
-        return loss / target.numel()
+    def solution(logits, target, ignore_index):
+        return losses.cross_entropy(logits, target, ignore_index=ignore_index)
 
-    def as_background(logits, target, ignore_index):
-        return F.cross_entropy(logits, target.where(target != ignore_index, 0))
+    def of_images(logits, target, ignore_index):
+        pairs = zip(logits, target, strict=True)
+        return torch.stack([solution(z[None], y[None], ignore_index) for z, y in pairs]).mean()
 
-    def masked(logits, target, ignore_index):
+    def multiplied(logits, target, ignore_index):
         counted = target != ignore_index
         return F.cross_entropy(logits * counted[:, None], target * counted)
 
     def case(ignored: int, ignore_index: int, seed: int, num_classes: int = 3):
         """Two images of 4 x 4 whose first pixels are ignored."""
-        target = _mask((2, 4, 4), seed=seed, num_classes=num_classes)
+        target = _labels((2, 4, 4), seed=seed, num_classes=num_classes)
         target.view(-1)[:ignored] = ignore_index
-        return _random((2, num_classes, 4, 4), seed=seed + 1), target, ignore_index
+        return _logits((2, num_classes, 4, 4), seed=seed + 1), target, ignore_index
 
     cases = [
         case(0, IGNORE, 1),
@@ -228,70 +220,58 @@ def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> 
         case(31, -1, 5, num_classes=5),
         case(32, IGNORE, 6),
     ]
-    return check(
-        submission,
-        lambda logits, target, index: losses.cross_entropy(logits, target, ignore_index=index),
-        cases,
-        {
-            "ignored pixels are still in the denominator: divide by the number of those that "
-            "count": of_all,
-            "ignored pixels are trained as background: leave them out instead": as_background,
-            "a pixel multiplied by 0 still costs log K: leave it out of sum and count": masked,
-            "where every pixel is ignored this is 0 / 0: give 0": (
-                lambda logits, target, index: F.cross_entropy(logits, target, ignore_index=index)
-            ),
-            "this is the mean over images of their means: pixels count alike, so pool them": (
-                lambda logits, target, index: torch.stack(
-                    [
-                        losses.cross_entropy(z[None], y[None], ignore_index=index)
-                        for z, y in zip(logits, target, strict=True)
-                    ]
-                ).mean()
-            ),
-        },
-    )
+    misconceptions = {
+        "ignored pixels are still in the denominator: divide by the number of the others": (
+            lambda z, y, i: F.cross_entropy(z, y, ignore_index=i, reduction="sum") / y.numel()
+        ),
+        "ignored pixels are trained as background: leave them out instead": (
+            lambda z, y, i: F.cross_entropy(z, y.where(y != i, 0))
+        ),
+        "a pixel multiplied by 0 still costs log K: leave it out of sum and count": multiplied,
+        "where every pixel is ignored this is 0 / 0: return 0": (
+            lambda z, y, i: F.cross_entropy(z, y, ignore_index=i)
+        ),
+        "this is the mean of the means of the images, but every pixel counts the same: pool the "
+        "pixels of all images": of_images,
+        NO_GRADIENT: lambda *case: solution(*case).detach(),
+    }
+    return check(submission, solution, cases, misconceptions, also="gradient")
 
 
 def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> Answer:
-    """Check a function of (logits, target, smooth) that gives the mean Dice loss.
+    """Check a function of (logits, target, smooth) that returns the mean Dice loss.
 
-    Logits are (N, K, H, W), target is (N, H, W) class indices. It gives the mean, over images and
-    the classes 1 to K - 1, of 1 - (TP + s) / (TP + FP / 2 + FN / 2 + s), counted with softmax
+    Logits are (N, K, H, W), target is (N, H, W) class indices. The mean is over images and the
+    classes 1 to K - 1 of 1 - (TP + s) / (TP + FP / 2 + FN / 2 + s), counted with softmax
     probabilities.
 
     >>> check_dice_loss(lambda z, y, s: losses.dice_loss(z, y, smooth=s))
     not yet: the background is included: average over the classes from 1 on
     """
 
-    def counts(p, target):
-        """TP and the sizes of prediction and truth, (N, K - 1) each."""
+    def dice(logits, target, above, below, *, activation=Tensor.softmax, dim=(2, 3)):
+        """The loss with a smooth of its own above and below, or with another mistake."""
+        p = activation(logits, 1)
         truth = F.one_hot(target, p.shape[1]).movedim(-1, 1)
-        return [x[:, 1:].sum((2, 3)) for x in (p * truth, p, truth)]
+        tp, predicted, true = (x[:, 1:].sum(dim) for x in (p * truth, p, truth))
+        return 1 - ((2 * tp + 2 * above) / (predicted + true + 2 * below)).mean()
 
-    def dice(tp, predicted, true, above, below):
-        return (2 * tp + 2 * above) / (predicted + true + 2 * below)
+    def solution(logits, target, smooth):
+        return dice(logits, target, smooth, smooth)
 
-    def of_softmax(logits, target, smooth):
-        return losses.dice_loss(logits, target, smooth=smooth, reduction="none")[:, 1:].mean()
-
-    def pooled(logits, target, smooth):
-        sums = [count.sum(0) for count in counts(logits.softmax(1), target)]
-        return 1 - dice(*sums, smooth, smooth).mean()
-
-    def of_masks(logits, target, smooth):
-        hard = F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).float()
-        return 1 - dice(*counts(hard, target), smooth, smooth).mean()
+    def hard(logits, _):
+        return F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).float()
 
     def jaccard(logits, target, smooth):
         return losses.jaccard_loss(logits, target, smooth=smooth, reduction="none")[:, 1:].mean()
 
     def case(shape: tuple, smooth: float, seed: int):
         n, k, h, w = shape
-        return _random(shape, seed=seed), _mask((n, h, w), seed=seed + 1, num_classes=k), smooth
+        return _logits(shape, seed=seed), _labels((n, h, w), seed=seed + 1, num_classes=k), smooth
 
     uneven = case((3, 3, 8, 8), 1.0, 5)
     uneven[1][0, 2:] = 0  # little of it in the first image
-    empty = _random((2, 3, 8, 8), seed=6), torch.zeros(2, 8, 8, dtype=torch.long), 1.0
+    empty = _logits((2, 3, 8, 8), seed=6), torch.zeros(2, 8, 8, dtype=torch.long), 1.0
     cases = [
         case((1, 2, 4, 4), 1.0, 1),
         case((1, 3, 8, 8), 1e-6, 2),
@@ -300,71 +280,67 @@ def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> An
         uneven,
         empty,
     ]
-    return check(
-        submission,
-        of_softmax,
-        cases,
-        {
-            "the background is included: average over the classes from 1 on": (
-                lambda logits, target, s: losses.dice_loss(logits, target, smooth=s)
-            ),
-            "the counts are pooled over the batch: make a loss for each image, then average": (
-                pooled
-            ),
-            "smooth is in the denominator alone: without it above, an empty class always costs 1": (
-                lambda logits, target, s: 1 - dice(*counts(logits.softmax(1), target), 0, s).mean()
-            ),
-            "this counts decided pixels, which have no gradient: count with probabilities": (
-                of_masks
-            ),
-            "these are sigmoids, one class at a time: classes compete, so take softmax": (
-                lambda logits, target, s: 1 - dice(*counts(logits.sigmoid(), target), s, s).mean()
-            ),
-            "this is the Jaccard (IoU) loss: Dice counts half of FP and FN": jaccard,
-            "this is the Dice score, which rises as the network improves: return 1 minus it": (
-                lambda *case: 1 - of_softmax(*case)
-            ),
-        },
-    )
+    misconceptions = {
+        "the background is included: average over the classes from 1 on": (
+            lambda z, y, s: losses.dice_loss(z, y, smooth=s)
+        ),
+        "the counts are pooled over the batch: compute the loss of each image, then average": (
+            lambda z, y, s: dice(z, y, s, s, dim=(0, 2, 3))
+        ),
+        "smooth is in the denominator alone, so a class that is absent from the truth always costs "
+        "1: add it to the numerator too": lambda z, y, s: dice(z, y, 0, s),
+        "the formula is doubled but smooth is not: where TP becomes 2 TP, smooth needs a factor "
+        "of 2 too": lambda z, y, s: dice(z, y, s / 2, s / 2),
+        "this counts the pixels of a hard mask, which has no gradient: count with probabilities": (
+            lambda z, y, s: dice(z, y, s, s, activation=hard)
+        ),
+        "sigmoid treats each class by itself, but the classes compete: take softmax": (
+            lambda z, y, s: dice(z, y, s, s, activation=lambda z, _: z.sigmoid())
+        ),
+        "this is the Jaccard (IoU) loss: Dice counts only half of FP and FN": jaccard,
+        "this is the Dice score, which rises as the network improves: return 1 minus it": (
+            lambda *case: 1 - solution(*case)
+        ),
+        NO_GRADIENT: lambda *case: solution(*case).detach(),
+    }
+    return check(submission, solution, cases, misconceptions, also="gradient")
 
 
 def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor]) -> Answer:
-    """Check a function of (z, y, gamma) that gives the alpha at which both classes pull alike.
+    """Check a function of (z, y, gamma) that returns the alpha at which both classes pull equally.
 
-    z has logits (N, 1, H, W); y has 0 or 1, (N, 1, H, W) floats, both among them. A class pulls
-    with the sum, over its pixels, of the size of the focal loss's gradient by the logit. It gives a
-    number.
+    z has logits (N, 1, H, W); y has 0 or 1, (N, 1, H, W) floats, with both classes among them. The
+    pull of a class is the sum, over its pixels, of the absolute gradient of the focal loss with
+    respect to the logit.
 
     >>> check_balancing_alpha(lambda z, y, gamma: losses.class_balance(y))
-    not yet: this counts pixels: that is the balance at p = 0.5 only, later the gradients differ
+    not yet: this counts pixels, which balances the gradients only where p = 0.5 everywhere
     """
 
     def pulls(z, y, gamma):
-        """Sum of the gradients of each class, without alpha."""
+        """The sum of the gradients of each class, without alpha."""
         z = z.clone().requires_grad_()
         loss = losses.focal_loss(z, y, gamma=gamma, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, z)
         return (gradient.abs() * y).sum(), (gradient.abs() * (1 - y)).sum()
 
-    def balance(z, y, gamma):
-        positive, negative = pulls(z, y, gamma)
+    def balance(positive, negative):
         return negative / (positive + negative)
-
-    def of_losses(z, y, gamma):
-        loss = losses.focal_loss(z, y, gamma=gamma, reduction="none")
-        return (loss * (1 - y)).sum() / loss.sum()
 
     def of_means(z, y, gamma):
         positive, negative = pulls(z, y, gamma)
-        positive, negative = positive / y.sum(), negative / (1 - y).sum()
-        return negative / (positive + negative)
+        return balance(positive / y.sum(), negative / (1 - y).sum())
+
+    def of_losses(z, y, gamma):
+        loss = losses.focal_loss(z, y, gamma=gamma, reduction="none")
+        return balance((loss * y).sum(), (loss * (1 - y)).sum())
 
     def rare(p_positive: float, p_negative: float):
         """One foreground pixel in ten."""
         y = (torch.arange(100).view(1, 1, 10, 10) % 10 == 0).float()
         return torch.tensor([p_negative, p_positive]).logit()[y.long()], y
 
-    random = _random((2, 1, 8, 8), seed=1), _mask((2, 1, 8, 8), seed=2).float()
+    random = _logits((2, 1, 8, 8), seed=1), _labels((2, 1, 8, 8), seed=2).float()
     cases = [
         (*rare(0.5, 0.5), 0.0),
         (*rare(0.5, 0.5), 2.0),
@@ -374,18 +350,27 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
         (*random, 0.5),
         (*random, 5.0),
     ]
-    return check(
-        submission,
-        balance,
-        cases,
-        {
-            "this counts pixels: that is the balance at p = 0.5 only, later the gradients differ": (
-                lambda z, y, gamma: losses.class_balance(y)
-            ),
-            "alpha is on the wrong class: the more the background pulls, the larger it must be": (
-                lambda *case: 1 - balance(*case)
-            ),
-            "this balances the losses: weights learn from gradients": of_losses,
-            "this compares single pixels: each class pulls with the sum over its pixels": of_means,
-        },
-    )
+    misconceptions = {
+        "this counts pixels, which balances the gradients only where p = 0.5 everywhere": (
+            lambda z, y, gamma: losses.class_balance(y)
+        ),
+        "alpha is on the wrong class: the stronger the background pulls, the larger alpha must "
+        "be": lambda *case: 1 - balance(*pulls(*case)),
+        "this balances the losses, but weights are updated by gradients": of_losses,
+        "this balances the mean gradients, but the pull of a class is the sum over its pixels": (
+            of_means
+        ),
+    }
+    return check(submission, lambda *case: balance(*pulls(*case)), cases, misconceptions)
+
+
+def _logits(shape: tuple, *, seed: int) -> Tensor:
+    """Logits that are the same on every machine."""
+    return 2 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _labels(shape: tuple, *, seed: int, num_classes: int = 2) -> Tensor:
+    """Class indices; background takes about half of the pixels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(2 * num_classes - 2, shape, generator=generator)
+    return (labels - num_classes + 2).clamp(min=0)

@@ -11,150 +11,133 @@ from .answer import Answer, check
 
 
 def check_conv_size(submission: Callable[[int, int, int, int], int]) -> Answer:
-    """Check a function (size, kernel, stride, padding) that gives a convolution's output size.
+    """Check a function (size, kernel, stride, padding) that returns a convolution's output size.
 
     >>> check_conv_size(lambda size, kernel, stride, padding: (
     ...     (size + padding - kernel) // stride + 1))
     not yet: padding is added on both sides, so it counts twice
     """
 
-    def solution(size, kernel, stride, padding):
-        return (size + 2 * padding - kernel) // stride + 1
+    def solution(n, k, s, p):
+        return (n + 2 * p - k) // s + 1
 
     cases = [
         (10, 3, 1, 0), (10, 3, 1, 1), (7, 3, 2, 0), (8, 3, 2, 0), (8, 3, 2, 1), (28, 5, 1, 2),
         (5, 5, 1, 0), (32, 2, 2, 0), (13, 4, 3, 2), (227, 11, 4, 0), (20, 4, 3, 0), (9, 1, 2, 0),
     ]  # fmt: skip
-    return check(
-        submission,
-        solution,
-        cases,
-        {
-            "padding is added on both sides, so it counts twice": (
-                lambda size, kernel, stride, padding: (size + padding - kernel) // stride + 1
-            ),
-            "a last window that does not fit is left out: round down, not up": (
-                lambda size, kernel, stride, padding: (
-                    math.ceil((size + 2 * padding - kernel) / stride) + 1
-                )
-            ),
-            "a size is a whole number: use // instead of /": (
-                lambda size, kernel, stride, padding: (size + 2 * padding - kernel) / stride + 1
-            ),
-            "the window's first place counts too: a kernel as large as the image fits once": (
-                lambda size, kernel, stride, padding: (size + 2 * padding - kernel) // stride
-            ),
-            "the stride is missing: a window that moves by 2 has half as many places": (
-                lambda size, kernel, stride, padding: size + 2 * padding - kernel + 1
-            ),
-        },
-    )
+    misconceptions = {
+        "padding is added on both sides, so it counts twice": (
+            lambda n, k, s, p: (n + p - k) // s + 1
+        ),
+        "padding is missing: it adds pixels on both sides": lambda n, k, s, p: solution(n, k, s, 0),
+        "a last window that does not fit is left out: round down, not up": (
+            lambda n, k, s, p: math.ceil((n + 2 * p - k) / s) + 1
+        ),
+        "a size is a whole number: use // instead of /": lambda n, k, s, p: (n + 2 * p - k) / s + 1,
+        "the first place of the window counts too: a kernel as large as the image fits once": (
+            lambda *case: solution(*case) - 1
+        ),
+        "the stride is missing: a window that moves by 2 has half as many places": (
+            lambda n, k, s, p: solution(n, k, 1, p)
+        ),
+    }
+    return check(submission, solution, cases, misconceptions)
 
 
 def check_decoder_channels(submission: Callable[[Sequence[int], int], int]) -> Answer:
-    """Check a function (channels, row) that gives the channels that enter the decoder's block.
+    """Check a function (channels, row) that returns how many channels enter the decoder's block.
 
-    `channels` has one entry a row, full resolution first; the map from below is interpolated, and
-    so keeps its channels.
+    `channels` has one entry per row, full resolution first; the map from below is interpolated,
+    which keeps its channels.
 
     >>> check_decoder_channels(lambda channels, row: channels[row + 1])
-    not yet: the skip is forgotten: the block gets the encoder's map of its own row too
+    not yet: the skip is missing: the block also gets the encoder's map of its own row
     """
-    cases = [
-        (channels, row)
-        for channels in [(16, 32, 64, 128, 256), (8, 16, 32), (5, 7, 4, 30)]
-        for row in range(len(channels) - 1)
-    ]
-    return check(
-        submission,
-        lambda channels, row: channels[row] + channels[row + 1],
-        cases,
-        {
-            "the skip is forgotten: the block gets the encoder's map of its own row too": (
-                lambda channels, row: channels[row + 1]
-            ),
-            "only the skip is counted: the map from below stands beside it": (
-                lambda channels, row: channels[row]
-            ),
-            "twice the row's own channels is for an up-convolution that changes their number; "
-            "interpolation keeps those of the row below": lambda channels, row: 2 * channels[row],
-            "the map comes from below: row + 1 is the coarser one": (
-                lambda channels, row: channels[row] + channels[row - 1]
-            ),
-        },
-    )
+
+    def solution(channels, row):
+        return channels[row] + channels[row + 1]
+
+    widths = [(16, 32, 64, 128, 256), (8, 16, 32), (5, 7, 4, 30)]
+    cases = [(channels, row) for channels in widths for row in range(len(channels) - 1)]
+    misconceptions = {
+        "the skip is missing: the block also gets the encoder's map of its own row": (
+            lambda channels, row: channels[row + 1]
+        ),
+        "only the skip is counted, but the map from below is concatenated with it": (
+            lambda channels, row: channels[row]
+        ),
+        "twice the row's own channels is right for an up-convolution that changes their number, "
+        "but interpolation keeps those of the row below": lambda channels, row: 2 * channels[row],
+        "the other map comes from the row below, row + 1, not from the row above": (
+            lambda channels, row: channels[row] + channels[row - 1]
+        ),
+    }
+    return check(submission, solution, cases, misconceptions)
 
 
 def check_receptive_field(submission: Callable[[Sequence[tuple[int, int]]], int]) -> Answer:
-    """Check a function that takes a stack of layers (kernel, stride) and gives how far it sees.
+    """Check a function of a stack of layers (kernel, stride) that returns its receptive field.
 
     A 3x3 convolution is (3, 1), a 2x2 pooling (2, 2).
 
     >>> check_receptive_field(lambda layers: 1 + sum(kernel - 1 for kernel, stride in layers))
-    not yet: the strides are ignored: after a pooling one step is two pixels of the image
+    not yet: the strides are ignored: after a pooling, one step is two pixels of the image
     """
 
-    def field(layers, *, late=True, own=True, times=lambda stride: 1):
-        """How far the layers see, or with a mistake in one of the three places."""
+    def field(layers, *, early=False, pooling=True, times=lambda stride: 1):
+        """The receptive field, or one with a mistake in one of three places."""
         seen, step = 1, 1
         for kernel, stride in layers:
-            if not late:
-                step *= stride
-            if own or stride == 1:
-                seen += (kernel - 1) * step
-            if late:
-                step *= stride
+            before, step = step, step * stride
+            if pooling or stride == 1:
+                seen += (kernel - 1) * (step if early else before)
             seen *= times(stride)
         return seen
 
     conv, pool = (3, 1), (2, 2)
-    cases = [
-        ([conv],), ([conv] * 3,), ([(5, 1), conv],), ([pool],), ([pool, pool],), ([pool, conv],),
-        ([conv, conv, pool, conv, conv],), ([conv, conv, pool] * 2 + [conv, conv],),
-        ([conv, conv, pool] * 4 + [conv, conv],), ([(7, 2), (3, 2), conv],), ([(4, 4), conv],),
-        ([(1, 1), (3, 2), (1, 1), conv],),
+    stacks = [
+        [conv], [conv] * 3, [(5, 1), conv], [pool], [pool, pool], [pool, conv],
+        [conv, conv, pool, conv, conv], [conv, conv, pool] * 2 + [conv, conv],
+        [conv, conv, pool] * 4 + [conv, conv], [(7, 2), (3, 2), conv], [(4, 4), conv],
+        [(1, 1), (3, 2), (1, 1), conv],
     ]  # fmt: skip
-    return check(
-        submission,
-        field,
-        cases,
-        {
-            "the field is multiplied by the pooling factor: the larger step of later layers "
-            "counts it already": lambda layers: field(layers, times=lambda stride: stride),
-            "the field is multiplied by the pooling factor in place of adding the pooling's own "
-            "kernel": lambda layers: field(layers, own=False, times=lambda stride: stride),
-            "a pooling is a layer with a kernel too: it adds (kernel - 1) steps": (
-                lambda layers: field(layers, own=False)
-            ),
-            "the strides are ignored: after a pooling one step is two pixels of the image": (
-                lambda layers: 1 + sum(kernel - 1 for kernel, _ in layers)
-            ),
-            "a layer's stride widens the steps of the layers after it, not its own": (
-                lambda layers: field(layers, late=False)
-            ),
-            "start from 1: without any layer a pixel sees itself": lambda layers: field(layers) - 1,
-        },
-    )
+    misconceptions = {
+        "the field is multiplied by the stride, but the larger step of the later layers already "
+        "accounts for it": lambda layers: field(layers, times=lambda stride: stride),
+        "the field is multiplied by the stride of a pooling, instead of adding the pooling's own "
+        "kernel": lambda layers: field(layers, pooling=False, times=lambda stride: stride),
+        "a pooling is a layer with a kernel too: it adds (kernel - 1) steps": (
+            lambda layers: field(layers, pooling=False)
+        ),
+        "the strides are ignored: after a pooling, one step is two pixels of the image": (
+            lambda layers: 1 + sum(kernel - 1 for kernel, _ in layers)
+        ),
+        "the stride of a layer widens the steps of the layers after it, not its own": (
+            lambda layers: field(layers, early=True)
+        ),
+        "start from 1: without any layer, a pixel sees itself": lambda layers: field(layers) - 1,
+    }
+    return check(submission, field, [(layers,) for layers in stacks], misconceptions)
 
 
 def check_stamps(submission: Callable[[int, int, int], Sequence[int]]) -> Answer:
     """Check a function (size, kernel, stride) that counts the stamps on each output pixel.
 
-    For one row of `size` pixels, without padding: a list, as long as the transposed convolution's
-    output.
+    For one row of `size` pixels, without padding: a list, as long as the output of the transposed
+    convolution.
 
     >>> check_stamps(lambda size, kernel, stride: [
     ...     sum(0 <= x - k < kernel for k in range(size)) for x in range(size + kernel - 1)])
-    not yet: the stride is missing: the next stamp starts stride pixels further on
+    not yet: the stride is missing: each stamp starts `stride` pixels after the one before
     """
 
-    def solution(size, kernel, stride):
+    def stamps(size, kernel, stride):
         counts = torch.zeros((size - 1) * stride + kernel, dtype=torch.int64)
         for k in range(size):
             counts[k * stride : k * stride + kernel] += 1
         return counts
 
-    def of_a_convolution(size, kernel, stride):
+    def windows(size, kernel, stride):
         counts = torch.zeros(size, dtype=torch.int64)
         for first in range(0, size - kernel + 1, stride):
             counts[first : first + kernel] += 1
@@ -164,22 +147,16 @@ def check_stamps(submission: Callable[[int, int, int], Sequence[int]]) -> Answer
         (3, 3, 2), (4, 2, 2), (4, 4, 2), (5, 3, 1), (3, 5, 2), (2, 3, 3), (4, 4, 3), (6, 1, 1),
         (1, 3, 2), (3, 2, 3),
     ]  # fmt: skip
-    return check(
-        submission,
-        solution,
-        cases,
-        {
-            "the output is cut: the last stamp reaches past size * stride when the kernel is "
-            "larger than the stride": (
-                lambda size, kernel, stride: solution(size, kernel, stride)[: size * stride]
-            ),
-            "these are the windows of a convolution on its input: a transposed one writes, and "
-            "its output is the larger side": of_a_convolution,
-            "the stride is missing: the next stamp starts stride pixels further on": (
-                lambda size, kernel, stride: solution(size, kernel, 1)
-            ),
-        },
-    )
+    misconceptions = {
+        "the output is cut off: if the kernel is larger than the stride, the last stamp reaches "
+        "beyond size * stride": lambda n, k, s: stamps(n, k, s)[: n * s],
+        "these are the windows that a convolution reads from its input, but a transposed one "
+        "writes to its output, which is the larger side": windows,
+        "the stride is missing: each stamp starts `stride` pixels after the one before": (
+            lambda size, kernel, stride: stamps(size, kernel, 1)
+        ),
+    }
+    return check(submission, stamps, cases, misconceptions)
 
 
 def check_pad_to_multiple(submission: Callable[[Tensor, int], Tensor]) -> Answer:
@@ -189,165 +166,155 @@ def check_pad_to_multiple(submission: Callable[[Tensor, int], Tensor]) -> Answer
 
     >>> check_pad_to_multiple(lambda images, depth: F.pad(
     ...     images, (0, -images.shape[3] % 2**depth, 0, -images.shape[2] % 2**depth)))
-    not yet: the margin is zero: repeat the edge, or it looks like an object's end
+    not yet: the margin is zero, which looks like the end of an object: repeat the edge
     """
 
-    def padded(missing, order=(0, 1, 2, 3), mode="replicate"):
-        """Pad what `missing(side, depth)` says; `order` of left, right, top and bottom."""
+    def missing(side, depth):
+        return -side % 2**depth
 
-        def pad(images, depth):
+    def pad(missing=missing, order=(0, 1, 2, 3), mode="replicate"):
+        """A function that pads by missing(side, depth); `order` of left, right, top, bottom."""
+
+        def padded(images, depth):
             height, width = images.shape[2:]
             margin = (0, missing(width, depth), 0, missing(height, depth))
             return F.pad(images, [margin[k] for k in order], mode=mode)
 
-        return pad
-
-    def rest(side, depth):
-        return -side % 2**depth
+        return padded
 
     generator = torch.Generator().manual_seed(0)
     shapes = [
         ((1, 1, 5, 7), 1), ((1, 1, 8, 8), 3), ((2, 3, 9, 16), 3), ((1, 2, 16, 9), 2),
         ((1, 1, 1, 3), 2), ((2, 1, 20, 12), 2), ((1, 1, 32, 16), 4), ((1, 1, 17, 31), 4),
     ]  # fmt: skip
-    return check(
-        submission,
-        padded(rest),
-        [(torch.rand(shape, generator=generator), depth) for shape, depth in shapes],
-        {
-            "a side that fits already is padded by a whole 2^depth: take the remainder once more": (
-                padded(lambda side, depth: 2**depth - side % 2**depth)
-            ),
-            "the margin is on the left and at the top: F.pad takes (left, right, top, bottom)": (
-                padded(rest, (1, 0, 3, 2))
-            ),
-            "height and width are swapped: F.pad starts from the last dimension": (
-                padded(rest, (2, 3, 0, 1))
-            ),
-            "each pooling halves: the sides have to be multiples of 2^depth, not of 2 * depth": (
-                padded(lambda side, depth: -side % (2 * depth))
-            ),
-            "the margin is zero: repeat the edge, or it looks like an object's end": (
-                padded(rest, mode="constant")
-            ),
-        },
-    )
+    cases = [(torch.rand(shape, generator=generator), depth) for shape, depth in shapes]
+    misconceptions = {
+        "a side that fits already is padded by a whole 2^depth: take the remainder once more": pad(
+            lambda side, depth: 2**depth - side % 2**depth
+        ),
+        "the margin is on the left and at the top: F.pad takes (left, right, top, bottom)": pad(
+            order=(1, 0, 3, 2)
+        ),
+        "height and width are swapped: F.pad starts with the last dimension": pad(
+            order=(2, 3, 0, 1)
+        ),
+        "each pooling halves the sides, so they must be multiples of 2^depth, not of 2 * depth": (
+            pad(lambda side, depth: -side % (2 * depth))
+        ),
+        "the margin is zero, which looks like the end of an object: repeat the edge": pad(
+            mode="constant"
+        ),
+        "the margin mirrors the image, which fails if both are equally wide: repeat the edge": (
+            pad(mode="reflect")
+        ),
+    }
+    return check(submission, pad(), cases, misconceptions)
 
 
 def check_crop_and_concat(submission: Callable[[Tensor, Tensor], Tensor]) -> Answer:
-    """Check a function (skip, up) that cuts `skip` to the size of `up` and puts it before it.
+    """Check a function (skip, up) that crops `skip` to the size of `up` and concatenates them.
 
-    Both are (N, C, H, W), `skip` the larger one; the margin is cut evenly, the odd pixel at the
-    right and at the bottom.
+    Both are (N, C, H, W), `skip` the larger one and first in the result. The margin is cut off
+    evenly; an odd pixel is cut off at the right and at the bottom.
 
     >>> check_crop_and_concat(lambda skip, up: torch.cat(
     ...     [skip[..., :up.shape[2], :up.shape[3]], up], dim=1))
-    not yet: this cuts out the corner: valid convolutions shrink all sides: take the centre
+    not yet: this keeps the corner, but valid convolutions shrink all sides: keep the centre
     """
 
-    def cropped(skip, up):
-        height, width = up.shape[2:]
-        top, left = (skip.shape[2] - height) // 2, (skip.shape[3] - width) // 2
-        return skip[:, :, top : top + height, left : left + width]
+    def cropped(skip, up, extra=0):
+        top, left = ((skip.shape[k] - up.shape[k] + extra) // 2 for k in (2, 3))
+        return skip[:, :, top : top + up.shape[2], left : left + up.shape[3]]
 
-    def solution(skip, up):
-        return torch.cat([cropped(skip, up), up], dim=1)
+    def joined(*maps):
+        return torch.cat(maps, dim=1)
 
     def resized(skip, up):
-        return F.interpolate(skip, up.shape[2:], mode="bilinear", align_corners=False)
+        return joined(F.interpolate(skip, up.shape[2:], mode="bilinear"), up)
 
     generator = torch.Generator().manual_seed(0)
     shapes = [
         ((1, 2, 8, 8), (1, 3, 4, 4)), ((1, 1, 9, 9), (1, 1, 5, 3)), ((2, 4, 6, 10), (2, 2, 4, 4)),
         ((1, 1, 5, 5), (1, 1, 5, 5)), ((1, 2, 7, 6), (1, 1, 4, 3)), ((1, 1, 12, 4), (1, 2, 2, 2)),
+        ((1, 1, 6, 5), (1, 1, 5, 4)),
     ]  # fmt: skip
-    return check(
-        submission,
-        solution,
-        [tuple(torch.rand(shape, generator=generator) for shape in pair) for pair in shapes],
-        {
-            "this cuts out the corner: valid convolutions shrink all sides: take the centre": (
-                lambda skip, up: torch.cat([skip[..., : up.shape[2], : up.shape[3]], up], dim=1)
-            ),
-            "the skip comes first, then the map from below: the weights are in that order": (
-                lambda skip, up: torch.cat([up, cropped(skip, up)], dim=1)
-            ),
-            "the skip is resized: that shrinks the picture, and its pixels lie no longer over "
-            "those of the other map": lambda skip, up: torch.cat([resized(skip, up), up], dim=1),
-            "the maps are added: put them side by side, along the channels": (
-                lambda skip, up: cropped(skip, up) + up
-            ),
-        },
-    )
+    cases = [tuple(torch.rand(shape, generator=generator) for shape in pair) for pair in shapes]
+    misconceptions = {
+        "this keeps the corner, but valid convolutions shrink all sides: keep the centre": (
+            lambda skip, up: joined(skip[..., : up.shape[2], : up.shape[3]], up)
+        ),
+        "an odd pixel has to be cut off at the right and at the bottom: round down": (
+            lambda skip, up: joined(cropped(skip, up, extra=1), up)
+        ),
+        "the skip comes first, then the map from below, because the weights are in that order": (
+            lambda skip, up: joined(up, cropped(skip, up))
+        ),
+        "the skip is resized, so its pixels no longer lie on the same places as those of the "
+        "other map: crop it": resized,
+        "the maps are added: concatenate them along the channels": (
+            lambda skip, up: cropped(skip, up) + up
+        ),
+    }
+    return check(submission, lambda skip, up: joined(cropped(skip, up), up), cases, misconceptions)
 
 
 def check_conv_block(submission: Callable[[int, int], nn.Module]) -> Answer:
     """Check a module, made from (in_channels, out_channels), of two 3x3 convolutions.
 
-    Each is followed by `nn.BatchNorm2d` and a ReLU; the size stays. Its convolutions and
-    normalisations get weights in the order in which they are registered, and it maps images
-    (N, in_channels, H, W) to (N, out_channels, H, W).
+    Each is followed by `nn.BatchNorm2d` and a ReLU, and the size stays. The check gives weights to
+    the convolutions, then to the normalisations, in the order in which they are registered, and
+    compares what the block makes of images (N, in_channels, H, W): (N, out_channels, H, W).
 
     >>> check_conv_block(lambda source, out: nn.Sequential(
     ...     nn.Conv2d(source, out, 3), nn.BatchNorm2d(out), nn.ReLU(),
     ...     nn.Conv2d(out, out, 3), nn.BatchNorm2d(out), nn.ReLU()))
-    not yet: without padding each convolution takes 2 pixels off: the size has to stay
+    not yet: without padding each convolution removes 2 rows and columns: the size has to stay
     """
 
-    def block(order="cnrcnr", padding=1, middle=None):
-        """A block of convolutions (c), normalisations (n) and ReLUs (r) in this order."""
+    def block(order="cnrcnr", *, padding=1, widen_last=False, activation=nn.ReLU):
+        """A block of convolutions (c), normalisations (n) and activations (r) in this order."""
 
         def build(in_channels, out_channels):
             layers, width = [], in_channels
             for kind in order:
                 if kind == "c":
-                    given = middle(in_channels, out_channels) if middle and not layers else None
-                    layers.append(nn.Conv2d(width, given or out_channels, 3, padding=padding))
-                    width = given or out_channels
+                    wider = in_channels if widen_last and not layers else out_channels
+                    layers.append(nn.Conv2d(width, wider, 3, padding=padding))
+                    width = wider
                 else:
-                    layers.append(nn.BatchNorm2d(width) if kind == "n" else nn.ReLU())
+                    layers.append(nn.BatchNorm2d(width) if kind == "n" else activation())
             return nn.Sequential(*layers)
 
         return build
 
-    def run(build):
-        def run_block(in_channels, out_channels, images):
-            module = build(in_channels, out_channels)
-            if not isinstance(module, nn.Module):
-                return module
-            generator = torch.Generator().manual_seed(0)
-            for part in module.modules():
-                if isinstance(part, nn.Conv2d | nn.BatchNorm2d):
-                    part.weight.data = torch.randn(part.weight.shape, generator=generator)
-                    if part.bias is not None:  # idle before a normalisation
-                        part.bias.data.zero_()
-            return module(images)
-
-        run_block.__name__ = getattr(build, "__name__", "your block")
-        return run_block
+    def run(build, in_channels, out_channels, images):
+        """What a block with known weights makes of images."""
+        module = build(in_channels, out_channels)
+        if not isinstance(module, nn.Module):
+            return module
+        generator = torch.Generator().manual_seed(0)
+        for kind in (nn.Conv2d, nn.BatchNorm2d):
+            for part in filter(lambda part: isinstance(part, kind), module.modules()):
+                part.weight.data = torch.randn(part.weight.shape, generator=generator)
+                if part.bias is not None:  # no effect before a normalisation
+                    part.bias.data.zero_()
+        return module(images)
 
     generator = torch.Generator().manual_seed(1)
     shapes = [(1, 4, 8, 8), (3, 2, 9, 7), (2, 2, 8, 8), (4, 6, 16, 6), (5, 3, 7, 7), (1, 1, 12, 8)]
-    return check(
-        run(submission) if callable(submission) else submission,
-        run(block()),
-        [(c, out, torch.rand((2, c, h, w), generator=generator)) for c, out, h, w in shapes],
-        {
-            "without padding each convolution takes 2 pixels off: the size has to stay": (
-                run(block(padding=0))
-            ),
-            "the last ReLU comes before the last normalisation: normalise first, then cut": (
-                run(block("cnrcrn"))
-            ),
-            "ReLU comes before the normalisation: normalise first, then cut": (
-                run(block("crncrn"))
-            ),
-            "the last ReLU is missing: each of the two convolutions has one": run(block("cnrcn")),
-            "the normalisation is missing after each convolution": run(block("crcr")),
-            "there is one convolution: a block has two": run(block("cnr")),
-            "the first convolution changes the number of channels, the second keeps it": (
-                run(block(middle=lambda in_channels, out_channels: in_channels))
-            ),
-        },
-        tolerance=1e-4,
-    )
+    cases = [(c, out, torch.rand((2, c, h, w), generator=generator)) for c, out, h, w in shapes]
+    misconceptions = {
+        "without padding each convolution removes 2 rows and columns: the size has to stay": block(
+            padding=0
+        ),
+        "the last ReLU comes before the last normalisation: normalise first": block("cnrcrn"),
+        "ReLU comes before the normalisation: normalise first": block("crncrn"),
+        "the last ReLU is missing: one follows each of the two convolutions": block("cnrcn"),
+        "the normalisation after each convolution is missing": block("crcr"),
+        "there is only one convolution: a block has two": block("cnr"),
+        "the first convolution has to change the number of channels, and the second to keep it": (
+            block(widen_last=True)
+        ),
+        "this is a leaky ReLU: the block uses nn.ReLU": block(activation=nn.LeakyReLU),
+    }
+    return check(submission, block(), cases, misconceptions, run=run, tolerance=1e-4)

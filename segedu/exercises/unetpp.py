@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..models import unet_nodes, unetpp_nodes
 from .answer import Answer, check
+from .losses import NO_GRADIENT
 
 Node = tuple[int, int]
 
@@ -18,164 +19,147 @@ def check_triangle(submission: Callable[[int], list[Node]]) -> Answer:
     """Check a function of the depth that lists the nodes (i, j) of a U-Net++, sorted.
 
     >>> check_triangle(lambda depth: [(i, j) for i in range(depth) for j in range(depth - i)])
-    not yet: the last diagonal is missing: i + j goes up to the depth, but range stops before
+    not yet: the last diagonal is missing: i + j goes up to the depth
     """
 
     def nodes(keep):
-        return lambda depth: [
-            (i, j) for i in range(depth + 1) for j in range(depth + 1) if keep(i, j, depth)
-        ]
+        """A function that lists the nodes of the square for which keep(i, j, depth) is true."""
 
-    return check(
-        submission,
-        nodes(lambda i, j, depth: i + j <= depth),
-        [(depth,) for depth in range(1, 7)],
-        {
-            "the last diagonal is missing: i + j goes up to the depth, but range stops before": (
-                nodes(lambda i, j, depth: i + j < depth)
-            ),
-            "this is the square: below the last diagonal, i + j > depth, there is nothing": (
-                nodes(lambda i, j, depth: True)
-            ),
-            "this square has one row and one column too few, and its lower right half should be "
-            "empty: i + j <= depth": nodes(lambda i, j, depth: max(i, j) < depth),
-            "this is U-Net, the first column and the last diagonal: what lies between is what "
-            "U-Net++ adds": nodes(lambda i, j, depth: j == 0 or i + j == depth),
-            "the first column is missing: the encoder's nodes belong to it": (
-                nodes(lambda i, j, depth: j > 0 and i + j <= depth)
-            ),
-            "the nodes are right, their order is not: sorted() brings them into it": unetpp_nodes,
-        },
-    )
+        def of_depth(depth):
+            square = [(i, j) for i in range(depth + 1) for j in range(depth + 1)]
+            return [(i, j) for i, j in square if keep(i, j, depth)]
+
+        return of_depth
+
+    wrong = {
+        "the last diagonal is missing: i + j goes up to the depth": lambda i, j, d: i + j < d,
+        "this is the square: there are no nodes with i + j > depth": lambda i, j, d: True,
+        "this square has one row and one column too few, and its lower right half should be "
+        "empty: i + j <= depth": lambda i, j, d: max(i, j) < d,
+        "this is U-Net, the first column and the last diagonal: U-Net++ adds the nodes between "
+        "them": lambda i, j, d: j == 0 or i + j == d,
+        "the first column is missing: the encoder has nodes too": lambda i, j, d: 0 < j <= d - i,
+    }
+    misconceptions = {sentence: nodes(keep) for sentence, keep in wrong.items()} | {
+        "the nodes are correct, but their order is not: use sorted()": unetpp_nodes
+    }
+    solution = nodes(lambda i, j, d: i + j <= d)
+    return check(submission, solution, [(depth,) for depth in range(1, 7)], misconceptions)
 
 
 def check_node_channels(submission: Callable[[Sequence[int], int, int, int], int]) -> Answer:
-    """Check a function (channels, i, j, in_channels) that gives how many channels X(i, j) takes.
+    """Check a function (channels, i, j, in_channels) that returns how many channels X(i, j) takes.
 
-    `channels` has one entry a row, full resolution first; the image has `in_channels`; the map from
-    below is interpolated, and so keeps its channels.
+    `channels` has one entry per row, full resolution first; the image has `in_channels`; the map
+    from below is interpolated, which keeps its channels.
 
     >>> check_node_channels(lambda channels, i, j, in_channels: channels[i] + channels[i + 1])
     not yet: only one skip is counted: X(i, j) takes all j nodes to its left
     """
 
-    def takes(dense, first=lambda channels, i: channels[i - 1]):
-        """What a node takes: `dense` for j > 0, `first` for j = 0 below the image."""
+    def takes(dense=lambda own, below, j: j * own + below, up=1):
+        """A function of the case: `dense` for j > 0, and the row `up` above for j = 0."""
 
         def count(channels, i, j, in_channels):
             if j > 0:
                 return dense(channels[i], channels[i + 1], j)
-            return in_channels if i == 0 else first(channels, i)
+            return in_channels if i == 0 else channels[i - up]
 
         return count
 
-    def right(own, below, j):
-        return j * own + below
-
-    cases = [
-        (channels, i, j, in_channels)
-        for channels, in_channels, nodes in [
-            ((16, 32, 64, 128, 256), 1, [(0, 0), (2, 0), (0, 2), (0, 4), (1, 3), (2, 2)]),
-            ((10, 14, 30, 7), 3, [(0, 0), (3, 0), (0, 1), (0, 3), (1, 2), (2, 1)]),
-        ]
-        for i, j in nodes
+    grids = [
+        ((16, 32, 64, 128, 256), 1, [(0, 0), (2, 0), (0, 2), (0, 4), (1, 3), (2, 2)]),
+        ((10, 14, 30, 7), 3, [(0, 0), (3, 0), (0, 1), (0, 3), (1, 2), (2, 1)]),
     ]
-    return check(
-        submission,
-        takes(right),
-        cases,
-        {
-            "only one skip is counted: X(i, j) takes all j nodes to its left": (
-                takes(lambda own, below, j: own + below)
-            ),
-            "the map from below is forgotten: it is concatenated too": (
-                takes(lambda own, below, j: j * own)
-            ),
-            "the map from below has the channels of its own row, i + 1: interpolation keeps them": (
-                takes(lambda own, below, j: (j + 1) * own)
-            ),
-            "the node itself is counted among those to its left: columns 0 to j - 1 are j nodes": (
-                takes(lambda own, below, j: (j + 1) * own + below)
-            ),
-            "one skip is missing: columns 0 to j - 1 are j nodes": (
-                takes(lambda own, below, j: (j - 1) * own + below)
-            ),
-            "a map from below comes with every skip: it is one, X(i+1, j-1)": (
-                takes(lambda own, below, j: j * (own + below))
-            ),
-            "in the first column a node takes what the row above gives; this is what it gives "
-            "itself": takes(right, first=lambda channels, i: channels[i]),
-        },
-    )
+    cases = [(channels, i, j, image) for channels, image, nodes in grids for i, j in nodes]
+    wrong = {
+        "only one skip is counted: X(i, j) takes all j nodes to its left": (
+            lambda own, below, j: own + below
+        ),
+        "the map from below is missing: it is concatenated too": lambda own, below, j: j * own,
+        "the map from below has the channels of its own row, i + 1: interpolation keeps them": (
+            lambda own, below, j: (j + 1) * own
+        ),
+        "the node itself was counted: its left neighbours are the j columns 0 to j - 1": (
+            lambda own, below, j: (j + 1) * own + below
+        ),
+        "one skip is missing: the left neighbours of a node are the j columns 0 to j - 1": (
+            lambda own, below, j: (j - 1) * own + below
+        ),
+        "a map from below was counted for every skip, but there is one, X(i+1, j-1)": (
+            lambda own, below, j: j * (own + below)
+        ),
+    }
+    misconceptions = {sentence: takes(dense) for sentence, dense in wrong.items()} | {
+        "in the first column, a node takes what the row above gives: these are the channels that "
+        "it gives itself": takes(up=0)
+    }
+    return check(submission, takes(), cases, misconceptions)
 
 
 def check_evaluation_order(submission: Callable[[list[Node]], list[Node]]) -> Answer:
-    """Check a function that brings nodes into an order in which the rule can compute them.
+    """Check a function that puts nodes into an order in which the rule can compute them.
 
-    Any such order is right. The nodes are those of a U-Net or a U-Net++, shuffled.
+    Every such order is correct. The nodes are those of a U-Net or a U-Net++, shuffled.
 
     >>> check_evaluation_order(lambda nodes: sorted(nodes, key=lambda node: (node[1], node[0])))
     correct: 8 cases
     >>> check_evaluation_order(sorted)
-    not yet: row by row, X(0, 1) comes before X(1, 0), which it brings up
+    not yet: row by row, X(0, 1) comes before X(1, 0), but it needs the map from there
     """
 
-    def verdict(order):
-        """What an order of nodes is like, in words that name each fault."""
+    def run(order, nodes):
+        """A sentence that names what is wrong with an order of nodes."""
+        result = order(list(nodes))
+        if result is None or result is ...:
+            return result
+        done, faults = set(), []
+        for i, j in result:
+            left = [(i, k) for k in range(j) if (i, k) in nodes]
+            needs = [*left, (i + 1, j - 1)] if j else [(i - 1, 0)] if i else []
+            faults += [f"X{i, j} comes before X{node}" for node in needs if node not in done]
+            done.add((i, j))
+        if len(result) != len(nodes) or done != set(nodes):
+            faults.append(f"other nodes than the {len(nodes)} of the network")
+        return ", ".join(faults) or "each node after those that it needs"
 
-        def run(nodes):
-            result = order(list(nodes))
-            if result is None or result is ...:
-                return result
-            done, faults = set(), []
-            for i, j in result:
-                left = [(i, k) for k in range(j) if (i, k) in nodes]
-                needs = [*left, (i + 1, j - 1)] if j else [(i - 1, 0)] if i else []
-                faults += [f"X{node} after X{i, j}" for node in needs if node not in done]
-                done.add((i, j))
-            if len(result) != len(nodes) or done != set(nodes):
-                faults.append(f"other nodes than the {len(nodes)} that were handed over")
-            return ", ".join(faults) or "each node after those that it needs"
-
-        run.__name__ = getattr(order, "__name__", "your order")
-        return run
+    def by(key, **options):
+        return lambda nodes: sorted(nodes, key=lambda node: key(*node), **options)
 
     shuffle = random.Random(0)
     grids = [*map(unetpp_nodes, (1, 2, 3, 4, 5)), *map(unet_nodes, (2, 3, 4))]
-    return check(
-        verdict(submission) if callable(submission) else submission,
-        verdict(lambda nodes: sorted(nodes, key=lambda node: (sum(node), node[1]))),
-        [(tuple(shuffle.sample(nodes, len(nodes))),) for nodes in grids],
-        {
-            "row by row, X(0, 1) comes before X(1, 0), which it brings up": verdict(sorted),
-            "a diagonal is computed from the bottom up: X(0, 1) brings up X(1, 0), of the same "
-            "i + j": verdict(lambda nodes: sorted(nodes, key=lambda node: (sum(node), node[0]))),
-            "from the bottom up the way down is not there yet: X(1, 0) pools X(0, 0)": (
-                verdict(lambda nodes: sorted(nodes, key=lambda node: (-node[0], node[1])))
-            ),
-            "this is the order of the way back: the first node is the one that needs no other": (
-                verdict(
-                    lambda nodes: sorted(nodes, key=lambda node: (sum(node), node[1]), reverse=True)
-                )
-            ),
-            "the nodes come back as they were handed over: sort them": verdict(list),
-        },
-    )
+    cases = [(tuple(shuffle.sample(nodes, len(nodes))),) for nodes in grids]
+    misconceptions = {
+        "row by row, X(0, 1) comes before X(1, 0), but it needs the map from there": sorted,
+        "each diagonal has to be computed from the bottom up: X(0, 1) needs the map from X(1, 0), "
+        "which has the same i + j": by(lambda i, j: (i + j, i)),
+        "from the bottom row up, X(1, 0) comes before X(0, 0), but it pools that map": (
+            by(lambda i, j: (-i, j))
+        ),
+        "this is the order backwards: the first node is the one that needs no other": (
+            by(lambda i, j: (i + j, j), reverse=True)
+        ),
+        "the nodes are returned in the order in which they came: sort them": list,
+    }
+    return check(submission, by(lambda i, j: (i + j, j)), cases, misconceptions, run=run)
 
 
 def check_deep_loss(submission: Callable[[list[Tensor], Tensor], Tensor]) -> Answer:
-    """Check a function (logits, target) that gives the mean over the heads of their mean BCE.
+    """Check a function (logits, target) that returns the mean over the heads of their mean BCE.
 
     `logits` is a list of (N, 1, H, W), deepest head last; `target` is (N, 1, H, W) of 0 and 1.
 
     >>> check_deep_loss(lambda logits, target: (
     ...     F.binary_cross_entropy_with_logits(logits[-1], target)))
-    not yet: only the last head has a loss: the others would stay untrained
+    not yet: only the last head has a loss, so the others would stay untrained
     """
     bce = F.binary_cross_entropy_with_logits
 
     def each(logits, target):
         return torch.stack([bce(head, target) for head in logits])
+
+    def solution(logits, target):
+        return each(logits, target).mean()
 
     def halved(logits, target):
         weights = 0.5 ** torch.arange(len(logits)).flip(0)
@@ -184,135 +168,139 @@ def check_deep_loss(submission: Callable[[list[Tensor], Tensor], Tensor]) -> Ans
     def of_mean_probability(logits, target):
         return F.binary_cross_entropy(torch.stack(logits).sigmoid().mean(dim=0), target)
 
-    return check(
-        submission,
-        lambda logits, target: each(logits, target).mean(),
-        [
-            (_heads(heads, seed), (_heads(1, 100 + seed)[0] > 0).float())
-            for seed, heads in enumerate((1, 2, 2, 3, 3, 4, 4, 5))
-        ],
-        {
-            "only the last head has a loss: the others would stay untrained": (
-                lambda logits, target: bce(logits[-1], target)
-            ),
-            "only the first head has a loss: the others would stay untrained": (
-                lambda logits, target: bce(logits[0], target)
-            ),
-            "this is the sum: with more heads the loss, and so the step, would be larger": (
-                lambda logits, target: each(logits, target).sum()
-            ),
-            "the logits are averaged first: then only their mean is trained, and no head has to be "
-            "right by itself": lambda logits, target: bce(torch.stack(logits).mean(dim=0), target),
-            "the probabilities are averaged first: then no head has to be right by itself": (
-                of_mean_probability
-            ),
-            "the weights are halved from head to head: that is for outputs of lower resolution; "
-            "here all heads weigh the same": halved,
-        },
-    )
+    def only_last_trained(logits, target):
+        return solution([*(head.detach() for head in logits[:-1]), logits[-1]], target)
+
+    cases = [
+        (_heads(heads, seed), (_heads(1, 100 + seed)[0] > 0).float())
+        for seed, heads in enumerate((1, 2, 2, 3, 3, 4, 4, 5))
+    ]
+    misconceptions = {
+        "only the last head has a loss, so the others would stay untrained": (
+            lambda logits, target: bce(logits[-1], target)
+        ),
+        "only the first head has a loss, so the others would stay untrained": (
+            lambda logits, target: bce(logits[0], target)
+        ),
+        "this is the sum: with more heads the loss, and so the step, would be larger": (
+            lambda *case: each(*case).sum()
+        ),
+        "the logits are averaged first, so only their mean is trained, and no head has to be right "
+        "by itself": lambda logits, target: bce(torch.stack(logits).mean(dim=0), target),
+        "the probabilities are averaged first, so no head has to be right by itself": (
+            of_mean_probability
+        ),
+        "the weights are halved from head to head, which is for outputs of lower resolution: here "
+        "all heads have the same weight": halved,
+        "only the last head has a gradient: .detach() cuts the others off, so they would stay "
+        "untrained": only_last_trained,
+        NO_GRADIENT: lambda *case: solution(*case).detach(),
+    }
+    return check(submission, solution, cases, misconceptions, also="gradient")
 
 
 def check_accurate_mode(submission: Callable[[list[Tensor]], Tensor]) -> Answer:
-    """Check a function of the heads' logits that gives the probabilities of the accurate mode.
+    """Check a function of the heads' logits that returns the probabilities of the accurate mode.
 
     `logits` is a list of (N, 1, H, W), deepest head last; the result is (N, 1, H, W).
 
     >>> check_accurate_mode(lambda logits: torch.stack(logits).mean(dim=0).sigmoid())
-    not yet: the logits are averaged: one head that is very sure outvotes the others. Take each \
-head's sigmoid first
+    not yet: the logits are averaged, so one very sure head outvotes the others: sigmoid comes first
     """
 
     def stacked(combine):
         return lambda logits: combine(torch.stack(logits))
 
-    return check(
-        submission,
-        stacked(lambda heads: heads.sigmoid().mean(dim=0)),
-        [(_heads(heads, seed),) for seed, heads in enumerate((1, 2, 2, 3, 3, 4, 4, 5))],
-        {
-            "the logits are averaged: one head that is very sure outvotes the others. Take each "
-            "head's sigmoid first": stacked(lambda heads: heads.mean(dim=0).sigmoid()),
-            "the masks are averaged: that is a vote, which forgets how sure each head is": (
-                stacked(lambda heads: (heads > 0).float().mean(dim=0))
-            ),
-            "this is the last head alone, a fast mode": stacked(lambda heads: heads[-1].sigmoid()),
-            "the sigmoid is missing: these are logits, not probabilities": (
-                stacked(lambda heads: heads.mean(dim=0))
-            ),
-            "the sigmoid is applied twice: everything lies between 0.5 and 0.73": (
-                stacked(lambda heads: heads.sigmoid().mean(dim=0).sigmoid())
-            ),
-            "this is the largest of the heads: one false alarm is enough. Take their mean": (
-                stacked(lambda heads: heads.sigmoid().amax(dim=0))
-            ),
-            "this is the sum: divide it by the number of heads": (
-                stacked(lambda heads: heads.sigmoid().sum(dim=0))
-            ),
-        },
-    )
+    cases = [(_heads(heads, seed),) for seed, heads in enumerate((1, 2, 2, 3, 3, 4, 4, 5))]
+    wrong = {
+        "the logits are averaged, so one very sure head outvotes the others: sigmoid comes first": (
+            lambda heads: heads.mean(0).sigmoid()
+        ),
+        "the masks are averaged, a vote that ignores how sure each head is": (
+            lambda heads: (heads > 0).float().mean(0)
+        ),
+        "this is the last head alone, a fast mode": lambda heads: heads[-1].sigmoid(),
+        "the sigmoid is missing: these are logits, not probabilities": lambda heads: heads.mean(0),
+        "the sigmoid is applied twice, so everything lies between 0.5 and 0.73": (
+            lambda heads: heads.sigmoid().mean(0).sigmoid()
+        ),
+        "this is the maximum over the heads, so a single false positive is enough: take the mean": (
+            lambda heads: heads.sigmoid().amax(0)
+        ),
+        "this is the sum: divide by the number of heads": lambda heads: heads.sigmoid().sum(0),
+    }
+    misconceptions = {sentence: stacked(combine) for sentence, combine in wrong.items()}
+    solution = stacked(lambda heads: heads.sigmoid().mean(0))
+    return check(submission, solution, cases, misconceptions)
 
 
 def check_pruned_nodes(submission: Callable[[list[Node], int], list[Node]]) -> Answer:
-    """Check a function (nodes, level) that keeps what pruning to the level keeps, in its order.
+    """Check a function (nodes, level) that keeps the nodes that pruning keeps, in their order.
 
     >>> check_pruned_nodes(lambda nodes, level: [(i, j) for i, j in nodes if j <= level])
-    not yet: these are columns: nothing right of a head's diagonal is needed, in lower rows too
+    not yet: these are columns: a head needs nothing right of its diagonal
     """
 
     def kept(keep):
+        """A function that keeps the nodes for which keep(i, j, level) is true."""
         return lambda nodes, level: [(i, j) for i, j in nodes if keep(i, j, level)]
 
+    solution = kept(lambda i, j, d: i + j <= d)
     cases = [(unetpp_nodes(depth), level) for depth in (2, 3, 4) for level in range(1, depth + 1)]
-    return check(
-        submission,
-        kept(lambda i, j, level: i + j <= level),
-        cases,
-        {
-            "these are rows: a head at X(0, d) needs nothing right of its diagonal": (
-                kept(lambda i, j, level: i <= level)
-            ),
-            "these are columns: nothing right of a head's diagonal is needed, in lower rows too": (
-                kept(lambda i, j, level: j <= level)
-            ),
-            "rows and columns are cut, which leaves a square: it is i + j that is limited": (
-                kept(lambda i, j, level: i <= level and j <= level)
-            ),
-            "the diagonal of the head itself is cut off: keep i + j = level too": (
-                kept(lambda i, j, level: i + j < level)
-            ),
-            "this is the diagonal alone: its nodes need those to their left": (
-                kept(lambda i, j, level: i + j == level)
-            ),
-            "this is a U-Net of that depth: the dense skips need the nodes between": (
-                kept(lambda i, j, level: i + j <= level and (j == 0 or i + j == level))
-            ),
-            "this is what pruning removes: keep the others": (
-                kept(lambda i, j, level: i + j > level)
-            ),
-        },
-    )
+    cases.append((unetpp_nodes(4)[::-1], 2))
+    wrong = {
+        "these are rows: a head needs nothing right of its diagonal": lambda i, j, d: i <= d,
+        "these are columns: a head needs nothing right of its diagonal": lambda i, j, d: j <= d,
+        "rows and columns are limited, which leaves a square: a head needs nothing right of its "
+        "diagonal": lambda i, j, d: max(i, j) <= d,
+        "the diagonal of the head itself is missing": lambda i, j, d: i + j < d,
+        "this is the diagonal alone: its nodes need those to their left": (
+            lambda i, j, d: i + j == d
+        ),
+        "this is a U-Net of that depth: the dense skips need the nodes between": (
+            lambda i, j, d: i + j == d or (j == 0 and i < d)
+        ),
+        "this is what pruning removes: return the others": lambda i, j, d: i + j > d,
+    }
+    misconceptions = {sentence: kept(keep) for sentence, keep in wrong.items()} | {
+        "the nodes are correct, but their order has changed: keep it": (
+            lambda *case: sorted(solution(*case))
+        )
+    }
+    return check(submission, solution, cases, misconceptions)
 
 
-def check_choose_level(
-    submission: Callable[
-        [dict[int, list[float]], dict[int, list[float]], float], tuple[int, float]
-    ],
-) -> Answer:
-    """Check a function (validation, test, tolerance) that gives a level and its mean test IoU.
+def check_choose_level(submission: Callable) -> Answer:
+    """Check a function (validation, test, tolerance) that returns a level and its mean test IoU.
 
     `validation` and `test` hold for each level, 1 first, the IoU of every image. The level is the
-    smallest whose mean validation IoU is at most `tolerance` below the best level's.
+    smallest whose mean validation IoU is at most `tolerance` below that of the best level.
 
     >>> def best(validation, test, tolerance):
     ...     level = max(validation, key=lambda level: sum(validation[level]))
     ...     return level, sum(test[level]) / len(test[level])
     >>> check_choose_level(best)
-    not yet: this is the best level at any cost: a smaller one within the tolerance will do
+    not yet: this is the best level at any cost: take the smallest one within the tolerance
     """
 
-    def within(validation, tolerance):
-        best = max(map(fmean, validation.values()))
-        return [level for level, ious in validation.items() if fmean(ious) >= best - tolerance]
+    def within(table, tolerance):
+        best = max(map(fmean, table.values()))
+        return [level for level, ious in table.items() if best - fmean(ious) <= tolerance]
+
+    def chosen(choose, report=lambda validation, test: test):
+        """A function that chooses a level, and returns it with its mean IoU."""
+
+        def choose_level(validation, test, tolerance):
+            level = choose(validation, test, tolerance)
+            return level, fmean(report(validation, test)[level])
+
+        return choose_level
+
+    def smallest(validation, test, tolerance):
+        return min(within(validation, tolerance))
+
+    def strictly_within(validation, test, tolerance):
+        return min(within(validation, tolerance - 1e-9))
 
     def first_small_gain(validation, test, tolerance):
         level = 1
@@ -324,70 +312,49 @@ def check_choose_level(
 
     def near_deepest(validation, test, tolerance):
         deepest = fmean(validation[max(validation)])
-        return min(k for k, ious in validation.items() if fmean(ious) >= deepest - tolerance)
+        return min(k for k, ious in validation.items() if deepest - fmean(ious) <= tolerance)
 
-    def then_test(choose, report=lambda validation, test: test):
-        def run(*case):
-            level = choose(*case)
-            return level, fmean(report(*case[:2])[level])
-
-        return run
-
-    def smallest(validation, test, tolerance):
-        return min(within(validation, tolerance))
-
-    tables = [  # mean IoU of each level on validation and on test, in hundredths; the tolerance
-        ((70, 80, 83, 84), (71, 78, 80, 84), 2),
-        ((84, 85, 86, 86), (80, 85, 86, 88), 3),
-        ((75, 82, 83, 81), (77, 79, 83, 84), 2),
-        ((60, 70, 80, 90), (60, 68, 81, 89), 15),
-        ((80, 81, 83, 85), (82, 82, 83, 83), 3),
-        ((70, 71, 80, 81), (73, 79, 80, 81), 3),
-        ((81, 80, 84, 79), (80, 81, 82, 80), 1),
-        ((66, 74, 78), (77, 78, 78), 1),
-        ((88, 82), (80, 83), 2),
+    # The mean IoU of each level on validation and on test, and the tolerance, in 64ths: exact.
+    tables = [
+        ((45, 51, 53, 54), (45, 50, 51, 54), 1),
+        ((54, 54, 55, 55), (51, 54, 55, 56), 2),
+        ((48, 52, 53, 52), (49, 51, 53, 54), 1),
+        ((38, 45, 51, 58), (38, 44, 52, 57), 10),
+        ((51, 52, 53, 54), (52, 52, 53, 53), 2),
+        ((45, 45, 51, 52), (47, 51, 51, 52), 2),
+        ((52, 51, 54, 51), (51, 52, 52, 51), 1),
+        ((42, 47, 50), (49, 50, 50), 1),
+        ((56, 52), (51, 53), 2),
     ]
 
     def spread(means, width):
-        """Four images a level, whose mean is the one wanted."""
-        return {
-            level: [mean / 100 + width * step for step in (-0.03, -0.01, 0.01, 0.03)]
-            for level, mean in enumerate(means, start=1)
-        }
+        """Four images per level, around the mean."""
+        steps = [width * step / 64 for step in (-3, -1, 1, 3)]
+        return {k: [mean / 64 + step for step in steps] for k, mean in enumerate(means, start=1)}
 
-    # A little more room than the hundredths, so that no comparison hangs on rounding.
-    cases = [
-        (spread(validation, 1), spread(test, 2), (tolerance + 0.5) / 100)
-        for validation, test, tolerance in tables
-    ]
-    return check(
-        submission,
-        then_test(smallest),
-        cases,
-        {
-            "the level is chosen on the test images: their IoU is then no honest number any more": (
-                then_test(lambda validation, test, tolerance: min(within(test, tolerance)))
-            ),
-            "this is the best level on the test images: choose on validation, and mind the cost": (
-                then_test(lambda validation, test, tolerance: within(test, 0)[0])
-            ),
-            "this is the best level at any cost: a smaller one within the tolerance will do": (
-                then_test(lambda validation, test, tolerance: within(validation, 0)[0])
-            ),
-            "the largest level within the tolerance is chosen: the smallest is wanted": (
-                then_test(lambda validation, test, tolerance: max(within(validation, tolerance)))
-            ),
-            "this stops at the first small gain: a later level may still be far better. Compare "
-            "with the best level": then_test(first_small_gain),
-            "the deepest level need not be the best: compare with the best": then_test(
-                near_deepest
-            ),
-            "the IoU that is given back is that on validation, on which the level was chosen: give "
-            "back the one on test": (
-                then_test(smallest, report=lambda validation, test: validation)
-            ),
-        },
-    )
+    cases = [(spread(v, 1), spread(t, 2), tolerance / 64) for v, t, tolerance in tables]
+    misconceptions = {
+        "the level is chosen on the test images, so their IoU is no longer an honest number": (
+            chosen(lambda validation, test, tolerance: min(within(test, tolerance)))
+        ),
+        "this is the best level on the test images: choose it on validation, and consider the "
+        "cost": chosen(lambda validation, test, tolerance: within(test, 0)[0]),
+        "this is the best level at any cost: take the smallest one within the tolerance": (
+            chosen(lambda validation, test, tolerance: within(validation, 0)[0])
+        ),
+        "this is the largest level within the tolerance: take the smallest": (
+            chosen(lambda validation, test, tolerance: max(within(validation, tolerance)))
+        ),
+        "a level that lies exactly `tolerance` below the best one is good enough: at most means "
+        "<=": chosen(strictly_within),
+        "this stops at the first small gain, but a later level may still be much better: compare "
+        "with the best level": chosen(first_small_gain),
+        "the deepest level need not be the best: compare with the best": chosen(near_deepest),
+        "the IoU is that on validation, on which the level was chosen: return the one on test": (
+            chosen(smallest, report=lambda validation, test: validation)
+        ),
+    }
+    return check(submission, chosen(smallest), cases, misconceptions)
 
 
 def _heads(count: int, seed: int) -> list[Tensor]:
