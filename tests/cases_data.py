@@ -1,4 +1,4 @@
-"""What people do to archives, downloads and their own pictures, and what comes of it."""
+"""What people do to archives, downloads and their own pictures, and what happens then."""
 
 import hashlib
 import io
@@ -21,6 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from segedu.data import FolderDataset, NucleiDataset, download_nuclei, nuclei, prepare_nuclei
+from segedu.data.splits import SPLITS
 from tests.cases import Case
 
 CASES: list[Case] = []
@@ -71,7 +72,7 @@ def box(top: int, left: int, size: tuple[int, int] = (16, 20)) -> bytes:
 
 
 def tiny(prefix: str = "stage1_train/", ids: list[str] = TRAIN) -> dict[str, bytes]:
-    """The files of a small archive: two nuclei an image."""
+    """The files of a small archive, with two nuclei in each image."""
     files = {}
     for image_id in ids:
         files[f"{prefix}{image_id}/images/{image_id}.png"] = picture()
@@ -97,14 +98,14 @@ def write_folder(path: Path, files: dict[str, bytes]) -> Path:
 def look_at_nuclei(root: Path) -> str:
     try:
         data = NucleiDataset(root)
-    except ValueError as error:  # the real one is of 64 characters
+    except ValueError as error:  # a real image id has 64 characters
         raise ValueError(str(error).replace(TRAIN[0], "<image_id>")) from error
     count = sum(int(data.instances(index).max()) for index in range(len(data)))
     return f"works: {len(data)} images with {count} nuclei"
 
 
 def zip_of(files: dict[str, bytes]) -> Callable[[Path], str]:
-    """What comes of an archive of these files."""
+    """What happens with an archive of these files."""
     return lambda folder: look_at_nuclei(write_zip(folder / "stage1_train.zip", files))
 
 
@@ -113,7 +114,7 @@ def zip_with(extra: dict[str, bytes]) -> Callable[[Path], str]:
 
 
 def zip_after(spoil: Callable[[bytearray], bytes]) -> Callable[[Path], str]:
-    """What comes of a good archive whose bytes are changed."""
+    """What happens with a good archive whose bytes are changed."""
 
     def act(folder: Path) -> str:
         root = write_zip(folder / "stage1_train.zip", tiny())
@@ -135,7 +136,7 @@ def encrypt(content: bytearray) -> bytes:
     )
 
 
-def announce_less(content: bytearray) -> bytes:
+def halve_a_size(content: bytearray) -> bytes:
     """Halve the sizes that the directory of the archive gives for the first entry."""
     at = content.index(b"PK\1\2") + 20
     content[at : at + 8] = struct.pack(
@@ -145,7 +146,7 @@ def announce_less(content: bytearray) -> bytes:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A picture that announces much and holds nothing."""
+    """The header of a picture of this size, without its pixels."""
     content = bytearray(png(np.zeros((1, 1), np.uint8)))
     content[16:24] = struct.pack(">2I", width, height)
     content[29:33] = struct.pack(">I", zipfile.crc32(content[12:29]))
@@ -158,44 +159,40 @@ WEB_PAGE = b"<!doctype html><title>Please log in</title>"
 cases(
     ARCHIVES,
     {
-        "the archive was cut short": zip_after(lambda content: content[: len(content) // 2]),
-        "one bit of the archive changed": zip_after(flip_a_bit),
-        "a web page was saved as the archive": zip_after(lambda content: WEB_PAGE),
-        "the archive is in another archive": lambda folder: zip_of(
+        "the archive is truncated": zip_after(lambda content: content[: len(content) // 2]),
+        "one bit of the archive is wrong": zip_after(flip_a_bit),
+        "a web page was saved in place of the archive": zip_after(lambda content: WEB_PAGE),
+        "the archive is inside another archive": lambda folder: zip_of(
             {"stage1_train.zip": write_zip(folder / "inner.zip", tiny()).read_bytes()}
         )(folder),
         "the archive is encrypted": zip_after(encrypt),
         "the archive is empty": zip_of({}),
         "the archive does not exist": lambda folder: look_at_nuclei(folder / "stage1_train.zip"),
         "the archive has another layout": zip_of(tiny("data/train/")),
-        "a Windows program wrote the archive with backslashes": zip_of(
+        "a Windows program wrote the archive's paths with backslashes": zip_of(
             {name.replace("/", "\\"): content for name, content in tiny().items()}
         ),
-        "names in the archive climb out of it, or begin at the root or a drive": zip_with(
+        "paths in the archive lead out of it (../, /, C:/)": zip_with(
             {f"{place}{MASKS}/c.png": box(3, 3) for place in ("../../", "/", "C:/")}
         ),
         "a file in the archive is a symbolic link": zip_with({f"{MASKS}/a.png": b"/etc/hostname"}),
-        "a file in the archive unpacks to more than any picture of it": zip_with(
-            {f"{MASKS}/c.png": bytes(nuclei.MAX_BYTES + 1)}
-        ),
-        "a picture in the archive announces 64 megapixels": zip_with(
+        "a mask in the archive is 16 MB of zeros": zip_with({f"{MASKS}/c.png": bytes(2**24)}),
+        "the header of a mask in the archive says 64 megapixels": zip_with(
             {f"{MASKS}/c.png": png_header(8_000, 8_000)}
         ),
-        "the archive announces a wrong size for a file": zip_after(announce_less),
+        "the archive gives the wrong size for a file": zip_after(halve_a_size),
         "an image in the archive has no masks": zip_of(
             {name: content for name, content in tiny().items() if MASKS not in name}
         ),
         "a mask in the archive has another size than its image": zip_with(
             {f"{MASKS}/a.png": box(2, 2, (16, 16))}
         ),
-        "the archive has images that the course's table does not know": zip_with(
-            tiny(ids=["0" * 64])
-        ),
+        "the archive has images that are not in the course's table": zip_with(tiny(ids=["0" * 64])),
     },
 )
 
 
-@case(ARCHIVES, "the archive has two files of one name")
+@case(ARCHIVES, "the archive has two files with the same name")
 def _(folder):
     root = write_zip(folder / "stage1_train.zip", tiny())
     with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(root, "a") as archive:
@@ -203,14 +200,14 @@ def _(folder):
     return look_at_nuclei(root)
 
 
-@case(ARCHIVES, "the unpacked folder has a symbolic link that leads nowhere")
+@case(ARCHIVES, "the unpacked folder has a broken symbolic link")
 def _(folder):
     root = write_folder(folder / "stage1_train", tiny(""))
     (root / TRAIN[0] / "masks" / "c.png").symlink_to(folder / "gone.png")
     return look_at_nuclei(root)
 
 
-@case(ARCHIVES, "the unpacked folder has a folder in place of a mask")
+@case(ARCHIVES, "the unpacked folder has a folder where a mask should be")
 def _(folder):
     root = write_folder(folder / "stage1_train", tiny(""))
     (root / TRAIN[0] / "masks" / "c.png").mkdir()
@@ -221,15 +218,15 @@ def _(folder):
 
 
 def prepare_at(start, root: Path) -> None:
-    """Prepare the archive in a process of its own, once all are ready."""
-    tqdm.set_lock(threading.RLock())  # the one that is inherited stays locked if a sibling dies
+    """Prepare the archive in a process of its own, when all are ready."""
+    tqdm.set_lock(threading.RLock())  # the inherited lock stays locked if a sibling dies
     start.wait()
     prepare_nuclei(root)
 
 
 def start_preparing(root: Path, count: int) -> list[multiprocessing.Process]:
-    """As many processes, which begin to prepare the archive at the same moment."""
-    forked = multiprocessing.get_context("fork")  # importing torch anew takes seconds
+    """Processes that start to prepare the archive at the same moment."""
+    forked = multiprocessing.get_context("fork")  # importing torch again takes seconds
     start = forked.Barrier(count + 1)
     processes = [forked.Process(target=prepare_at, args=(start, root)) for _ in range(count)]
     for process in processes:
@@ -246,7 +243,7 @@ def _(folder):
     return f"{look_at_nuclei(root)}; the folder holds {' and '.join(sorted(os.listdir(folder)))}"
 
 
-@case(ARCHIVES, "preparing the archive is killed half-way and begun again")
+@case(ARCHIVES, "preparing the archive is killed halfway and started again")
 def _(folder):
     root = write_zip(folder / "stage1_train.zip", tiny())
 
@@ -261,14 +258,14 @@ def _(folder):
     return f"signal {-process.exitcode} leaves {left} cache; then it {look_at_nuclei(root)}"
 
 
-@case(ARCHIVES, "the cache was cut short")
+@case(ARCHIVES, "the cache is truncated")
 def _(folder):
     cache = prepare_nuclei(root := write_zip(folder / "stage1_train.zip", tiny()))
     cache.write_bytes(cache.read_bytes()[:-100])
     return f"{look_at_nuclei(root)}; it is made again"
 
 
-@case(ARCHIVES, "the cache was damaged inside")
+@case(ARCHIVES, "the cache is damaged inside")
 def _(folder):
     cache = prepare_nuclei(root := write_zip(folder / "stage1_train.zip", tiny()))
     content = bytearray(cache.read_bytes())
@@ -284,10 +281,10 @@ def _(folder):
 
 @contextmanager
 def server(content: bytes, *, status: int = 200, sent: int | None = None, stalls: bool = False):
-    """A local server in place of the archive's, that can misbehave. Gives the requests it got.
+    """A local server in place of the archive's, which can misbehave. Yields the requests it got.
 
-    It sends the first `sent` bytes, and `stalls` then, or closes the connection. In what is
-    raised, the address is the real one.
+    It sends the first `sent` bytes; then it `stalls`, or closes the connection. Errors that are
+    raised name the real address.
     """
     requests, done = [], threading.Event()
 
@@ -336,7 +333,7 @@ def archive_bytes(folder: Path) -> bytes:
 
 
 def download_from(**behaviour) -> Callable[[Path], str]:
-    """What comes of a download from a server that behaves so."""
+    """What happens with a download from a server that behaves like this."""
 
     def act(folder: Path) -> str:
         with server(archive_bytes(folder), **behaviour):
@@ -359,17 +356,17 @@ cases(
 def _(folder):
     with server(b""):
         port = int(nuclei.URL.split(":")[2].split("/")[0])
-    with at_port(port, b""):  # nobody listens there any more
+    with at_port(port, b""):  # no server listens there any more
         return str(download_nuclei(folder / "data"))
 
 
-@case(ARCHIVES, "the server sends something else under the archive's name")
+@case(ARCHIVES, "the server sends a different file")
 def _(folder):
     with server(WEB_PAGE), patch.object(nuclei, "SHA256", "0" * 64):
         return str(download_nuclei(folder / "data"))
 
 
-@case(ARCHIVES, "the archive was downloaded already")
+@case(ARCHIVES, "the archive has already been downloaded")
 def _(folder):
     with server(archive_bytes(folder)) as requests:
         download_nuclei(folder / "data")
@@ -377,7 +374,7 @@ def _(folder):
     return f"{works}; number of downloads: {len(requests)}"
 
 
-@case(ARCHIVES, "half an archive stands where the download goes")
+@case(ARCHIVES, "half an archive is already where the download goes")
 def _(folder):
     content = archive_bytes(folder)
     write_folder(folder / "data", {"stage1_train.zip": content[:500]})
@@ -385,7 +382,7 @@ def _(folder):
         return look_at_nuclei(download_nuclei(folder / "data"))
 
 
-@case(ARCHIVES, "the download goes to what is a file")
+@case(ARCHIVES, "the folder for the download is a file")
 def _(folder):
     (folder / "data").touch()
     with server(archive_bytes(folder)):
@@ -419,7 +416,7 @@ def halves(low: float, high: float, dtype: type = np.uint8) -> np.ndarray:
 
 
 def fill(root: Path, names="abc", *, image=None, mask=None, ending: str = "png") -> Path:
-    """A folder of images and masks, all the same."""
+    """A folder in which all images are the same and all masks are the same."""
     for name in names:
         save(root / "images" / f"{name}.{ending}", grey() if image is None else image)
         save(root / "masks" / f"{name}.{ending}", halves(0, 1) if mask is None else mask)
@@ -428,11 +425,11 @@ def fill(root: Path, names="abc", *, image=None, mask=None, ending: str = "png")
 
 def splits(root: Path, **options) -> list[FolderDataset]:
     options = {"num_classes": 1} | options
-    return [FolderDataset(root, split=split, **options) for split in nuclei.SPLITS]
+    return [FolderDataset(root, split=split, **options) for split in SPLITS]
 
 
 def look_at_folder(root: Path, **options) -> str:
-    """Read all of it and say what it is."""
+    """Read the whole folder and describe it."""
     pairs = [pair for part in splits(root, **options) for pair in part]
     (channels,) = {image.shape[0] for image, _ in pairs}
     classes = sorted({value for _, mask in pairs for value in mask.unique().tolist()})
@@ -442,14 +439,14 @@ def look_at_folder(root: Path, **options) -> str:
 
 
 def all_of(*, image=None, mask=None, ending: str = "png", **options) -> Callable[[Path], str]:
-    """What comes of three such images and masks."""
+    """What happens with three such images and masks."""
     return lambda folder: look_at_folder(
         fill(folder, image=image, mask=mask, ending=ending), **options
     )
 
 
 def with_file(name: str, content, **options) -> Callable[[Path], str]:
-    """What comes of three good pairs of which one file is replaced, its ending included."""
+    """What happens if one file of three good pairs is replaced, its ending included."""
 
     def act(folder: Path) -> str:
         for replaced in fill(folder).glob(f"{Path(name).with_suffix('')}.*"):
@@ -461,7 +458,7 @@ def with_file(name: str, content, **options) -> Callable[[Path], str]:
 
 
 def moved(name: str, to: str) -> Callable[[Path], str]:
-    """What comes of three good pairs if one file or folder of them is moved."""
+    """What happens if one file or folder of three good pairs is moved."""
 
     def act(folder: Path) -> str:
         (fill(folder) / to).parent.mkdir(parents=True, exist_ok=True)
@@ -516,23 +513,27 @@ cases(
     PICTURES,
     {
         # masks
-        "a mask has another size than its image": with_file("masks/c.png", grey(16, 12)),
-        "masks are of 0 and 255": all_of(mask=halves(0, 255)),
-        "masks are of 0 and 255, and num_classes is 2": all_of(mask=halves(0, 255), num_classes=2),
+        "a mask has another size than its image": with_file("masks/c.png", grey(6, 8)),
+        "a mask lies on its side": with_file("masks/c.png", grey(16, 12)),
+        "masks hold 0 and 255": all_of(mask=halves(0, 255)),
+        "masks hold 0 and 255, and num_classes is 2": all_of(mask=halves(0, 255), num_classes=2),
         "a mask has more classes than num_classes": all_of(mask=halves(0, 3), num_classes=3),
-        "masks mark pixels to leave out by 255": all_of(
+        "masks mark pixels without a class with 255": all_of(
             mask=halves(1, 255), num_classes=2, ignore_index=255
+        ),
+        "masks mark pixels without a class with 255, and ignore_index is not set": all_of(
+            mask=halves(1, 255), num_classes=2
         ),
         "masks are painted in colours": all_of(
             mask=np.stack([halves(0, 255), halves(255, 0), halves(0, 0)], -1), num_classes=3
         ),
         "masks have a palette": all_of(mask=palette(halves(1, 2)), num_classes=3),
-        "masks are black and white of 1 bit": all_of(
+        "masks are 1-bit black and white": all_of(
             mask=Image.fromarray(halves(0, 255)).convert("1")
         ),
-        "masks of 16 bit hold class indices": all_of(mask=halves(0, 2, np.uint16), num_classes=3),
+        "masks are 16-bit class indices": all_of(mask=halves(0, 2, np.uint16), num_classes=3),
         "masks hold fractions": all_of(mask=halves(0, 0.5, np.float32), ending="tif"),
-        "masks are transparent in part": all_of(
+        "masks are partly transparent": all_of(
             mask=np.stack([halves(0, 0)] * 3 + [halves(0, 255)], -1)
         ),
         "masks are JPEG files": all_of(mask=halves(0, 255), ending="jpg"),
@@ -541,22 +542,26 @@ cases(
         "images have a palette": all_of(image=colours("P")),
         "images have an alpha channel": all_of(image=colours("RGBA")),
         "an image is for print (CMYK)": with_file("images/c.tif", colours("CMYK")),
-        "images are of 16 bit": all_of(image=deep(60_000, np.uint16)),
+        "images are 16-bit": all_of(image=deep(60_000, np.uint16)),
         "an image holds NaN": with_file("images/c.tif", with_nan()),
-        "an image is all one grey": all_of(image=halves(7, 7)),
-        "an image is of one pixel": all_of(
+        "an image is uniformly grey": all_of(image=halves(7, 7)),
+        "an image has a single pixel": all_of(
             image=np.array([[9]], np.uint8), mask=np.array([[1]], np.uint8)
         ),
-        "an image announces 400 megapixels": with_file("images/c.png", png_header(20_000, 20_000)),
+        "the header of an image says 400 megapixels": with_file(
+            "images/c.png", png_header(20_000, 20_000)
+        ),
         # files
         "an image has no mask": moved("masks/c.png", "c.png"),
-        "an image and its mask differ in capitals": moved("masks/c.png", "masks/C.png"),
+        "the names of an image and its mask differ in capitals": moved(
+            "masks/c.png", "masks/C.png"
+        ),
         "names have spaces, dots and accents": lambda folder: look_at_folder(
             fill(folder, ["cell 1", "cell.2.crop", "Zelle-für-π"])
         ),
         "a picture is an empty file": with_file("images/c.png", b""),
-        "a picture was cut short": with_file("images/c.png", png(grey())[:-30]),
-        "a text file is called .png": with_file("images/c.png", b"see the other folder"),
+        "a picture is truncated": with_file("images/c.png", png(grey())[:-30]),
+        "a text file is named .png": with_file("images/c.png", b"see the other folder"),
         "some images are in a subfolder": moved("images/c.png", "images/day 2/c.png"),
         "a TIFF holds a stack": with_file("images/c.tif", series("TIFF")),
         "an image is an animated GIF": with_file("images/c.gif", series("GIF")),
@@ -565,7 +570,7 @@ cases(
         "there is one image": lambda folder: look_at_folder(fill(folder, "a")),
         "the folder does not exist": lambda folder: look_at_folder(folder / "cells"),
         "the folder is a file": lambda folder: look_at_folder(fill(folder) / "images/a.png"),
-        "the folder is the one of the images": lambda folder: look_at_folder(
+        "the folder given is images/ itself": lambda folder: look_at_folder(
             fill(folder) / "images"
         ),
         "the folder of masks is called labels": moved("masks", "labels"),
@@ -581,7 +586,7 @@ cases(
 def _(folder):
     fill(folder, "ab")
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter when shown
+    exif[0x0112] = 6  # a viewer turns it by 90 degrees
     save(folder / "images/c.jpg", grey(12, 16), exif=exif)
     save(folder / "masks/c.png", np.ones((16, 12), np.uint8))  # drawn on what is shown
     return look_at_folder(folder)
@@ -594,7 +599,7 @@ def _(folder):
     return look_at_folder(folder)
 
 
-@case(PICTURES, "two images share a name")
+@case(PICTURES, "two images have the same name")
 def _(folder):
     save(fill(folder) / "images/c.jpg", grey())
     return look_at_folder(folder)
@@ -614,11 +619,11 @@ def _(folder):
     return look_at_folder(folder)
 
 
-@case(PICTURES, "the loop over the pictures goes to the end")
+@case(PICTURES, "a loop runs over all pictures")
 def _(folder):
     data = FolderDataset(fill(folder), num_classes=1)
     count = sum(1 for _ in data)
     try:
         data[count]
     except IndexError:
-        return f"works: {count} of {len(data)} pictures, then an IndexError, as of a list"
+        return f"works: {count} of {len(data)} pictures, then an IndexError, as for a list"

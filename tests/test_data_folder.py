@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tifffile
@@ -7,6 +5,7 @@ import torch
 from PIL import Image
 
 from segedu.data import FolderDataset, read_image, train_transform
+from segedu.data.pictures import read_header
 from tests.cases_data import fill, grey, halves, png_header, save, splits
 
 NAMES = "abcdefghij"
@@ -99,7 +98,7 @@ def test_ignored_pixels_keep_their_value(tmp_path):
     assert data[0][1].unique().tolist() == [0, 255]
 
 
-def test_ignore_index_is_named_among_the_expected(tmp_path):
+def test_ignore_index_is_among_the_expected_values(tmp_path):
     data = FolderDataset(fill(tmp_path, mask=halves(1, 254)), num_classes=1, ignore_index=255)
     with pytest.raises(ValueError, match=r"values \[254\], .* indices from 0 to 1 and 255;"):
         data[0]
@@ -107,8 +106,8 @@ def test_ignore_index_is_named_among_the_expected(tmp_path):
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_as_a_viewer_shows_it(tmp_path, ending, orientation):
-    """By every EXIF orientation: two rows of three squares, of which the last is white."""
+def test_a_picture_is_turned_the_way_a_viewer_shows_it(tmp_path, ending, orientation):
+    """For every EXIF orientation: two rows of three squares, the last one white."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     blocks = np.kron([[0, 0, 0], [0, 0, 255]], np.ones((8, 8))).astype(np.uint8)
@@ -118,6 +117,7 @@ def test_a_picture_is_turned_as_a_viewer_shows_it(tmp_path, ending, orientation)
     turns = {1: blocks, 2: blocks[:, ::-1], 3: blocks[::-1, ::-1], 4: blocks[::-1]}
     turns |= {5: blocks.T, 6: blocks[::-1].T, 7: blocks[::-1, ::-1].T, 8: blocks[:, ::-1].T}
     assert np.array_equal(turned, turns[orientation] > 127)
+    assert read_header(path).size == turned.shape[::-1]
 
 
 def test_a_mask_that_was_drawn_on_the_unturned_picture(tmp_path):
@@ -125,12 +125,22 @@ def test_a_mask_that_was_drawn_on_the_unturned_picture(tmp_path):
     exif[0x0112] = 6
     save(fill(tmp_path, "ab") / "images" / "c.jpg", grey(), exif=exif)
     save(tmp_path / "masks" / "c.png", halves(0, 1))
-    with pytest.raises(ValueError, match=r"c.png of \(16, 12\) pixels .* expected \(12, 16\)"):
+    message = r"c.png has \(16, 12\) pixels .* \(12, 16\) as a viewer shows it; turn the mask"
+    with pytest.raises(ValueError, match=message):
         FolderDataset(tmp_path, num_classes=1)
 
 
-def test_large_pictures_are_warned_of_and_too_large_ones_refused(tmp_path):
-    """Pillow's limits: some 90 million pixels, and twice that."""
+def test_a_mask_that_is_a_turned_jpeg(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    save(fill(tmp_path, "ab") / "images" / "c.png", grey())
+    save(tmp_path / "masks" / "c.jpg", halves(0, 255), exif=exif)
+    with pytest.raises(ValueError, match="is a JPEG"):
+        FolderDataset(tmp_path, num_classes=1)
+
+
+def test_large_pictures_cause_a_warning_and_too_large_ones_an_error(tmp_path):
+    """Pillow's limits: about 90 million pixels, and twice that."""
     save(tmp_path / "a.png", png_header(10_000, 10_000))
     with (
         pytest.warns(Image.DecompressionBombWarning),
@@ -138,7 +148,7 @@ def test_large_pictures_are_warned_of_and_too_large_ones_refused(tmp_path):
     ):
         read_image(tmp_path / "a.png", channels=1)
     save(tmp_path / "b.png", png_header(20_000, 10_000))
-    with pytest.raises(ValueError, match=r"b\.png is too large .*; cut it into smaller pictures"):
+    with pytest.raises(ValueError, match=r"b\.png .* exceeds limit .*; cut it into"):
         read_image(tmp_path / "b.png", channels=1)
 
 
@@ -174,9 +184,9 @@ def damaged_mask(root):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (missing_image, "2 images and 3 masks, 1 without a partner, such as 'c'"),
+        (missing_image, r"images without a mask \(none\) and masks without an image \(c\)"),
         (folder_called_png, "d.png is a folder, expected pictures"),
-        (capital_folders, "holds Images, masks, but no subfolder images/; .* in small letters"),
+        (capital_folders, r"no subfolder images/ \(found: Images, masks\); .* in small letters"),
         (one_empty_part, "validation/images has no pictures"),
         (damaged_mask, "cannot read .*masks/c.png as a picture"),
     ],
@@ -192,7 +202,7 @@ def test_three_images_are_enough_to_split(tmp_path):
     assert [len(part) for part in splits(fill(tmp_path))] == [1, 1, 1]
 
 
-def test_indices_as_of_a_list(tmp_path):
+def test_indices_as_for_a_list(tmp_path):
     data = FolderDataset(fill(tmp_path, NAMES), num_classes=1)
     assert torch.equal(data[-1][0], data[torch.tensor(5)][0])
     assert len(list(data)) == 6
@@ -207,16 +217,10 @@ def test_indices_as_of_a_list(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_classes": 0}, "num_classes must be an integer from 1 to 65536, got 0"),
-        ({"num_classes": 1.5}, "num_classes must be"),
-        ({"num_classes": True}, "num_classes must be"),
-        ({"num_classes": 10**12}, "num_classes must be"),
+        ({"num_classes": 0}, "num_classes must be an integer from 1 on, got 0"),
         ({"split": "val"}, "split must be 'train', 'validation' or 'test', got 'val'"),
-        ({"split": ["train"]}, "split must be"),
         ({"ignore_index": "255"}, "ignore_index must be an integer"),
-        ({"transform": 128}, "transform must be a function"),
-        ({"root": 3}, "root must be a path, got 3"),
-        ({"root": b"cells"}, "root must be a path"),
+        ({"root": 3}, "root must be the path of a folder, got 3"),
     ],
 )
 def test_options_refused(tmp_path, options, message):
@@ -224,13 +228,13 @@ def test_options_refused(tmp_path, options, message):
         FolderDataset(**{"root": fill(tmp_path), "num_classes": 2} | options)
 
 
-@pytest.mark.parametrize("channels", [2, None, "1", True, 3.0])
+@pytest.mark.parametrize("channels", [2, "1"])
 def test_channels_refused(tmp_path, channels):
     with pytest.raises(ValueError, match="channels must be 1 or 3"):
         read_image(fill(tmp_path) / "images" / "a.png", channels=channels)
 
 
-@pytest.mark.parametrize("path", [None, 3, b"a.png", Path("absent.png"), Path(".")])
+@pytest.mark.parametrize("path", ["absent.png", "."])
 def test_paths_refused(path):
-    with pytest.raises(ValueError, match=r"path must be a path|cannot read .* as a picture"):
+    with pytest.raises(ValueError, match=r"cannot read .* as a picture"):
         read_image(path, channels=1)

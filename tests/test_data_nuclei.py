@@ -50,8 +50,10 @@ def contents(cache):
 # --- the real archive ---
 
 
-def test_real_archive_is_prepared_once_and_split_by_field(nuclei_zip):
-    cache = prepare_nuclei(nuclei_zip, cache_dir=nuclei_zip.parent)
+def test_real_archive_is_prepared_once_and_split_by_field(nuclei_zip, monkeypatch, tmp_path):
+    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / name)  # the user's may be full
+    cache = prepare_nuclei(nuclei_zip)
+    assert cache.parent == nuclei_zip.parent
     made = cache.stat().st_mtime_ns
     groups, ids = {}, {}
     for split, count in (("train", 261), ("validation", 52), ("test", 85)):
@@ -152,15 +154,10 @@ def test_what_the_table_does_not_know_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "reserve"}, "used by nothing"),
+        ({"split": "reserve"}, "never used"),
         ({"split": "val"}, "split must be 'train', 'validation' or 'test', got 'val'"),
-        ({"split": None}, "split must be"),
         ({"modality": "fluo"}, "modality must be .* or None, got 'fluo'"),
-        ({"target": ["binary"]}, "target must be"),
-        ({"transform": 128}, "transform must be a function"),
-        ({"root": None}, "root must be a path, got None"),
-        ({"root": 3}, "root must be a path, got 3"),
-        ({"root": [b"a.zip"]}, "root must be a path"),
+        ({"target": "boxes"}, "target must be"),
     ],
 )
 def test_options_refused(tmp_path, options, message):
@@ -168,14 +165,7 @@ def test_options_refused(tmp_path, options, message):
         NucleiDataset(**{"root": tmp_path} | options)
 
 
-def test_paths_refused(tmp_path):
-    with pytest.raises(ValueError, match="cache_dir must be a path, got 3"):
-        prepare_nuclei(write_zip(tmp_path / "a.zip", tiny()), cache_dir=3)
-    with pytest.raises(ValueError, match="folder must be a path, got 0"):
-        download_nuclei(0)
-
-
-def test_indices_as_of_a_list(tmp_path):
+def test_indices_as_for_a_list(tmp_path):
     data = NucleiDataset(write_zip(tmp_path / "a.zip", tiny()))
     assert torch.equal(data[-1][0], data[torch.tensor(1)][0])
     for index in (2, -3):
@@ -198,7 +188,7 @@ def test_writing_into_what_was_read_changes_nothing(tmp_path):
     "case", [case for case in CASES if case.topic == ARCHIVES], ids=lambda case: case.what
 )
 def test_nothing_outside_and_no_half_cache(tmp_path, monkeypatch, case):
-    """Whatever is done to archives and downloads (what comes of it is on the page of cases)."""
+    """Whatever happens to archives and downloads (the messages are on the page of cases)."""
     monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "user" / name)
     write_folder(tmp_path, {"beside.txt": b"mine", "outside/c.png": b"mine"})
     before = tree(tmp_path)
@@ -216,7 +206,7 @@ def test_nothing_outside_and_no_half_cache(tmp_path, monkeypatch, case):
     assert not hidden or "killed" in case.what
     if not works:
         assert not (folder / "data" / "stage1_train.zip").exists()
-        assert not list(folder.glob("*.npz")) or case.what == "the cache was damaged inside"
+        assert not list(folder.glob("*.npz")) or case.what == "the cache is damaged inside"
 
 
 def broken(kind):
@@ -232,8 +222,6 @@ def broken(kind):
         files[f"{masks}/a.png"] = b"../../etc/hosts"
     elif kind == "cut picture":
         files[image] = files[image][:60]
-    elif kind == "bomb":
-        files[image] = png(np.zeros((3000, 3000), np.uint8))
     elif kind == "other layout":
         files = {"a/b/" + name: content for name, content in files.items()}
     return files
@@ -245,10 +233,9 @@ def broken(kind):
     [
         ("no image", "0 images and 2 masks, expected"),
         ("in two layouts", "2 images and 2 masks, expected"),
-        ("size", r"shape \(16, 16\), expected its image's \(16, 20\)"),
+        ("size", r"shape \(16, 16\), but its image has \(16, 20\)"),
         ("text", "cannot read .*a.png"),
         ("cut picture", "cannot read"),
-        ("bomb", "expected at most"),
         ("other layout", "no image of the course's table; expected"),
     ],
 )
@@ -348,29 +335,18 @@ def test_failure_while_writing_leaves_nothing(tmp_path, monkeypatch, error):
 
 def test_read_only_folder_uses_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "user" / name)
-    folder = tmp_path / "shared"
-    folder.mkdir()
-    root = write_zip(folder / "a.zip", tiny())
-    folder.chmod(0o555)
-    try:
-        cache = prepare_nuclei(root)
-        assert cache == tmp_path / "user" / "segedu" / "a.zip.segedu.npz"
-        assert len(NucleiDataset(root)) == 2
-        assert list(folder.iterdir()) == [root]
-    finally:
-        folder.chmod(0o755)
+    root = write_folder(tmp_path / "shared", {"a.zip": b""}) / "a.zip"
+    write_zip(root, tiny())
+    # The tests may run as root, who can write anywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != root.parent)
+    cache = prepare_nuclei(root)
+    assert cache == tmp_path / "user" / "segedu" / "a.zip.segedu.npz"
+    assert len(NucleiDataset(root)) == 2
+    assert list(root.parent.iterdir()) == [root]
     # A cache that somebody put beside a read-only archive is used.
-    beside = prepare_nuclei(root, cache_dir=folder)
-    cache.unlink()
-    folder.chmod(0o555)
+    beside = cache.rename(root.parent / cache.name)
     assert prepare_nuclei(root) == beside
-    folder.chmod(0o755)
-
-
-def test_cache_folder_of_ones_own(tmp_path):
-    root = write_zip(tmp_path / "a.zip", tiny())
-    assert prepare_nuclei(root, cache_dir=tmp_path / "b" / "c").parent == tmp_path / "b" / "c"
-    assert not (tmp_path / "a.zip.segedu.npz").exists()
+    assert not cache.exists()
 
 
 def test_many_at_once_do_not_harm_each_other(tmp_path):
@@ -383,7 +359,7 @@ def test_many_at_once_do_not_harm_each_other(tmp_path):
 
 
 def test_processes_at_once_of_which_one_is_killed(tmp_path):
-    """At a random moment; the others make the whole cache, and a later run finds it or makes it."""
+    """At a random moment. The others make the whole cache; a later run finds it or makes it."""
     root = write_zip(tmp_path / "a.zip", tiny(ids=image_ids("train")[:60]))
     started = time.perf_counter()
     right = contents(cache := prepare_nuclei(root))
@@ -400,7 +376,7 @@ def test_processes_at_once_of_which_one_is_killed(tmp_path):
         assert [process.exitcode for process in others] == [0] * len(others)
         assert cache.exists() or not others
         assert contents(prepare_nuclei(root)) == right
-        # What the killed one had written has a hidden name of its own.
+        # The file that the killed process had begun has a hidden name.
         assert [path for path in tmp_path.iterdir() if path.name[0] != "."] == [root, cache]
 
 

@@ -1,11 +1,6 @@
-"""The synthetic nuclei: pure, never overlapping, obedient to their dials, like the real ones."""
+"""The synthetic nuclei: repeatable, never overlapping, as the options say, like the real ones."""
 
 import csv
-import hashlib
-import importlib.util
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,27 +10,16 @@ from torchvision import tv_tensors
 
 from segedu.data import synthetic
 from segedu.data.synthetic import LOOKS, SyntheticNuclei, synthetic_nuclei
-
-REPOSITORY = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def calibration():
-    """The study's module, which is not installed with the package."""
-    path = REPOSITORY / "study" / "calibration.py"
-    spec = importlib.util.spec_from_file_location("calibration", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from study import calibration
 
 
 @pytest.fixture(scope="module")
 def gallery():
-    return [synthetic_nuclei(index) for index in range(100)]
+    return [synthetic_nuclei(index) for index in range(60)]
 
 
 @pytest.fixture(scope="module")
-def measured(calibration, gallery):
+def measured(gallery):
     return calibration.measure_all(gallery)
 
 
@@ -46,17 +30,15 @@ def test_same_in_any_order():
         np.testing.assert_array_equal(one, other)
 
 
-def test_same_in_another_process():
-    code = (
-        "import hashlib; from segedu.data.synthetic import synthetic_nuclei as draw\n"
-        "print(hashlib.sha256(b''.join(a.tobytes() for a in draw(7, seed=3, size=96))).hexdigest())"
-    )
-    other = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
-    arrays = synthetic_nuclei(7, seed=3, size=96)
-    here = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
-    assert other.stdout.strip() == here
+@pytest.mark.parametrize(
+    ("index", "seed", "nuclei", "light"),
+    [(0, 0, 4, 91_362), (1, 0, 7, 51_040), (2, 0, 6, 183_062), (7, 3, 3, 169_061)],
+)
+def test_same_everywhere_and_always(index, seed, nuclei, light):
+    """In every process, and in every version: the outputs of the course depend on it."""
+    image, instances = synthetic_nuclei(index, seed=seed, size=96, density=2)
+    assert instances.max() == nuclei
+    assert image.sum() == pytest.approx(light, rel=1e-4)  # other processors round differently
 
 
 def test_leaves_global_random_state_alone():
@@ -125,19 +107,19 @@ def test_brightness_alone_is_not_enough(measured):
     assert otsu.min() < 0.6
 
 
-def test_committed_calibration_was_accepted(calibration):
-    with calibration.RESULT.open() as file:
+def test_committed_calibration_was_accepted():
+    with calibration.RESULT.open(encoding="utf-8", newline="") as file:
         assert {row["accepted"] for row in csv.DictReader(file)} == {"yes"}
 
 
-def test_medians_lie_in_the_real_bands(calibration, measured):
+def test_medians_lie_in_the_real_bands(measured):
     rows = calibration.compare(measured)
     assert not [row for row in rows if row["statistic"] == "median" and row["accepted"] == "no"]
 
 
 def test_small_pictures_are_as_dense_as_large_ones(gallery):
     large = np.mean([(instances > 0).mean() for _, instances in gallery])
-    small = np.mean([(synthetic_nuclei(i, size=64)[1] > 0).mean() for i in range(500)])
+    small = np.mean([(synthetic_nuclei(i, size=64)[1] > 0).mean() for i in range(300)])
     assert small == pytest.approx(large, rel=0.3)
 
 
@@ -160,7 +142,7 @@ def test_density_adds_nuclei_to_the_same_field():
         assert not (few & ~more).any()
 
 
-def test_difficulty_keeps_the_nuclei_and_lowers_the_contrast(calibration):
+def test_difficulty_keeps_the_nuclei_and_lowers_the_contrast():
     def contrast_and_otsu(difficulty):
         pairs = [synthetic_nuclei(i, size=96, difficulty=difficulty) for i in range(50)]
         measured = calibration.measure_all(pairs)
@@ -187,15 +169,12 @@ def test_about_one_picture_in_ten_is_hard(monkeypatch):
     ("arguments", "message"),
     [
         ({"index": -1}, "index.* got -1"),
-        ({"index": 1.5}, "index.* got 1.5"),
         ({"seed": -1}, "seed.* got -1"),
         ({"size": 31}, "size.* got 31"),
         ({"size": (64, 64, 64)}, "size"),
         ({"size": 64.0}, "size.* got 64.0"),
         ({"difficulty": 1.1}, "difficulty.* got 1.1"),
-        ({"difficulty": float("nan")}, "difficulty.* got nan"),
         ({"density": -0.1}, "density.* got -0.1"),
-        ({"density": 11}, "density.* got 11"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -231,7 +210,7 @@ def test_data_set_transform_and_repr():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"length": -1}, {"length": 2.0}, {"target": "boxes"}, {"size": 8}, {"density": -1}],
+    [{"length": -1}, {"target": "boxes"}, {"size": 8}, {"density": -1}],
 )
 def test_data_set_bad_arguments(arguments):
     with pytest.raises(ValueError, match="got "):

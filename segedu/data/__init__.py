@@ -1,8 +1,8 @@
 """Images and masks to learn from: synthetic nuclei, real nuclei, and your own folder."""
 
-from .folder import FolderDataset, read_image
-from .nuclei import NucleiDataset, Sample, download_nuclei, prepare_nuclei, sample
-from .splits import nuclei_split
+from .folder import FolderDataset
+from .nuclei import NucleiDataset, Sample, download_nuclei, nuclei_split, prepare_nuclei, sample
+from .pictures import read_image
 from .synthetic import SyntheticNuclei, synthetic_nuclei
 from .transforms import instances_to_target, normalize, three_class_to_instances, train_transform
 

@@ -1,57 +1,60 @@
 """Your own images and masks, read from a folder."""
 
-import hashlib
+import os
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from ..checks import check_callable, check_choice, check_integer, check_path
-from .nuclei import SPLITS, reason
+from ..checks import check_choice, check_integer, describe
+from .pictures import read_header, read_image, read_values
+from .splits import SPLITS, split_by_name
 from .transforms import normalize
+
+Pair = tuple[Path, Path]  # the files of an image and its mask
 
 
 class FolderDataset(Dataset):
     """A folder of your own images and masks, as `(image, mask)`.
 
-    `images/` holds the pictures, `masks/` a picture of class indices for each, under the same name
-    (the ending may differ). Hidden files and files that are no pictures are passed over. Either
-    `root` has the subfolders `train/`, `validation/` and `test/` with `images/` and `masks/` in
-    each, or it has `images/` and `masks/` itself and is split by a hash of the names: 15 % (at
-    least one image) for testing, as many for validation, the rest for training. That split stays as
-    it is until files are added, removed or renamed. It knows nothing of images that show the same
-    specimen: for those, make the subfolders yourself.
+    `images/` holds the pictures and `masks/` a picture of class indices for each, under the same
+    name (the ending may differ). Hidden files and files that are not pictures are ignored. Either
+    `root` has the subfolders `train/`, `validation/` and `test/`, each with `images/` and `masks/`,
+    or it has `images/` and `masks/` itself and is split by a hash of the names: 15 % (at least one
+    image) for testing, as many for validation, the rest for training. That split stays as it is
+    until files are added, removed or renamed. It does not know which images show the same specimen:
+    if some do, make the subfolders yourself.
 
-    A mask is a grey or palette picture of the values 0 (background) to `num_classes` - 1, and no
-    JPEG, which does not keep them. With `num_classes=1` there is one foreground class, and its
-    masks may be 0/1 or 0/255. If any image of the folder is stored in colour, all are read as RGB
-    (`in_channels` is 3), else as grey (1). A photograph is turned as its camera noted (EXIF), so
-    its mask must be drawn on the picture as a viewer shows it.
+    A mask is a grey or palette picture of the values 0 (background) to `num_classes` - 1. It cannot
+    be a JPEG, which changes values. With `num_classes=1` there is one foreground class, and masks
+    may be 0/1 or 0/255. If any image of the folder is stored in colour, all are read as RGB
+    (`in_channels` is 3), otherwise as grey (1). A photograph is turned as its camera noted (EXIF),
+    so draw its mask on the picture as a viewer shows it.
 
     Parameters
     ----------
     root : the folder.
-    num_classes : number of classes with the background, or 1 for background and one foreground.
+    num_classes : number of classes including the background, or 1 for one foreground class.
     split : "train", "validation" or "test".
-    ignore_index : value in the masks for pixels that count neither as one class nor another.
+    ignore_index : value in the masks for pixels that belong to no class.
     transform : joint transform of `(image, mask)`, such as `train_transform(128)`.
 
     Yields
     ------
-    image : (C, H, W) float32 `tv_tensors.Image`, normalised by itself.
+    image : (C, H, W) float32 `tv_tensors.Image`, each normalised by itself.
     mask : (H, W) int64 `tv_tensors.Mask`.
 
     Raises
     ------
     ValueError
-        If folders, images or masks are missing, cannot be read, or do not fit each other. The
-        values of an image and a mask are checked when they are read.
+        If folders, images or masks are missing, cannot be read, or do not match. The values of an
+        image and of a mask are checked when they are read.
     IndexError
-        For the index of no image.
+        For an index beyond the last image.
 
     Examples
     --------
@@ -76,22 +79,26 @@ class FolderDataset(Dataset):
         ignore_index: int | None = None,
         transform: Callable | None = None,
     ) -> None:
-        root = check_path("root", root)
-        self.num_classes = check_integer("num_classes", num_classes, 1, 2**16)
-        check_choice("split", split, SPLITS)
+        if not isinstance(root, str | os.PathLike):
+            raise ValueError(f"root must be the path of a folder, got {describe(root)}")
+        root = Path(root)
+        self.num_classes = check_integer("num_classes", num_classes, 1)
+        self.split = check_choice("split", split, SPLITS)
         if ignore_index is not None:
-            check_integer("ignore_index", ignore_index, -(2**31))
-        if transform is not None:
-            check_callable("transform", transform, "(image, mask)")
-        self.split, self.ignore_index, self.transform = split, ignore_index, transform
+            check_integer("ignore_index", ignore_index)
+        self.ignore_index, self.transform = ignore_index, transform
 
         if any((root / name).is_dir() for name in SPLITS):
             parts = {name: _find_pairs(root / name) for name in SPLITS}
         else:
-            parts = _split_by_name(root, _find_pairs(root))
-        self.pairs = parts[split]
-        # The same for all splits, so that what was trained on one can read the others.
-        colours = [_check_header(*pair) for pairs in parts.values() for pair in pairs]
+            pairs = _find_pairs(root)
+            parts = {
+                part: {name: pairs[name] for name in names}
+                for part, names in split_by_name(pairs).items()
+            }
+        self.pairs = list(parts[split].values())
+        # The same for all splits, so that a network trained on one can read the others.
+        colours = [_check_headers(*pair) for part in parts.values() for pair in part.values()]
         self.in_channels = 3 if any(colours) else 1
 
     def __len__(self) -> int:
@@ -114,165 +121,104 @@ class FolderDataset(Dataset):
         return (image, mask) if self.transform is None else self.transform(image, mask)
 
 
-def read_image(path: str | Path, *, channels: int) -> np.ndarray:
-    """Read a picture of any kind as grey or as colour.
-
-    Alpha is dropped, colour becomes grey by ITU-R 601 luma, and grey becomes colour by repetition.
-    16-bit and float grey keep their values; 16-bit colour is read as 8-bit. A photograph is turned
-    as its camera noted (EXIF), which is how a viewer shows it.
-
-    Parameters
-    ----------
-    path : the file.
-    channels : 1 for grey, 3 for colour.
-
-    Returns
-    -------
-    (H, W) array for grey, (H, W, 3) for colour; uint8, or what the file holds if that is deeper.
-
-    Raises
-    ------
-    ValueError
-        If the file is not a picture that Pillow reads, or holds several, or channels is neither 1
-        nor 3.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "deep.png"
-    >>> Image.fromarray(np.full((4, 6), 1000, np.uint16)).save(path)
-    >>> read_image(path, channels=3)[0, 0]
-    array([1000, 1000, 1000], dtype=uint16)
-    """
-    check_choice("channels", channels, (1, 3))
-    picture = _open_picture(check_path("path", path))
-    if picture.mode.startswith(("I", "F")):  # 16-bit, 32-bit or float grey
-        grey = np.asarray(picture)
-        return grey if channels == 1 else np.stack([grey] * 3, axis=-1)
-    return np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-
-
-def _open_picture(path: Path, *, header_only: bool = False) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            # A phone's photograph (MPO) may carry a second picture, of the depth.
-            if (count := getattr(picture, "n_frames", 1)) > 1 and picture.format != "MPO":
-                raise ValueError(f"it holds {count} pictures, expected one")
-            size = picture.size
-            if not header_only:
-                picture.load()
-            if picture.size != size:  # Pillow 13 garbles a TIFF that is turned and not compressed
-                raise ValueError("it is stored turned")
-            if "exif" in picture.info and picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-                return ImageOps.exif_transpose(picture)
-            return picture
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} is too large ({error}); cut it into smaller pictures") from error
-    except Exception as error:  # Pillow says "damaged" in a dozen ways
-        raise ValueError(
-            f"cannot read {path} as a picture ({reason(error)}); check the file, or save it anew, "
-            "as PNG or TIFF"
-        ) from error
-
-
-def _find_pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Image and mask of each name, sorted by name."""
+def _find_pairs(folder: Path) -> dict[str, Pair]:
+    """Image and mask of each name, in the order of the names."""
     if not folder.is_dir():
         raise ValueError(
             f"{folder} {'is a file' if folder.exists() else 'does not exist'}, expected a folder "
             "with the subfolders images/ and masks/"
         )
-    by_name: dict[str, dict[str, Path]] = {}
-    for kind in ("images", "masks"):
-        if not (folder / kind).is_dir():
-            there = sorted(path.name for path in folder.iterdir())
-            raise ValueError(
-                f"{folder} holds {', '.join(there[:3]) or 'nothing'}{', ...' * (len(there) > 3)}, "
-                f"but no subfolder {kind}/; expected images/ and masks/, in small letters"
-            )
-        found = by_name[kind] = {}
-        for path in sorted((folder / kind).iterdir()):
-            if path.name[0] == ".":
-                continue
-            if path.is_dir():
-                raise ValueError(f"{path} is a folder, expected pictures; move them one level up")
-            if path.suffix.lower() not in Image.registered_extensions():
-                continue
-            if (name := _name(path)) in found:
-                raise ValueError(f"got {found[name]} and {path}, expected one file a name")
-            found[name] = path
-    images, masks = by_name["images"], by_name["masks"]
-    if lonely := sorted(images.keys() ^ masks.keys()):
+    images, masks = _find_pictures(folder, "images"), _find_pictures(folder, "masks")
+    if images.keys() != masks.keys():
         raise ValueError(
-            f"{folder} has {len(images)} images and {len(masks)} masks, {len(lonely)} without a "
-            f"partner, such as {lonely[0]!r}; give image and mask the same name, capitals included"
+            f"{folder} has images without a mask ({_some(images.keys() - masks.keys())}) and masks "
+            f"without an image ({_some(masks.keys() - images.keys())}); give an image and its mask "
+            "the same name, capitals included"
         )
     if not images:
         raise ValueError(f"{folder / 'images'} has no pictures, expected at least one")
-    return [(path, masks[name]) for name, path in images.items()]
+    return {name: (path, masks[name]) for name, path in images.items()}
 
 
-def _name(path: Path) -> str:
-    """The name that image and mask share; macOS writes an "é" in two characters, others in one."""
-    return unicodedata.normalize("NFC", path.stem)
-
-
-def _split_by_name(
-    root: Path, pairs: list[tuple[Path, Path]]
-) -> dict[str, list[tuple[Path, Path]]]:
-    """Test, validation and training images, in the order of a hash of their names."""
-    if len(pairs) < 3:
+def _find_pictures(folder: Path, kind: str) -> dict[str, Path]:
+    """The pictures in one of the two subfolders, by their name without the ending."""
+    if not (folder / kind).is_dir():
+        advice = "expected images/ and masks/, in small letters"
+        if folder.name in ("images", "masks"):
+            advice = f"give the folder above it, {folder.parent}"
         raise ValueError(
-            f"{root} has {len(pairs)} of at least 3 images, one for each split; add some, or make "
-            f"the subfolders {', '.join(SPLITS)} yourself"
+            f"{folder} has no subfolder {kind}/ (found: {_some(os.listdir(folder))}); {advice}"
         )
-    pairs = sorted(pairs, key=lambda pair: hashlib.sha256(_name(pair[0]).encode()).digest())
-    held_out = max(1, round(0.15 * len(pairs)))
-    return {
-        "test": pairs[:held_out],
-        "validation": pairs[held_out : 2 * held_out],
-        "train": pairs[2 * held_out :],
-    }
+    found: dict[str, Path] = {}
+    for path in sorted((folder / kind).iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder, expected pictures; move them one level up")
+        if path.suffix.lower() in Image.registered_extensions():
+            # macOS writes an "é" as two characters, other systems as one.
+            name = unicodedata.normalize("NFC", path.stem)
+            if name in found:
+                raise ValueError(f"{found[name]} and {path} have the same name; remove one")
+            found[name] = path
+    return found
 
 
-def _check_header(image_path: Path, mask_path: Path) -> bool:
-    """Whether the image is in colour, after a look at the sizes of image and mask."""
-    image, mask = (_open_picture(path, header_only=True) for path in (image_path, mask_path))
+def _some(names: Collection[str]) -> str:
+    """At most three of the names."""
+    dots = ", ..." if len(names) > 3 else ""
+    return ", ".join(sorted(names)[:3]) + dots if names else "none"
+
+
+def _check_headers(image_path: Path, mask_path: Path) -> bool:
+    """Refuse a mask that cannot belong to its image; return whether the image is in colour."""
+    image, mask = read_header(image_path), read_header(mask_path)
     if image.size != mask.size:
+        is_turned = mask.size == image.size[::-1]
+        advice = "turn the mask" if is_turned else "resize the mask, without interpolation"
         raise ValueError(
-            f"got {mask_path} of {mask.size} pixels (width, height), expected {image.size} as "
-            f"{image_path} has; a mask that is scaled must be scaled without interpolation"
+            f"{mask_path} has {mask.size} pixels (width, height), but {image_path} has "
+            f"{image.size} as a viewer shows it; {advice}"
         )
-    if mask.format in ("JPEG", "MPO"):
+    if mask.is_jpeg:
         raise ValueError(
-            f"{mask_path} is a JPEG, which does not keep class indices; save masks as PNG (a "
-            "black and white one can be cut at 128)"
+            f"{mask_path} is a JPEG, which changes class indices; save masks as PNG (threshold a "
+            "black and white one at 128)"
         )
-    return image.mode not in ("1", "L", "LA") and not image.mode.startswith(("I", "F"))
+    return image.in_colour
 
 
 def _read_mask(path: Path, num_classes: int, ignore_index: int | None) -> np.ndarray:
     """Class indices, (H, W) int64."""
-    mask = np.asarray(_open_picture(path))
+    mask = read_values(path)
+    top = max(num_classes, 2) - 1  # the highest class index
     if mask.ndim == 3:  # grey that was saved in colour, perhaps with alpha
-        bands = mask.shape[2]
-        colours, alpha = mask[..., : 3 if bands > 2 else 1], mask[..., 3 if bands > 2 else 1 :]
-        if alpha.size and alpha.min() < alpha.max():
-            raise ValueError(f"{path} is transparent in part; save the mask without transparency")
+        has_alpha = mask.shape[2] in (2, 4)
+        if has_alpha and np.ptp(mask[..., -1]) > 0:
+            raise ValueError(f"{path} is partly transparent; save the mask without transparency")
+        colours = mask[..., :-1] if has_alpha else mask
         if (colours != colours[..., :1]).any():
             raise ValueError(
                 f"{path} is a colour picture, expected class indices; save the mask as a grey or "
-                f"palette PNG of the values 0 to {max(num_classes, 2) - 1}"
+                f"palette PNG of the values 0 to {top}"
             )
         mask = colours[..., 0]
-    if num_classes == 1 and ignore_index != 255 and np.isin(mask, (0, 255)).all():
+    black_and_white = ignore_index != 255 and np.isin(mask, (0, 255)).all()
+    if num_classes == 1 and black_and_white:
         mask = mask > 0
-    top = max(num_classes, 2) - 1
     known = [*range(top + 1), *([] if ignore_index is None else [ignore_index])]
     if not np.isin(mask, known).all():
+        wrong = np.setdiff1d(mask, known)
+        if (wrong % 1).any():
+            advice = "class indices are whole numbers, so threshold or round the mask first"
+        elif black_and_white:
+            advice = "for masks of 0 and 255, set num_classes=1"
+        elif wrong.tolist() == [255]:
+            advice = "if 255 marks pixels without a class, set ignore_index=255"
+        else:
+            advice = f"set num_classes={int(wrong[-1]) + 1} if all of them are classes"
         raise ValueError(
-            f"{path} holds the values {np.setdiff1d(mask, known)[:5].tolist()}, expected class "
-            f"indices from 0 to {top}{'' if ignore_index is None else f' and {ignore_index}'}; "
-            "raise num_classes, set ignore_index, or use num_classes=1 for masks of 0 and 255"
+            f"{path} holds the values {wrong[:5].tolist()}, expected class indices from 0 to {top}"
+            f"{'' if ignore_index is None else f' and {ignore_index}'}; {advice}"
         )
     return mask.astype(np.int64)

@@ -13,35 +13,34 @@ import importlib.util
 import io
 import os
 import re
-import stat
 import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from torch.utils.data import Dataset
+from PIL import Image
+from torch.utils.data import Dataset, Subset
 from torchvision import tv_tensors
 from tqdm import tqdm
 
-from ..checks import check_callable, check_choice, check_integer, check_path
+from ..checks import check_choice, check_integer
 from ..files import atomic_path
+from .pictures import explain_errors, open_picture
+from .splits import SPLITS
+from .synthetic import SyntheticNuclei
 from .transforms import TARGETS, instances_to_target, normalize
 
 URL = "https://data.broadinstitute.org/bbbc/BBBC038/stage1_train.zip"
 SHA256 = "dcb6edc2690f137406638b2309581a71522c4dff19157d118453b448dcddcb68"
-SPLITS = ("train", "validation", "test")
 MODALITIES = ("fluorescence", "brightfield_color", "brightfield_gray")
+# As many as there are real fluorescence images; each split has a seed of its own.
+SYNTHETIC_SPLITS = {"train": (261, 1), "validation": (52, 2), "test": (85, 3)}
 CACHE_FORMAT = 1  # raise it when the content of the cache changes
-MAX_PIXELS = 2**22  # a bigger picture is not of this collection, but made to fill the memory
-MAX_BYTES = 4 * MAX_PIXELS
 TIMEOUT = 30  # seconds without a byte, after which a download is given up
-
-Files = dict[str, tuple[int, int]]  # name: (size in bytes, CRC-32)
 
 
 class NucleiDataset(Dataset):
@@ -49,12 +48,12 @@ class NucleiDataset(Dataset):
 
     The first use prepares a cache beside the archive (see `prepare_nuclei`). Colour images become
     grey (ITU-R 601 luma). Images that are not in the course's table are left out, and so are the
-    163 of its split "reserve", which is used by nothing.
+    163 of its split "reserve", which is held back.
 
     Parameters
     ----------
-    root : the zip archive, or a folder, with `<image_id>/images/<image_id>.png` and
-        `<image_id>/masks/*.png`, on top or below `stage1_train/`.
+    root : the zip archive or a folder, with `<image_id>/images/<image_id>.png` and
+        `<image_id>/masks/*.png`, at the top or in `stage1_train/`.
     split : "train", "validation" or "test".
     modality : "fluorescence", "brightfield_color", "brightfield_gray", or None for all.
     target : "binary", "three_class" or "instances", see `instances_to_target`.
@@ -62,25 +61,23 @@ class NucleiDataset(Dataset):
 
     Yields
     ------
-    image : (1, H, W) float32 `tv_tensors.Image`, normalised by itself.
+    image : (1, H, W) float32 `tv_tensors.Image`, each normalised by itself.
     mask : (H, W) int64 `tv_tensors.Mask`.
 
     Raises
     ------
     ValueError
-        For an unknown split, modality or target, an archive that cannot be read or has another
+        For an unknown split, modality or target, for an archive that cannot be read or has another
         layout, or if no image is left.
-    IndexError
-        For the index of no image.
 
     Examples
     --------
-    >>> from segedu.data import NucleiDataset, train_transform
+    >>> from segedu.data import train_transform
     >>> train = NucleiDataset("stage1_train.zip", transform=train_transform(128))  # doctest: +SKIP
     >>> NucleiDataset("stage1_train.zip", split="reserve")
     Traceback (most recent call last):
     ...
-    ValueError: the split 'reserve' is kept back and used by nothing; use train, validation, test
+    ValueError: the split 'reserve' is held back and never used; use train, validation or test
     """
 
     def __init__(
@@ -92,37 +89,29 @@ class NucleiDataset(Dataset):
         target: str = "binary",
         transform: Callable | None = None,
     ) -> None:
-        check_path("root", root)
-        if isinstance(split, str) and split == "reserve":
+        if split == "reserve":
             raise ValueError(
-                "the split 'reserve' is kept back and used by nothing; use " + ", ".join(SPLITS)
+                "the split 'reserve' is held back and never used; use train, validation or test"
             )
-        check_choice("split", split, SPLITS)
-        check_choice("modality", modality, (*MODALITIES, None))
-        check_choice("target", target, TARGETS)
-        if transform is not None:
-            check_callable("transform", transform, "(image, mask)")
-        self.split, self.modality, self.target, self.transform = split, modality, target, transform
+        self.split = check_choice("split", split, SPLITS)
+        self.modality = check_choice("modality", modality, (*MODALITIES, None))
+        self.target = check_choice("target", target, TARGETS)
+        self.transform = transform
 
-        self.image_ids: list[str] = []
-        self.groups: list[str] = []
-        self._images: list[np.ndarray] = []
-        self._instances: list[np.ndarray] = []
-        path = prepare_nuclei(root)
+        wanted = [
+            image_id
+            for image_id, row in _table().items()
+            if row["split"] == split and modality in (row["modality"], None)
+        ]
+        cache = prepare_nuclei(root)
         try:
-            with np.load(path, allow_pickle=False) as cache:
-                for image_id, row in _table().items():
-                    if (
-                        row["split"] == split
-                        and modality in (row["modality"], None)
-                        and f"{image_id}/image" in cache
-                    ):
-                        self.image_ids.append(image_id)
-                        self.groups.append(row["group"])
-                        self._images.append(cache[f"{image_id}/image"])
-                        self._instances.append(cache[f"{image_id}/instances"])
-        except Exception as error:  # NumPy and zipfile say "damaged" in a dozen ways
-            raise ValueError(f"the cache {path} is damaged; delete it") from error
+            with np.load(cache) as arrays:
+                self.image_ids = [name for name in wanted if f"{name}/image" in arrays]
+                self._images = [arrays[f"{name}/image"] for name in self.image_ids]
+                self._instances = [arrays[f"{name}/instances"] for name in self.image_ids]
+        except Exception as error:  # NumPy and zipfile report damage with a dozen kinds of error
+            raise ValueError(f"the cache {cache} is damaged; delete it") from error
+        self.groups = [_table()[image_id]["group"] for image_id in self.image_ids]
         if not self.image_ids:
             raise ValueError(f"{root} has no image of the split {split!r}, modality {modality!r}")
 
@@ -135,7 +124,7 @@ class NucleiDataset(Dataset):
         )
 
     def __getitem__(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        # Copies, so that whoever writes into one does not change the data set.
+        # Copies, so that writing into one of them does not change the data set.
         image, mask = (kept.clone() for kept in self._pair(check_integer("index", index)))
         return (image, mask) if self.transform is None else self.transform(image, mask)
 
@@ -153,19 +142,49 @@ class NucleiDataset(Dataset):
         return self._instances[index].astype(np.int32)
 
 
-def prepare_nuclei(root: str | Path, *, cache_dir: str | Path | None = None) -> Path:
+def nuclei_split(
+    source: str | Path = "synthetic",
+    split: str = "train",
+    *,
+    length: int | None = None,
+    target: str = "binary",
+) -> Dataset:
+    """The images of one split, synthetic or real, as pairs `(image, mask)`, see `NucleiDataset`.
+
+    Parameters
+    ----------
+    source : "synthetic", or the archive or folder of the real nuclei.
+    split : "train", "validation" or "test".
+    length : take only this many images, the first ones; by default all of the split.
+    target : "binary", "three_class" or "instances".
+
+    Raises ValueError for another split or target, a source that cannot be read, or a length that
+    the split does not have.
+
+    >>> len(nuclei_split("synthetic", "validation")), len(nuclei_split(split="test", length=8))
+    (52, 8)
+    """
+    if source == "synthetic":
+        count, seed = SYNTHETIC_SPLITS[check_choice("split", split, SPLITS)]
+        return SyntheticNuclei(count if length is None else length, seed=seed, target=target)
+    images = NucleiDataset(source, split=split, target=target)
+    if length is None:
+        return images
+    return Subset(images, range(check_integer("length", length, 1, len(images))))
+
+
+def prepare_nuclei(root: str | Path) -> Path:
     """Read the archive's many small PNG files once, into one compact file beside it.
 
-    An archive is read in memory, never unpacked. The cache appears under its name only when it is
-    whole, knows the source that it was made from, and is made again when that changes. Several
-    processes may prepare the same archive at once. Where the archive's folder is read-only, the
-    cache goes to the user's cache folder. Pixels that two masks claim go to the first by file name,
-    and a mask that is left with none is no nucleus.
+    A zip archive is read in memory, never unpacked. The cache appears under its name only when it
+    is complete. It knows the source that it was made from, and is made again when that changes.
+    Several processes may prepare the same archive at once. If the archive's folder is read-only,
+    the cache goes to the user's cache folder. Pixels that two masks claim belong to the first mask
+    by file name; a mask that is left with no pixel is no nucleus.
 
     Parameters
     ----------
     root : the zip archive or folder, see `NucleiDataset`.
-    cache_dir : another folder for the cache.
 
     Returns
     -------
@@ -175,43 +194,36 @@ def prepare_nuclei(root: str | Path, *, cache_dir: str | Path | None = None) -> 
     Raises
     ------
     ValueError
-        If the archive is absent, damaged, has another layout or a file twice, or if an image has no
-        masks or masks of another size.
-
-    Examples
-    --------
-    >>> prepare_nuclei("stage1_train.zip")  # doctest: +SKIP
-    PosixPath('/home/me/stage1_train.zip.segedu.npz')
+        If the archive does not exist, is damaged or has another layout, or if an image has no
+        masks or a mask of another size.
     """
-    root = check_path("root", root).absolute()
-    if cache_dir is None:
-        folders = [root.parent, _user_cache()]
-    else:
-        folders = [check_path("cache_dir", cache_dir)]
-    caches = [folder / f"{root.name}.segedu.npz" for folder in folders]
-    with _open_archive(root) as (files, read):
-        listing = "".join(f"{name} {size} {crc}\n" for name, (size, crc) in sorted(files.items()))
+    root = Path(root).absolute()
+    beside, users = (folder / f"{root.name}.segedu.npz" for folder in (root.parent, _user_cache()))
+    with _open_archive(root) as (stamps, read):
+        listing = "".join(f"{name} {stamp}\n" for name, stamp in sorted(stamps.items()))
         fingerprint = hashlib.sha256(f"{CACHE_FORMAT}\n{listing}".encode()).hexdigest()
-        by_image = _by_image(root, files)
-        for path in caches:
-            if _is_cache_of(path, fingerprint, by_image):
+        files = _files_by_image(root, stamps)
+        for path in (beside, users):
+            if _is_cache_of(path, fingerprint, files):
                 return path
         arrays = {"fingerprint": np.array(fingerprint)}
-        for image_id, names in tqdm(by_image.items(), "preparing", unit="image"):
-            image = _read_image(read, names["images"][0])
-            arrays[f"{image_id}/image"] = image
-            arrays[f"{image_id}/instances"] = _read_instances(read, names["masks"], image.shape[:2])
-    path = next((path for path in caches[:-1] if _is_writable(path.parent)), caches[-1])
+        for image_id, names in tqdm(files.items(), "preparing", unit="image"):
+            rgb = _read_png(read, names["images"][0], "RGB")
+            is_grey = (rgb == rgb[..., :1]).all()
+            arrays[f"{image_id}/image"] = rgb[..., 0] if is_grey else rgb
+            arrays[f"{image_id}/instances"] = _read_instances(read, names["masks"], rgb.shape[:2])
+    path = beside if os.access(root.parent, os.W_OK) else users
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **arrays)
     return path
 
 
 def download_nuclei(folder: str | Path | None = None) -> Path:
-    """Download the original archive (83 MB), with a progress bar and its SHA-256 checked.
+    """Download the original archive (83 MB) with a progress bar, and check its SHA-256.
 
-    Its masks are as they were published in 2018. The course's numbers come from masks that were
-    corrected since, so yours will differ from them. An archive that is there already is kept.
+    Its masks are the ones that were published in 2018. The course's numbers come from masks that
+    have been corrected since, so yours will differ from them. An archive that is already there is
+    kept.
 
     Parameters
     ----------
@@ -224,41 +236,35 @@ def download_nuclei(folder: str | Path | None = None) -> Path:
     Raises
     ------
     OSError
-        If the download fails, or nothing arrives for half a minute; nothing half-made is left.
+        If the download fails, or nothing arrives for half a minute. No partial file is left.
     ValueError
-        If what arrived is not the archive.
-
-    Examples
-    --------
-    >>> NucleiDataset(download_nuclei("data"))  # doctest: +SKIP
+        If the downloaded file is not the archive.
     """
-    import pooch  # here, since it brings a progress bar that warns in a plain notebook
+    import pooch  # here, because it brings a progress bar that warns in a plain notebook
 
-    folder = _user_cache() if folder is None else check_path("folder", folder)
+    folder = _user_cache() if folder is None else folder
     downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
     try:
         return Path(pooch.retrieve(URL, SHA256, URL.split("/")[-1], folder, downloader=downloader))
     except ValueError as error:
         raise ValueError(
-            f"what arrived from {URL} is not the archive (its SHA-256 differs), and was not kept; "
-            "try again, or download it with a browser and give its path"
+            f"the file at {URL} is not the archive (its SHA-256 differs) and was not kept; try "
+            "again, or download it with a browser and give its path"
         ) from error
     except OSError as error:
-        answer = getattr(error, "response", None)  # a refusal of the server, which requests keeps
-        if answer is None:
-            why = f"no connection, or it broke off: {type(error).__name__}"
-        else:
-            why = f"{answer.status_code} {answer.reason}"
+        reason = error.strerror or "no connection, or it broke off"
+        if (response := getattr(error, "response", None)) is not None:  # the server refused
+            reason = f"{response.status_code} {response.reason}"
         raise OSError(
-            f"could not download {URL} to {folder} ({error.strerror or why}); try again, or "
-            "download it with a browser and give its path"
+            f"could not download {URL} to {folder} ({reason}); try again, or download it with a "
+            "browser and give its path"
         ) from error
 
 
 def _user_cache() -> Path:
     import pooch
 
-    return Path(pooch.os_cache("segedu"))
+    return pooch.os_cache("segedu")
 
 
 class Sample(NamedTuple):
@@ -302,7 +308,7 @@ def sample() -> Sample:
 @functools.cache
 def _table() -> dict[str, dict[str, str]]:
     """The rows of the course's table by image id."""
-    text = (resources.files(__package__) / "nuclei_groups.csv").read_text()
+    text = (resources.files(__package__) / "nuclei_groups.csv").read_text(encoding="utf-8")
     return {row["image_id"]: row for row in csv.DictReader(text.splitlines())}
 
 
@@ -314,90 +320,54 @@ def _parse(name: str) -> tuple[str, str] | None:
     return None
 
 
-def reason(error: Exception) -> str:
-    """Why a file could not be read, without the path or the address that the error may name."""
-    if isinstance(error, UnidentifiedImageError):
-        return "it is in no format that Pillow knows"
-    return getattr(error, "strerror", None) or str(error)
-
-
 @contextmanager
-def _open_archive(root: Path) -> Iterator[tuple[Files, Callable[[str], bytes]]]:
-    """The files that the course uses, and a function that reads one."""
+def _open_archive(root: Path) -> Iterator[tuple[dict[str, str], Callable[[str], bytes]]]:
+    """The files that the course uses, with a stamp of the content of each, and how to read one."""
+    stamps = {}
     if root.is_dir():
-        paths = [*root.glob("*/*/*.png"), *root.glob("stage1_train/*/*/*.png")]
-        names = [path.relative_to(root).as_posix() for path in paths]
-        contents = ((name, (root / name).read_bytes()) for name in names if _parse(name))
-        try:
+        with explain_errors(root, "check its permissions"):
             os.listdir(root)  # glob finds nothing in a folder that it may not read
-            files = {name: (len(content), zlib.crc32(content)) for name, content in contents}
-        except OSError as error:
-            raise ValueError(
-                f"cannot read {error.filename} ({reason(error)}); unpack the archive again, or "
-                "give the archive itself"
-            ) from error
-        yield files, lambda name: (root / name).read_bytes()
+        for path in (*root.glob("*/*/*.png"), *root.glob("stage1_train/*/*/*.png")):
+            name = path.relative_to(root).as_posix()
+            if _parse(name):
+                with explain_errors(path, "unpack the archive again, or give the archive itself"):
+                    stamps[name] = f"{path.stat().st_size} {path.stat().st_mtime_ns}"
+        yield stamps, lambda name: (root / name).read_bytes()
     elif root.is_file():
-        try:
+        with explain_errors(f"{root} as a zip archive", "download it again"):
             archive = zipfile.ZipFile(root)
-            for entry in archive.infolist():
-                if not _parse(entry.filename):  # left out; unless the directory is damaged
-                    archive.open(entry).close()
-        except Exception as error:  # zipfile says "damaged" in several ways
-            raise ValueError(
-                f"cannot read {root} as a whole zip archive ({reason(error)}); download it again"
-            ) from error
         with archive:
-            entries = [entry for entry in archive.infolist() if _parse(entry.filename)]
-            files = {entry.filename: (entry.file_size, entry.CRC) for entry in entries}
-            if len(files) < len(entries):
-                raise ValueError(f"{root} holds two files of one name; download it again")
-
-            def read(name: str) -> bytes:
-                with archive.open(name) as file:
-                    return file.read(files[name][0])  # no more than the entry announces
-
-            yield files, read
+            for entry in archive.infolist():
+                if _parse(entry.filename):
+                    stamps[entry.filename] = f"{entry.file_size} {entry.CRC}"
+            yield stamps, archive.read
     else:
         raise ValueError(f"{root} does not exist; give the path of stage1_train.zip or its folder")
 
 
-def _by_image(root: Path, files: Files) -> dict[str, dict[str, list[str]]]:
-    """Names of the "images" and "masks" of each image id, checked."""
-    found = {}
-    for name, (size, _) in sorted(files.items()):
-        if size > MAX_BYTES:
-            raise ValueError(f"{root}: {name} has {size} bytes, expected at most {MAX_BYTES}")
+def _files_by_image(root: Path, names: Collection[str]) -> dict[str, dict[str, list[str]]]:
+    """Names of the "images" and "masks" of each image id."""
+    found = defaultdict(lambda: {"images": [], "masks": []})
+    for name in sorted(names):
         image_id, kind = _parse(name)
-        found.setdefault(image_id, {"images": [], "masks": []})[kind].append(name)
+        found[image_id][kind].append(name)
     if not found:
         raise ValueError(
             f"{root} has no image of the course's table; expected <image_id>/images/<image_id>.png "
-            "and <image_id>/masks/*.png, on top or below stage1_train/"
+            "and <image_id>/masks/*.png, at the top or in stage1_train/"
         )
-    for image_id, names in found.items():
-        if len(names["images"]) != 1 or not names["masks"]:
+    for image_id, files in found.items():
+        if len(files["images"]) != 1 or not files["masks"]:
             raise ValueError(
-                f"{root}: {image_id} has {len(names['images'])} images and {len(names['masks'])} "
+                f"{root}: {image_id} has {len(files['images'])} images and {len(files['masks'])} "
                 "masks, expected one image and at least one mask; unpack or download it again"
             )
     return found
 
 
 def _read_png(read: Callable[[str], bytes], name: str, mode: str) -> np.ndarray:
-    try:
-        picture = Image.open(io.BytesIO(read(name)), formats=["PNG"])
-        if picture.width * picture.height > MAX_PIXELS:  # known from the header, before unpacking
-            raise ValueError(f"got {picture.size} pixels, expected at most {MAX_PIXELS} in all")
-        return np.asarray(picture.convert(mode))
-    except Exception as error:  # Pillow and zipfile say "damaged" in a dozen ways
-        why = " ".join(reason(error).replace(repr(name), "").split())
-        raise ValueError(f"cannot read {name} ({why}); download the archive again") from error
-
-
-def _read_image(read: Callable[[str], bytes], name: str) -> np.ndarray:
-    rgb = _read_png(read, name, "RGB")
-    return rgb[..., 0] if (rgb == rgb[..., :1]).all() else rgb
+    with explain_errors(name, "download or unpack the archive again"):
+        return np.asarray(open_picture(io.BytesIO(read(name))).convert(mode))
 
 
 def _read_instances(
@@ -408,7 +378,7 @@ def _read_instances(
     for name in names:
         mask = _read_png(read, name, "L")
         if mask.shape != shape:
-            raise ValueError(f"got {name} of shape {mask.shape}, expected its image's {shape}")
+            raise ValueError(f"{name} has the shape {mask.shape}, but its image has {shape}")
         nucleus = (mask > 0) & (instances == 0)
         if nucleus.any():
             count += 1
@@ -416,15 +386,10 @@ def _read_instances(
     return instances
 
 
-def _is_cache_of(path: Path, fingerprint: str, image_ids: Iterable[str]) -> bool:
+def _is_cache_of(path: Path, fingerprint: str, image_ids: Collection[str]) -> bool:
     names = {f"{image_id}/{kind}" for image_id in image_ids for kind in ("image", "instances")}
     try:
-        with np.load(path, allow_pickle=False) as cache:
+        with np.load(path) as cache:
             return str(cache["fingerprint"]) == fingerprint and names < set(cache.files)
     except Exception:  # absent, cut short, or something else altogether
         return False
-
-
-def _is_writable(folder: Path) -> bool:
-    """Whether files may be made there; one that is marked read-only is left alone even by root."""
-    return bool(folder.stat().st_mode & stat.S_IWUSR) and os.access(folder, os.W_OK)

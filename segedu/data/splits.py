@@ -1,46 +1,26 @@
-"""One call for the same split of synthetic or of real nuclei."""
+"""Which images train a network, which ones choose its best state, and which ones test it."""
 
-import os
+import hashlib
+from collections.abc import Collection
 
-from torch.utils.data import Dataset, Subset
-
-from ..checks import check_choice, check_integer
-from .nuclei import NucleiDataset
-from .synthetic import SyntheticNuclei
-
-SYNTHETIC = "synthetic"
-# As many as there are real fluorescence images; a seed of its own for each split keeps them apart.
-SYNTHETIC_SPLITS = {"train": (261, 1), "validation": (52, 2), "test": (85, 3)}
+SPLITS = ("train", "validation", "test")
 
 
-def nuclei_split(
-    source: str | os.PathLike = SYNTHETIC,
-    split: str = "train",
-    *,
-    length: int | None = None,
-    target: str = "binary",
-) -> Dataset:
-    """The images of one split as pairs `(image, mask)`, see `NucleiDataset`.
+def split_by_name(names: Collection[str]) -> dict[str, list[str]]:
+    """Divide names into the three splits, in the order of a hash of each name.
 
-    Parameters
-    ----------
-    source : "synthetic", or the archive or folder of the real nuclei.
-    split : "train", "validation" or "test".
-    length : only so many images, the first ones; all if not given.
-    target : "binary", "three_class" or "instances".
+    15 % (at least one) are for testing, as many for validation, the rest for training. Raises
+    ValueError for fewer than three names.
 
-    Raises ValueError for another split or target, a source that cannot be read, or a length that
-    is not there.
-
-    >>> len(nuclei_split("synthetic", "validation")), len(nuclei_split(split="test", length=8))
-    (52, 8)
+    >>> split_by_name("abcdefgh")
+    {'test': ['d'], 'validation': ['f'], 'train': ['c', 'b', 'e', 'h', 'a', 'g']}
     """
-    check_choice("split", split, SYNTHETIC_SPLITS)
-    count, seed = SYNTHETIC_SPLITS[split]
-    if str(source) == SYNTHETIC:
-        length = count if length is None else check_integer("length", length, 1)
-        return SyntheticNuclei(length, seed=seed, target=target)
-    images = NucleiDataset(source, split=split, target=target)
-    if length is None:
-        return images
-    return Subset(images, range(check_integer("length", length, 1, len(images))))
+    if len(names) < len(SPLITS):
+        raise ValueError(f"expected at least 3 images, one for each split, got {len(names)}")
+    mixed = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    held_out = max(1, round(0.15 * len(mixed)))
+    return {
+        "test": mixed[:held_out],
+        "validation": mixed[held_out : 2 * held_out],
+        "train": mixed[2 * held_out :],
+    }

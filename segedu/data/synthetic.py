@@ -1,9 +1,9 @@
-"""Synthetic fluorescence nuclei: endless, offline, and with a truth that is exact.
+"""Synthetic fluorescence nuclei: any number of images, offline, with an exact ground truth.
 
 A model of the microscope, calibrated on the 256x256 fluorescence images of BBBC038v1 (the 2018
-Data Science Bowl): `study/calibration.py` measures both and compares. Scenes of this kind go back
-to Lehmussola et al., "Computational framework for simulating fluorescence microscope images with
-cell populations", IEEE Transactions on Medical Imaging 26(7), 2007.
+Data Science Bowl): `study/calibration.py` measures both and compares them. Simulations of this kind
+go back to Lehmussola et al., "Computational framework for simulating fluorescence microscope images
+with cell populations", IEEE Transactions on Medical Imaging 26(7), 2007.
 """
 
 from collections.abc import Callable
@@ -14,22 +14,22 @@ from scipy.ndimage import gaussian_filter
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from ..checks import check_choice, check_integer, check_number, describe
+from ..checks import check_choice, check_integer, check_number
 from .transforms import TARGETS, instances_to_target, normalize
 
-MARGIN = 32  # px around the picture where nuclei lie too, so that some are cut by its edge
-SIDES = 32, 8192  # px, the smallest and the largest
-TRIES = 12  # places that a nucleus may try before it is left out
+MARGIN = 32  # px around the picture that also hold nuclei, so that its edge cuts some of them
+SMALLEST = 32  # px
+TRIES = 12  # places that are tried for a nucleus before it is left out
 
-# The real images come in three kinds: small bright nuclei on a grey background, sparse and longish
-# ones on a dark background, and large blurred ones that crowd. Lengths are in pixels, light in grey
-# levels, numbers on 256x256 pixels; a spread is the standard deviation of the logarithm.
+# The real images are of three kinds: small bright nuclei on a grey background, sparse elongated
+# ones on a dark background, and large blurred ones in crowds. Lengths are in pixels, light in grey
+# levels, numbers per 256x256 pixels; a spread is the standard deviation of the logarithm.
 LOOKS = {
     "share": (0.46, 0.26, 0.28),  # of all images
     "number": (21, 12, 36),  # of nuclei: median over images
     "number_spread": (0.8, 0.7, 0.55),
     "clusters": (5, 14, 5),  # mean number
-    "touching": (0.13, 0.05, 0.1),  # probability that a nucleus is laid against another one
+    "touching": (0.13, 0.05, 0.1),  # probability that a nucleus is placed against another one
     "diameter": (11.5, 13.0, 16.8),  # median over images
     "diameter_spread": (0.22, 0.05, 0.13),
     "elongation": (0.28, 0.45, 0.22),  # median of long axis / short axis - 1
@@ -37,7 +37,7 @@ LOOKS = {
     "brightness_spread": (0.33, 0.20, 0.22),  # between the nuclei of an image
     "texture": (0.26, 0.20, 0.55),  # coefficient of variation inside a nucleus, before the blur
     "blur": (0.95, 1.15, 2.1),  # standard deviation of the point spread function
-    "halo": (0.4, 0.32, 0.7),  # scattered light, as a part of the nucleus's own
+    "halo": (0.4, 0.32, 0.7),  # scattered light, as a fraction of the nucleus's own
     "background": (13, 4, 3),
     "noise": (0.55, 0.23, 0.07),  # variance of the camera's noise in the dark
     "offset": (0.2, 0.4, 1.35),  # how far outside the edge of a nucleus an annotator draws it
@@ -52,30 +52,32 @@ def synthetic_nuclei(
     difficulty: float = 0.5,
     density: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one picture of nuclei and its truth: a pure function of its arguments.
+    """Draw one picture of nuclei and its ground truth: a pure function of its arguments.
 
     Nuclei lie in clusters, may touch and never overlap. Each is an ellipse with a wavy outline and
-    its own brightness, some two to four times brighter than the rest. The optics blur the light
-    and scatter a halo, the camera adds noise of variance `dark + 0.03 * light` and rounds. The
-    truth is drawn a little outside the edge, as annotators do. Some pictures are hard: faint, with
-    out-of-focus haze and debris that are not nuclei.
+    a brightness of its own; a few are two to four times brighter than the rest. The optics blur the
+    light and scatter a halo, the camera adds noise of variance `dark + 0.03 * light` and rounds.
+    The truth extends a little beyond the edge, as human annotations do. Some pictures are hard:
+    faint, with out-of-focus haze and with debris that is not nuclei.
 
     Parameters
     ----------
-    index, seed : non-negative integers; which picture, of which endless series.
-    size : side in pixels, or (height, width), 32 to 8192. Nuclei keep their size and their number
-        per area: a small picture is like a crop of a large one, and at 64 one in six is empty.
+    index, seed : non-negative integers. The seed chooses a series of pictures, the index one of
+        them.
+    size : side in pixels, or (height, width), from 32 on. The size of the nuclei and their number
+        per area do not depend on it: a small picture is like a crop of a large one, and at 64 one
+        in six is empty.
     difficulty : 0 to 1; 0.5 is like the real images. Contrast is `4 ** (0.5 - difficulty)` times
         the real one; noise and uneven background grow with it, and `0.4 * difficulty ** 2` of the
-        pictures are hard. The nuclei of one index stay where they are.
-    density : 0 to 10; number of nuclei per area, as a multiple of the real one: the dial for class
-        imbalance. The mean foreground is 8 % at 1, about in proportion below, nothing at 0, and
-        limited by the room above. More density adds nuclei to the same field.
+        pictures are hard. The nuclei of an index stay where they are.
+    density : number of nuclei per area, as a multiple of the real one, from 0 on. It sets the class
+        imbalance: the mean foreground is 8 % at 1 and about in proportion below; above, the nuclei
+        run out of room. More density adds nuclei to the same picture.
 
     Returns
     -------
     image : (H, W) uint8 grey levels.
-    instances : (H, W) int32; 0 background, then 1, 2, ... without gaps, one number a nucleus.
+    instances : (H, W) int32; 0 background, then 1, 2, ... without gaps, one number per nucleus.
 
     Raises
     ------
@@ -91,12 +93,12 @@ def synthetic_nuclei(
     >>> bool((image == again).all())
     True
     """
-    shape = _checked(index, seed, size, difficulty, density)
-    # Separate streams: turning one dial leaves the draws of the others as they are.
+    height, width = _check_options(index, seed, size, difficulty, density)
+    # Separate streams, so that changing one option leaves the random numbers of the others alone.
     scene, optics, clutter = np.random.default_rng([seed, index]).spawn(3)
     kind = scene.choice(3, p=LOOKS["share"])
     look = SimpleNamespace(**{name: values[kind] for name, values in LOOKS.items()})
-    canvas = (shape[0] + 2 * MARGIN, shape[1] + 2 * MARGIN)
+    canvas = (height + 2 * MARGIN, width + 2 * MARGIN)
     light, instances = _place_nuclei(scene, look, canvas, density)
     grey = _photograph(optics, clutter, look, light, difficulty)
     inside = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
@@ -110,20 +112,20 @@ class SyntheticNuclei(Dataset):
 
     Parameters
     ----------
-    length : number of pictures. Another `seed` gives a set without common pictures.
+    length : number of pictures. Data sets with different seeds have no picture in common.
     seed, size, difficulty, density : as for `synthetic_nuclei`.
     target : "binary", "three_class" or "instances", see `instances_to_target`.
     transform : joint transform of `(image, mask)`, such as `train_transform(128)`.
 
     Yields
     ------
-    image : (1, H, W) float32 `tv_tensors.Image`, normalised by itself.
+    image : (1, H, W) float32 `tv_tensors.Image`, each normalised by itself.
     mask : (H, W) int64 `tv_tensors.Mask`.
 
     Raises
     ------
     ValueError
-        For a negative length, an unknown target, or what `synthetic_nuclei` does not accept.
+        For a negative length, an unknown target, or options that `synthetic_nuclei` refuses.
 
     Examples
     --------
@@ -145,44 +147,42 @@ class SyntheticNuclei(Dataset):
     ) -> None:
         check_integer("length", length, 0)
         check_choice("target", target, TARGETS)
-        _checked(0, seed, size, difficulty, density)
-        if transform is not None and not callable(transform):
-            raise ValueError(f"transform must be a function or None, got {describe(transform)}")
+        _check_options(0, seed, size, difficulty, density)
         self.length, self.target, self.transform = length, target, transform
-        self.world = {"seed": seed, "size": size, "difficulty": difficulty, "density": density}
+        self.options = {"seed": seed, "size": size, "difficulty": difficulty, "density": density}
 
     def __len__(self) -> int:
         return self.length
 
     def __repr__(self) -> str:
-        world = ", ".join(f"{name}={value}" for name, value in self.world.items())
-        return f"SyntheticNuclei({self.length} images, {world}, target={self.target!r})"
+        options = ", ".join(f"{name}={value}" for name, value in self.options.items())
+        return f"SyntheticNuclei({self.length} images, {options}, target={self.target!r})"
 
     def __getitem__(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
         if not 0 <= check_integer("index", index) < self.length:
             raise IndexError(f"got the index {index}, expected 0 to {self.length - 1}")
-        grey, instances = synthetic_nuclei(index, **self.world)
+        grey, instances = synthetic_nuclei(index, **self.options)
         image = tv_tensors.Image(normalize(grey))
         mask = tv_tensors.Mask(instances_to_target(instances, self.target))
         return (image, mask) if self.transform is None else self.transform(image, mask)
 
 
-def _checked(
+def _check_options(
     index: int, seed: int, size: int | tuple[int, int], difficulty: float, density: float
 ) -> tuple[int, int]:
     """Refuse what `synthetic_nuclei` does not accept; return (height, width)."""
     check_integer("index", index, 0)
     check_integer("seed", seed, 0)
     check_number("difficulty", difficulty, 0, 1)
-    check_number("density", density, 0, 10)
-    sides = size if isinstance(size, tuple | list) and len(size) == 2 else (size, size)
-    return tuple(check_integer("size, or one of its two sides,", side, *SIDES) for side in sides)
+    check_number("density", density, 0)
+    height, width = size if isinstance(size, tuple | list) and len(size) == 2 else (size, size)
+    return check_integer("size", height, SMALLEST), check_integer("size", width, SMALLEST)
 
 
 def _place_nuclei(
     rng: np.random.Generator, look: SimpleNamespace, shape: tuple[int, int], density: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lay nuclei on the canvas one by one: their light (float32) and their labels (int32)."""
+    """Place nuclei on the canvas one by one: their light (float32) and their labels (int32)."""
     light, instances = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
     area = shape[0] * shape[1] / 256**2
     number = look.number * rng.lognormal(0, look.number_spread)
@@ -208,10 +208,10 @@ def _place_nuclei(
             centre = clusters[rng.integers(len(clusters))]
             centres = centre + rng.normal(0, 28 * rng.lognormal(0, 0.5), (TRIES, 2))
         reach = truth.shape[0] // 2
-        # The canvas wraps round, which keeps the density even.
+        # The canvas wraps around, which keeps the density even.
         for y, x in np.rint(centres).astype(int) % shape:
             if not (reach <= y < shape[0] - reach and reach <= x < shape[1] - reach):
-                break  # in the margin, where nobody sees it
+                break  # in the margin, outside the picture
             window = np.s_[y - reach : y + reach + 1, x - reach : x + reach + 1]
             if not instances[window][truth].any():
                 placed.append(((y, x), radius))
@@ -226,8 +226,8 @@ def _nucleus(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One nucleus on its own small square: its light 0..1 with a soft edge, and its truth (bool).
 
-    An ellipse of the area of a circle of `radius`, whose outline waves: in polar coordinates, its
-    radius is multiplied by a Fourier series of the orders 2 to 4.
+    An ellipse of the same area as a circle of this radius, with a wavy outline: in polar
+    coordinates its radius is multiplied by a Fourier series of orders 2 to 4.
     """
     aspect = 1 + elongation * rng.lognormal(0, 0.7)
     long, short = radius * np.sqrt(aspect), radius / np.sqrt(aspect)
@@ -249,7 +249,7 @@ def _photograph(
     light: np.ndarray,
     difficulty: float,
 ) -> np.ndarray:
-    """What the camera sees of the light: (H, W) uint8."""
+    """The camera's picture of the light: (H, W) uint8."""
     shape = light.shape
     contrast = look.contrast * optics.lognormal(0, 0.3) * 4 ** (0.5 - difficulty)
     blur = look.blur * optics.lognormal(0, 0.2)
@@ -270,7 +270,7 @@ def _photograph(
         grey += _blobs(clutter, shape, 0.5, (50, 90), (0.2, 1.5))  # glare
 
     grey *= contrast
-    noise *= 2 * difficulty * np.sqrt(look.noise + 0.03 * grey)  # of the camera, of the photons
+    noise *= 2 * difficulty * np.sqrt(look.noise + 0.03 * grey)  # of the camera and the photons
     grey += background
     grey += slope_y * np.linspace(-0.5, 0.5, shape[0], dtype=np.float32)[:, None]
     grey += slope_x * np.linspace(-0.5, 0.5, shape[1], dtype=np.float32)
@@ -285,7 +285,7 @@ def _blobs(
     widths: tuple[float, float],
     heights: tuple[float, float],
 ) -> np.ndarray:
-    """Gaussian spots in random places: light that belongs to no nucleus."""
+    """Gaussian spots at random places: light that belongs to no nucleus."""
     spots = np.zeros(shape, np.float32)
     for _ in range(rng.poisson(number)):
         width = rng.uniform(*widths)
