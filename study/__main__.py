@@ -19,36 +19,38 @@ class Preset(StrEnum):
 PresetOption = Annotated[Preset, typer.Option(help="How wide, how long, how many seeds.")]
 
 
-@app.command()
-def compare(
+@app.command("compare")
+def run_comparison(
     root: RootOption,
     preset: PresetOption = "cpu",
-    arms: Annotated[str, typer.Option(help="Only these, with commas; all if not given.")] = "",
+    arms: Annotated[
+        str, typer.Option(help="Only these, separated by commas; all if not given.")
+    ] = "",
 ):
-    """Train and measure every network with every seed; runs that were done are not done again."""
+    """Train and measure every network with every seed; finished runs are not repeated."""
     from .compare import compare
 
     compare(preset.value, root, [name for name in arms.split(",") if name])
 
 
-@app.command()
-def times(preset: PresetOption = "cpu"):
-    """Time a training step and an image of every network, the networks taking turns."""
+@app.command("times")
+def run_times(preset: PresetOption = "cpu"):
+    """Time a training step and an image for every network, the networks taking turns."""
     from .times import measure
 
     measure(preset.value)
 
 
-@app.command()
-def report():
+@app.command("report")
+def run_report():
     """Compute and print every table of the comparison from the CSV files of its runs."""
     from .report import report
 
     report()
 
 
-@app.command()
-def benchmark():
+@app.command("benchmark")
+def run_benchmark():
     """Time our networks, losses and counts against those of other libraries, in turns."""
     from .benchmark import main
 

@@ -1,28 +1,28 @@
-"""How fast the package is against the libraries people use, both sides taking turns in one run.
+"""How fast the package is compared with the libraries people use, both taking turns in one run.
 
     python -m study benchmark
 
-The peers compute the same: MONAI's and segmentation-models-pytorch's own blocks, put together with
-our channels, take our weights, and the largest difference of the answers stands in the table. A row
-"as it comes" is MONAI's network with the options that come nearest. Ours is timed as `predict` and
-`fit` run it, a peer as its documentation does: in inference mode, in torch's usual layout.
+The other side computes the same: the blocks of MONAI and of segmentation-models-pytorch are
+assembled with our channels and take our weights, and the table has the largest difference between
+the answers. A row "as it comes" is MONAI's network with the options that come nearest. Ours is
+timed as `predict` and `fit` run it; the other side as its documentation shows, in inference mode
+and in torch's usual memory layout.
 
-Ratio is the peer's median time divided by ours, with the quartiles of the ratios of single turns;
-above 1 ours is faster. Times are elapsed time; on one thread, processor time, which other programs
-disturb less. Peak memory is the most that torch's allocator holds at a time beyond what it held
-before the call, summed from the profiler's memory events.
+Ratio is the other side's median time divided by ours, with the quartiles of the ratios of single
+turns; above 1 ours is faster. Peak memory is the most that torch's allocator holds at a time beyond
+what it held before the call, summed from the profiler's memory events.
 """
 
-import csv
+import functools
 import itertools
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning_fabric import Fabric
 from monai.networks.nets import BasicUNet, BasicUNetPlusPlus
 from monai.networks.nets.basic_unet import UpCat
 from segmentation_models_pytorch.base import SegmentationHead
@@ -34,40 +34,37 @@ from torch.profiler import ProfilerActivity, profile
 from torchmetrics.functional.classification import binary_stat_scores
 from torchvision.ops import sigmoid_focal_loss
 
-from segedu import NodeGrid, UNet, UNetPlusPlus, count_parameters, predict
-from segedu.files import atomic_path, write_rows
-from segedu.losses import focal_loss
+from segedu import (
+    NodeGrid,
+    UNet,
+    UNetPlusPlus,
+    count_multiply_adds,
+    count_parameters,
+    predict,
+)
+from segedu.files import atomic_path, read_rows, write_rows
+from segedu.losses import DeepSupervision, focal_loss
 from segedu.metrics import stat_scores
 
-from .compare import operations, processor
+from .timing import faster_blocks, processor, take_turns, training_step
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "study/results/benchmark.csv"
 PAGE = ROOT / "docs/benchmark.md"
 MARKS = "<!-- the tables begin -->\n", "<!-- the tables end -->\n"
 CHANNELS = (16, 32, 64, 128, 256)
-SECONDS = 8  # of taking turns for each row, and five turns at least
+SECONDS = 8  # of taking turns for each row, but at least five turns
 LIBRARIES = ("torch", "monai", "segmentation-models-pytorch", "torchvision", "torchmetrics")
 
 
-def take_turns(ours: Callable, theirs: Callable) -> dict:
-    """The medians in milliseconds, and their ratio with its quartiles."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    times = []
-    until = time.perf_counter() + SECONDS
-    while len(times) < 6 or time.perf_counter() < until:
-        turn = {}
-        for side in (ours, theirs) if len(times) % 2 else (theirs, ours):
-            begun = clock()
-            side()
-            turn[side] = clock() - begun
-        times.append((turn[ours], turn[theirs]))
-    times = times[1:]  # the first turn warms up
-    our_time, their_time = (statistics.median(column) for column in zip(*times, strict=True))
-    low, _, high = statistics.quantiles([theirs / ours for ours, theirs in times], n=4)
+def time_both(ours: Callable, theirs: Callable) -> dict:
+    """The median milliseconds of both sides, and their ratio with its quartiles."""
+    times = take_turns([ours, theirs], rounds=5, seconds=SECONDS)
+    our_time, their_time = np.median(times, axis=0)
+    low, high = np.percentile(times[:, 1] / times[:, 0], (25, 75))
     return {
-        "ours ms": round(1e3 * our_time, 1),
-        "theirs ms": round(1e3 * their_time, 1),
+        "ours ms": round(our_time, 1),
+        "theirs ms": round(their_time, 1),
         "ratio": round(their_time / our_time, 2),
         "low": round(low, 2),
         "high": round(high, 2),
@@ -83,11 +80,11 @@ def row(task: str, ours: str, theirs: str, **cells) -> dict:
     return {"task": task, "ours": ours, "theirs": theirs} | empty | cells
 
 
-# The peers. Each takes the weights of one of our networks, so that both have the same answers.
+# The other side. Each network takes the weights of one of ours, so that both answer the same.
 
 
 def monai_network(model: NodeGrid, upsample: str) -> nn.Module:
-    """MONAI's network of the same channels, with batch norm, ReLU and no idle biases."""
+    """MONAI's network of the same channels, with batch norm (and so without biases) and ReLU."""
     network = BasicUNetPlusPlus if isinstance(model, UNetPlusPlus) else BasicUNet
     return network(
         2, 1, 1, (*CHANNELS, CHANNELS[0]), act=("relu", {"inplace": True}), norm="batch",
@@ -98,8 +95,8 @@ def monai_network(model: NodeGrid, upsample: str) -> nn.Module:
 def monai_twin(model: NodeGrid) -> nn.Module:
     """MONAI's network with our weights, for up="transposed".
 
-    Its nodes of row 0 do not halve the channels that come up, as those of the other rows do: here
-    they do, which spares it operations.
+    In MONAI's row 0 a node does not halve the channels that come up, as it does in the other rows.
+    Here it does, which makes MONAI's network cheaper.
     """
     net = monai_network(model, "deconv")
     plus = isinstance(model, UNetPlusPlus)
@@ -120,7 +117,7 @@ def monai_twin(model: NodeGrid) -> nn.Module:
 class SmpTwin(nn.Module):
     """segmentation-models-pytorch's decoder and head with our weights, for up="bilinear".
 
-    Its encoders begin by halving the image, so the way down is made of its convolutions.
+    Its encoders begin by halving the image, so the way down is built from its convolutions.
     """
 
     def __init__(self, model: NodeGrid):
@@ -146,7 +143,7 @@ class SmpTwin(nn.Module):
                 continue
             block = self.decoder.blocks[f"x_{layer + 1 - j}_{layer}" if plus else layer]
             copy_state(block, *node_parts(model, i, j))
-            # What comes up stands first there, and the skips follow from right to left.
+            # There, what comes up is the first input, and the skips follow from right to left.
             weight = model.blocks[f"{i}_{j}"][0].weight.detach()
             widths = [CHANNELS[i]] * len(model.skip_sources(i, j)) + [CHANNELS[i + 1]]
             block.conv1[0].weight.data = torch.cat(weight.split(widths, dim=1)[::-1], dim=1)
@@ -174,7 +171,7 @@ def copy_state(target: nn.Module, *sources: nn.Module) -> None:
 
 
 def our_network(network: type[NodeGrid], up: str, **options) -> NodeGrid:
-    """A network whose statistics are not the initial ones."""
+    """A network whose batch-norm statistics are no longer the initial ones."""
     torch.manual_seed(0)
     model = network(1, 1, channels=CHANNELS, up=up, **options).train()
     with torch.no_grad():
@@ -186,88 +183,64 @@ def last(logits: Tensor | list[Tensor]) -> Tensor:
     return logits[-1] if isinstance(logits, list) else logits
 
 
-def training_step(model: nn.Module, images: Tensor, target: Tensor) -> Callable[[], float]:
-    """What `fit` does for a batch, without the data."""
-    optimizer = torch.optim.AdamW(model.train().parameters())
-
-    def step() -> float:
-        loss = F.binary_cross_entropy_with_logits(last(model(images)), target)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
+def sizes(ours: nn.Module, theirs: nn.Module) -> dict[str, int]:
+    """The parameters of both sides, and their multiply-adds for an image of 256 x 256."""
+    return {
+        "ours parameters": count_parameters(ours),
+        "theirs parameters": count_parameters(theirs),
+        "ours multiply-adds": count_multiply_adds(ours, 256, 256),
+        "theirs multiply-adds": count_multiply_adds(theirs, 256, 256),
+    }
 
 
-def network_rows() -> list[dict]:
-    rows = []
+def network_rows() -> Iterator[dict]:
+    """Inference and a training step of both networks, against each library."""
     image = torch.rand(1, 1, 256, 256)
-    images, target = torch.rand(8, 1, 128, 128), (torch.rand(8, 1, 128, 128) < 0.2).float()
+    batch = torch.rand(8, 1, 128, 128), (torch.rand(8, 1, 128, 128) < 0.2).float()
+    loss = DeepSupervision(F.binary_cross_entropy_with_logits)  # takes MONAI's list of one, too
+    fabric = Fabric(accelerator="cpu", devices=1)
     peers = {
         "MONAI": ("transposed", monai_twin),
         "smp decoder": ("bilinear", SmpTwin),
         "MONAI as it comes": ("bilinear", lambda model: monai_network(model, "nontrainable")),
     }
-    for network in (UNet, UNetPlusPlus):
-        for name, (up, make) in peers.items():
-            model = our_network(network, up)
-            peer = make(model).eval()
-            is_equal = name != "MONAI as it comes"
-            sizes = {
-                "ours parameters": count_parameters(model),
-                "theirs parameters": count_parameters(peer),
-                "ours multiply-adds": operations(model),
-                "theirs multiply-adds": operations(peer),
-            }
-            names = f"{network.__name__}, {up}", name
+    for network, (name, (up, make)) in itertools.product((UNet, UNetPlusPlus), peers.items()):
+        model = our_network(network, up)
+        peer = make(model).eval()
+        is_equal = name != "MONAI as it comes"
+        names = f"{network.__name__}, {up}", name
+        costs = sizes(model, peer)
 
-            @torch.inference_mode()
-            def infer(peer=peer) -> Tensor:
-                return last(peer(image)).sigmoid()
+        @torch.inference_mode()
+        def infer(peer=peer) -> Tensor:
+            return last(peer(image)).sigmoid()
 
-            model.eval()
-            error = (predict(model, image) - infer()).abs().max().item() if is_equal else None
-            times = take_turns(lambda model=model: predict(model, image), infer)
-            rows.append(row("inference", *names, **times, **sizes, difference=error))
-            print_row(rows[-1])
+        ours = functools.partial(predict, model, image)
+        error = (ours() - infer()).abs().max().item() if is_equal else None
+        yield row("inference", *names, **time_both(ours, infer), **costs, difference=error)
 
-            ours = training_step(
-                model.to(memory_format=torch.channels_last),
-                images.contiguous(memory_format=torch.channels_last),
-                target,
-            )
-            theirs = training_step(peer, images, target)
+        ours = training_step(model, loss, *batch, fabric)
+        theirs = training_step(peer, loss, *batch, fabric, layout=torch.contiguous_format)
+        with faster_blocks(model, fabric):
             error = abs(ours() - theirs()) if is_equal else None
-            rows.append(
-                row("training step", *names, **take_turns(ours, theirs), **sizes, difference=error)
-            )
-            print_row(rows[-1])
-    return rows
+            times = time_both(ours, theirs)
+        yield row("training step", *names, **times, **costs, difference=error)
 
 
-def level_rows() -> list[dict]:
+def level_rows() -> Iterator[dict]:
     """Each pruned level against the next one."""
-    model = our_network(UNetPlusPlus, "bilinear", deep_supervision=True).eval()
+    model = our_network(UNetPlusPlus, "bilinear", deep_supervision=True)
     image = torch.rand(1, 1, 256, 256)
-    sizes = [(count_parameters(part), operations(part)) for part in map(model.prune, model.levels)]
-    rows = []
-    for level in model.levels[:-1]:
-        times = take_turns(
-            lambda level=level: predict(model, image, level=level),
-            lambda level=level: predict(model, image, level=level + 1),
+    for level, deeper in itertools.pairwise(model.levels):
+        ours, theirs = (
+            functools.partial(predict, model, image, level=one) for one in (level, deeper)
         )
-        (parameters, adds), (more_parameters, more_adds) = sizes[level - 1 : level + 1]
-        sizes_here = {
-            "ours parameters": parameters,
-            "theirs parameters": more_parameters,
-            "ours multiply-adds": adds,
-            "theirs multiply-adds": more_adds,
-        }
-        names = f"UNetPlusPlus L{level}", f"UNetPlusPlus L{level + 1}"
-        rows.append(row("inference", *names, **times, **sizes_here))
-        print_row(rows[-1])
-    return rows
+        yield row(
+            "inference",
+            *(f"UNetPlusPlus L{one}" for one in (level, deeper)),
+            **time_both(ours, theirs),
+            **sizes(model.prune(level), model.prune(deeper)),
+        )
 
 
 def focal_sides() -> tuple[Callable, Callable]:
@@ -275,19 +248,15 @@ def focal_sides() -> tuple[Callable, Callable]:
     logits = torch.randn(8, 1, 512, 512, requires_grad=True)
     target = (torch.rand(8, 1, 512, 512) < 0.2).float()
 
-    def ours() -> Tensor:
+    def forward_and_backward(loss: Callable) -> Tensor:
         logits.grad = None
-        loss = focal_loss(logits, target, gamma=2.0, alpha=0.25)
-        loss.backward()
-        return loss.detach()
+        value = loss(logits, target, gamma=2.0, alpha=0.25, reduction="mean")
+        value.backward()
+        return value.detach()
 
-    def theirs() -> Tensor:
-        logits.grad = None
-        loss = sigmoid_focal_loss(logits, target, gamma=2.0, alpha=0.25, reduction="mean")
-        loss.backward()
-        return loss.detach()
-
-    return ours, theirs
+    return tuple(
+        functools.partial(forward_and_backward, loss) for loss in (focal_loss, sigmoid_focal_loss)
+    )
 
 
 def count_sides(validate_args: bool) -> tuple[Callable, Callable]:
@@ -315,22 +284,19 @@ def peak_memory(run: Callable) -> float:
     return round(max(itertools.accumulate(changes)) / 2**20, 1)
 
 
-def loss_and_metric_rows() -> list[dict]:
-    rows = []
+def loss_and_metric_rows() -> Iterator[dict]:
     for task, names, sides in (
         ("forward and backward", ("focal_loss", "torchvision sigmoid_focal_loss"), focal_sides),
         ("counts", ("stat_scores", "torchmetrics binary_stat_scores"), lambda: count_sides(True)),
         ("counts", ("stat_scores", "the same, validate_args=False"), lambda: count_sides(False)),
     ):
-        memory = {  # each of new input, which has no gradient yet
+        memory = {  # each with new input, which has no gradient yet
             f"{who} peak MiB": peak_memory(sides()[side])
             for side, who in enumerate(("ours", "theirs"))
         }
         ours, theirs = sides()
         error = (ours() - theirs()).abs().max().item()
-        rows.append(row(task, *names, **take_turns(ours, theirs), **memory, difference=error))
-        print_row(rows[-1])
-    return rows
+        yield row(task, *names, **time_both(ours, theirs), **memory, difference=error)
 
 
 # The table.
@@ -346,7 +312,7 @@ def conditions() -> str:
 
 
 def pair(row: dict, what: str, scale: float = 1, digits: int = 0) -> str:
-    """Ours / theirs, or nothing where that was not measured."""
+    """Ours / theirs, or an empty string where that was not measured."""
     values = [row[f"{side} {what}"] for side in ("ours", "theirs")]
     if values[0] in (None, ""):
         return ""
@@ -354,7 +320,7 @@ def pair(row: dict, what: str, scale: float = 1, digits: int = 0) -> str:
 
 
 def time_cells(row: dict) -> list[str]:
-    """What the first table says of a row."""
+    """The cells of a row in the first table."""
     error = row["difference"]
     return [
         f"{float(row['ratio']):.2f} ({float(row['low']):.2f} to {float(row['high']):.2f})",
@@ -367,7 +333,7 @@ def time_cells(row: dict) -> list[str]:
 
 
 def size_cells(row: dict) -> list[str]:
-    """What the second table says of a row; for inference and training it is the same."""
+    """The cells of a row in the second table; inference and training have the same."""
     return [
         row["ours"],
         row["theirs"],
@@ -379,10 +345,6 @@ def size_cells(row: dict) -> list[str]:
 
 TIME_HEAD = ["ratio (quartiles)", "ms", "task", "ours", "against", "difference"]
 SIZE_HEAD = ["ours", "against", "10⁶ parameters", "10⁹ multiply-adds", "peak MiB"]
-
-
-def print_row(row: dict) -> None:
-    print(" | ".join([*time_cells(row), *size_cells(row)[2:]]), flush=True)
 
 
 def markdown(rows: list[dict]) -> str:
@@ -399,25 +361,21 @@ def markdown(rows: list[dict]) -> str:
     )
 
 
-def read_table() -> list[dict]:
-    with TABLE.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def write_page(rows: list[dict]) -> None:
     """Put the tables between their marks in the page."""
     before, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
     after = rest.split(MARKS[1])[1]
+    text = before + MARKS[0] + markdown(rows) + MARKS[1] + after
     with atomic_path(PAGE) as temporary:
-        temporary.write_text(
-            before + MARKS[0] + markdown(rows) + MARKS[1] + after, encoding="utf-8"
-        )
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def main() -> None:
     print(" | ".join([*TIME_HEAD, *SIZE_HEAD[2:]]))
-    rows = [*loss_and_metric_rows(), *level_rows(), *network_rows()]
-    rows = [row | {"conditions": conditions()} for row in rows]
+    rows = []
+    for row in itertools.chain(loss_and_metric_rows(), level_rows(), network_rows()):
+        print(" | ".join([*time_cells(row), *size_cells(row)[2:]]), flush=True)
+        rows.append(row | {"conditions": conditions()})
     write_rows(TABLE, rows)
-    write_page(read_table())
+    write_page(read_rows(TABLE))
     print(f"{conditions()}\n{TABLE}\n{PAGE}")

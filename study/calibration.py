@@ -1,4 +1,4 @@
-"""Are the synthetic nuclei like the real ones? Measure both in the same way and compare.
+"""Are the synthetic nuclei like the real ones? Measure both in the same way, and compare.
 
     python -m study.calibration
 
@@ -11,7 +11,6 @@ Nature Methods 2019; CC0), with corrected masks. To measure them again:
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -27,14 +26,14 @@ from skimage.measure import regionprops_table
 from skimage.segmentation import clear_border
 from tqdm import tqdm
 
-from segedu.data.nuclei import NucleiDataset
-from segedu.data.synthetic import synthetic_nuclei
+from segedu.data import NucleiDataset, synthetic_nuclei
+from segedu.files import read_rows, write_rows
 
 REAL = Path(__file__).parent / "real_nuclei_256.csv"
 RESULT = Path(__file__).parent / "results" / "synthetic_calibration.csv"
 PERCENTILES = (5, 25, 50, 75, 95)
-# Bands that are not the real images' 25th to 75th percentile: the lowest and highest value of a
-# statistic. A threshold has to find the images as hard as it finds the real ones.
+# Bands other than the real images' 25th to 75th percentile: the lowest and highest value of a
+# statistic. Thresholding must be as hard on the synthetic images as it is on the real ones.
 BANDS = {
     ("otsu_iou", "mean"): (0.78, 0.84),
     ("otsu_iou", "median"): (0, 0.89),
@@ -46,9 +45,9 @@ BANDS = {
 def measure(image: np.ndarray, instances: np.ndarray) -> dict[str, np.ndarray]:
     """Measure one image: grey levels and labels, both (H, W).
 
-    Returns arrays of one value for what belongs to an image, and of one value a nucleus for
-    diameter, eccentricity, solidity (nuclei that the border does not cut), texture and touching.
-    What cannot be measured (the edge where nothing is annotated) gives an empty array.
+    Returns an array per quantity: one value per image, or one value per nucleus for diameter,
+    eccentricity, solidity (of nuclei that the border does not cut), texture and touching. What
+    cannot be measured, such as the edge where nothing is annotated, gives an empty array or none.
     """
     grey = image.astype(float)
     nuclei = instances > 0
@@ -68,7 +67,7 @@ def measure(image: np.ndarray, instances: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _touching(instances: np.ndarray) -> np.ndarray:
-    """The numbers of the nuclei that have a pixel of another one among their eight neighbours."""
+    """The labels of the nuclei that touch another one, at a side or a corner of a pixel."""
     found = []
     height, width = instances.shape
     for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
@@ -82,7 +81,7 @@ def _touching(instances: np.ndarray) -> np.ndarray:
 def _grey_levels(
     grey: np.ndarray, smooth: np.ndarray, instances: np.ndarray, labels: np.ndarray
 ) -> dict[str, float | np.ndarray]:
-    """What is measured with the annotated edge as the zero of distance, in pixels."""
+    """What is measured by the distance from the annotated edge, in pixels."""
     nuclei = instances > 0
     depth = distance_transform_edt(nuclei)
     distance = np.where(nuclei, 0.5 - depth, distance_transform_edt(~nuclei) - 0.5)
@@ -96,7 +95,7 @@ def _grey_levels(
     if len(labels) >= 5:
         values["brightness_cv"] = means.std() / means.mean()
 
-    # The mean grey level at each distance is a step that the optics blurred: an error function.
+    # The mean grey level against the distance is a step blurred by the optics: an error function.
     bins = np.digitize(distance, np.arange(-4, 4.01, 0.5))
     number = np.bincount(bins.ravel())[1:17]
     used = number >= 10
@@ -119,7 +118,7 @@ def _grey_levels(
     ring = (distance > 1.5) & (distance <= 3.5)
     values["halo"] = (grey[ring].mean() - background) / contrast
 
-    # Immerkaer's filter (CVIU 64(2), 1996) is blind to slopes and of unit gain for white noise.
+    # Immerkaer's filter (CVIU 64(2), 1996) ignores slopes and has unit gain for white noise.
     noise = convolve(grey, np.outer((1, -2, 1), (1, -2, 1)) / 6)
     values["noise"] = np.abs(noise[away]).mean() * np.sqrt(np.pi / 2)
     core = np.where(depth > 3, instances, 0)
@@ -141,12 +140,11 @@ def measure_all(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.
 
 
 def compare(synthetic: dict[str, np.ndarray]) -> list[dict]:
-    """One row a statistic: the synthetic value, the band that it must lie in, and whether it does.
+    """One row per statistic: the synthetic value, its band, and whether it lies inside.
 
-    The real percentiles stand beside it.
+    The other columns hold the synthetic and the real percentiles.
     """
-    with REAL.open() as file:
-        real = {row["quantity"]: row for row in csv.DictReader(file)}
+    real = {row["quantity"]: row for row in read_rows(REAL)}
     bands = {
         (name, "median"): (float(row["p25"]), float(row["p75"]))
         for name, row in real.items()
@@ -164,37 +162,31 @@ def compare(synthetic: dict[str, np.ndarray]) -> list[dict]:
     return rows
 
 
-def write_csv(path: Path, rows: list[dict]) -> None:
-    """Write the rows with four significant digits."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(
-                {key: f"{v:.4g}" if isinstance(v, float) else v for key, v in row.items()}
-            )
+def rounded(rows: list[dict]) -> list[dict]:
+    """The rows with four significant digits."""
+    return [
+        {key: f"{cell:.4g}" if isinstance(cell, float) else cell for key, cell in row.items()}
+        for row in rows
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=500, help="how many synthetic images")
-    parser.add_argument("--real", type=Path, help="archive of the real images: measure them anew")
+    parser.add_argument("--real", type=Path, help="archive of the real images, to measure them too")
     options = parser.parse_args()
     if options.real:
         train = NucleiDataset(options.real, split="train")
         pairs = ((train.grey(i), train.instances(i)) for i in range(len(train)))
         real = measure_all(tqdm(pair for pair in pairs if pair[0].shape == (256, 256)))
-        write_csv(
-            REAL,
-            [
-                {"quantity": name, "mean": values.mean()}
-                | {f"p{p}": float(np.percentile(values, p)) for p in PERCENTILES}
-                for name, values in real.items()
-            ],
-        )
+        percentiles = [
+            {"quantity": name, "mean": values.mean()}
+            | {f"p{p}": float(np.percentile(values, p)) for p in PERCENTILES}
+            for name, values in real.items()
+        ]
+        write_rows(REAL, rounded(percentiles))
     rows = compare(measure_all(map(synthetic_nuclei, tqdm(range(options.images)))))
-    RESULT.parent.mkdir(exist_ok=True)
-    write_csv(RESULT, rows)
+    write_rows(RESULT, rounded(rows))
     for row in rows:
         name = f"{row['quantity']}, {row['statistic']}"
         band = f"{row['low']:.4g} to {row['high']:.4g}"

@@ -2,12 +2,11 @@
 
     python -m study.pretrained stage1_train.zip
 
-writes a table a network into `study/results`, which the chapters print, and the model cards beside
-the weights: `segedu/weights/NAME.md`. The weights were made by the commands below, which chose the
-threshold on the validation images.
+writes one table per network into `study/results`, which the chapters print, and the model cards
+beside the weights, `segedu/weights/NAME.md`. The weights were made by the commands below, which
+chose the threshold on the validation images.
 """
 
-import csv
 import hashlib
 import platform
 import sys
@@ -15,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from segedu import count_multiply_adds, count_parameters, load_model
-from segedu.checkpoint import pretrained_path
+from segedu import count_multiply_adds, count_parameters, load_pretrained
+from segedu.checkpoint import pretrained_path, read_notes
 from segedu.data import NucleiDataset
 from segedu.evaluation import dataset_iou, evaluate, otsu_threshold
-from segedu.files import atomic_path, write_rows
+from segedu.files import atomic_path, read_rows, write_rows
 from segedu.inference import segmenter
 from segedu.metrics import dice, iou
 
@@ -57,7 +56,7 @@ mask = segedu.to_mask(segedu.predict(model, images), {threshold})
 - **Licence.** The images are in the public domain (CC0). The weights are under the package's MIT
   licence.
 - **SHA-256.** `{sha256}`
-"""  # noqa: E501 - two lines grow short once filled in
+"""  # noqa: E501 - two lines are shorter once they are filled in
 
 
 def table(name: str = "unetpp-nuclei") -> Path:
@@ -66,22 +65,21 @@ def table(name: str = "unetpp-nuclei") -> Path:
 
 
 def measured(name: str = "unetpp-nuclei") -> dict[str, str]:
-    """What the table of a network says, by quantity."""
-    with table(name).open(newline="") as file:
-        return {row["quantity"]: row["value"] for row in csv.DictReader(file)}
+    """The values in the table of a network, by quantity."""
+    return {row["quantity"]: row["value"] for row in read_rows(table(name))}
 
 
 def measure(name: str, root: str | Path) -> dict[str, str | float]:
     """Every quantity of the table, by name; IoU and Dice are those of the foreground."""
-    model, info = load_model(pretrained_path(name))
+    model = load_pretrained(name)
     test = NucleiDataset(root, split="test")
-    counts = evaluate(segmenter(model, threshold=info["threshold"]), test, num_classes=1)
+    counts = evaluate(segmenter(model), test, num_classes=1)
     otsu = evaluate(otsu_threshold, test, num_classes=1)
     rows = {
         "command": COMMANDS[name],
         "images": len(test),
-        "threshold": info["threshold"],
-        "validation IoU per image": info["validation_iou"],
+        "threshold": model.threshold,
+        "validation IoU per image": read_notes(pretrained_path(name))["validation_iou"],
         "IoU per image": dataset_iou(counts),
         "IoU pooled": iou(*counts, average="set", absent="skip"),
         "Dice pooled": dice(*counts, average="set", absent="skip"),
@@ -89,20 +87,17 @@ def measure(name: str, root: str | Path) -> dict[str, str | float]:
         "Otsu IoU pooled": iou(*otsu, average="set", absent="skip"),
     }
     for level in model.levels if model.deep_supervision else ():
-        segment = segmenter(model, threshold=info["threshold"], level=level)
-        score = dataset_iou(evaluate(segment, test, num_classes=1))
-        rows[f"L{level} IoU per image"] = score
-        rows[f"L{level} parameters"] = count_parameters(model.prune(level))
-        rows[f"L{level} multiply-adds at 256x256"] = count_multiply_adds(
-            model.prune(level), 256, 256
-        )
+        pruned = model.prune(level)
+        counts = evaluate(segmenter(pruned), test, num_classes=1)
+        rows[f"L{level} IoU per image"] = dataset_iou(counts)
+        rows[f"L{level} parameters"] = count_parameters(pruned)
+        rows[f"L{level} multiply-adds at 256x256"] = count_multiply_adds(pruned, 256, 256)
     return rows | {"measured with": f"torch {torch.__version__}, {platform.machine()} CPU"}
 
 
 def card(name: str) -> str:
     """The model card, with the numbers of the table."""
-    model, info = load_model(pretrained_path(name))
-    rows = measured(name)
+    model, notes, rows = load_pretrained(name), read_notes(pretrained_path(name)), measured(name)
     heads = [
         f"{key[:2]} {float(rows[key]):.3f}" for key in rows if key.startswith("L") and "IoU" in key
     ]
@@ -113,9 +108,9 @@ def card(name: str) -> str:
         channels=", ".join(map(str, model.channels)),
         images=rows["images"],
         command=rows["command"],
-        step=info["step"],
-        threshold=info["threshold"],
-        validation=info["validation_iou"],
+        step=notes["step"],
+        threshold=model.threshold,
+        validation=notes["validation_iou"],
         iou=float(rows["IoU per image"]),
         pooled=float(rows["IoU pooled"]),
         dice=float(rows["Dice pooled"]),
@@ -135,7 +130,7 @@ def main() -> None:
         ]
         write_rows(table(name), rows)
         with atomic_path(pretrained_path(name).with_suffix(".md")) as temporary:
-            temporary.write_text(card(name), encoding="utf-8")
+            temporary.write_text(card(name), encoding="utf-8", newline="\n")
         print(name)
         for row in rows:
             print(f"  {row['quantity']}: {row['value']}")

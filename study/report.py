@@ -1,10 +1,10 @@
-"""The comparison's tables, computed from the rows of its runs and of nothing else.
+"""The comparison's tables, computed from the rows of its runs and from nothing else.
 
     python -m study report
 
-reads `compare_*.csv` in `study/results`, prints the tables, and writes `compare_table.csv` (a row
-an arm: mean and spread over the seeds) and `compare_differences.csv` (arm against arm, paired by
-image).
+reads `compare_*.csv` in `study/results`, prints the tables, and writes `compare_table.csv` (one row
+per arm: mean and standard deviation over the seeds) and `compare_differences.csv` (one row per pair
+of arms, compared image by image).
 """
 
 from collections import defaultdict
@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from segedu.files import write_rows
+from segedu.files import read_rows, write_rows
 from segedu.metrics import dice, iou
 
-from .compare import ARMS, CLASSES, NETWORKS, PRESETS, RECIPES, RESULTS, read_table
+from .compare import ARMS, CLASSES, NETWORKS, PRESETS, RECIPES, RESULTS
 
 # U-Net++ (arXiv 1807.10165), table 3, nuclei: to be compared with `two_class_iou`.
 PAPER = {"unet": 0.9077, "unet-wide": 0.9092, "unetpp": 0.9263, "unetpp-ds": 0.9252}
 LEVELS = [f"unetpp-ds-L{level}" for level in (1, 2, 3, 4)]
-# Which arm is set against which, and by which of an image's scores.
+# Which arm is compared with which, and by which score of an image.
 DIFFERENCES = [
     *((arm, "unet", "iou") for arm in ("unet-wide", "unetpp", "unetpp-ds")),
     *((arm, "unet-wide", "iou") for arm in ("unetpp", "unetpp-ds")),
@@ -51,7 +51,7 @@ MEASURES = (
     "three_class_iou",  # three classes
     "average_precision",
     "nuclei_counted",
-    "count_error",  # nuclei an image
+    "count_error",  # nuclei per image
 )
 
 
@@ -60,7 +60,7 @@ class Scores:
 
     def __init__(self, preset: str, folder: Path = RESULTS):
         def rows(name: str) -> list[dict[str, str]]:
-            table = read_table(folder / f"{name}.csv")
+            table = read_rows(folder / f"{name}.csv")
             return [row for row in table if row.get("preset", preset) == preset]
 
         test = [row for row in rows("compare_image_ids") if row["split"] == "test"]
@@ -80,7 +80,7 @@ class Scores:
         self.times = {row["arm"]: row for row in rows("times")}
 
     def of_images(self, arm: str, seed: int, measure: str) -> np.ndarray:
-        """One score an image: "iou", "dice" or "average_precision"."""
+        """One score per image: "iou", "dice" or "average_precision"."""
         tp, fp, fn, _, precision = self.images[arm, seed].T
         if measure == "average_precision":
             return precision
@@ -118,9 +118,9 @@ def _class_iou(table: Sequence[Sequence[int]]) -> float:
 def bootstrap(
     values: np.ndarray, groups: Sequence[str], *, resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
-    """The 95 % interval of a mean over images, with whole groups drawn anew.
+    """The 95 % bootstrap interval of a mean over images, resampling whole groups.
 
-    Tiles of one field are no independent images, so a group is drawn with all its images.
+    Tiles of one field are not independent images, so a group is drawn with all its images.
 
     >>> bootstrap(np.array([1.0, 1.0, 1.0]), ["a", "a", "b"])
     (1.0, 1.0)
@@ -134,7 +134,7 @@ def bootstrap(
 
 
 def table(scores: Scores, preset: str) -> list[dict]:
-    """A row an arm: mean and standard deviation over the seeds, and what it costs."""
+    """One row per arm: mean and standard deviation over the seeds, and the costs."""
     reached = {key: scores.of_run(*key) for key in scores.images}
     rows = []
     for arm in sorted(scores.runs, key=_place):
@@ -159,7 +159,7 @@ def table(scores: Scores, preset: str) -> list[dict]:
 
 
 def _place(arm: str) -> tuple[int, str]:
-    """Where an arm stands in the tables: in the order of ARMS, levels after their network."""
+    """The place of an arm in the tables: in the order of ARMS, levels after their network."""
     known = [*ARMS, *RECIPES]
     return known.index(arm if arm in known else arm.rpartition("-")[0]), arm
 
@@ -175,12 +175,12 @@ def _validation(runs: dict[int, dict]) -> float:
 
 
 def differences(scores: Scores, preset: str) -> list[dict]:
-    """A row a pair of arms: the mean over images and common seeds, its interval, the verdict.
+    """One row per pair of arms: mean over images and common seeds, its interval, the verdict.
 
-    "separated" takes three seeds, an interval without 0, and the same sign with every seed.
+    "separated" requires three seeds, an interval without 0, and the same sign with every seed.
     """
     pairs = DIFFERENCES
-    if PRESETS[preset].seconds:  # the recipe that is best on validation, against every network
+    if PRESETS[preset].seconds:  # the recipe that is best on validation against every network
         chosen = best_recipe(scores)
         pairs = [(chosen, network, "iou") for network in NETWORKS]
     rows = []

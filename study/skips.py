@@ -1,11 +1,12 @@
-"""What each skip of a U-Net is worth: switched off in a trained network, and trained without it.
+"""How much each skip of a U-Net contributes: trained without it, or with it and then without.
 
     python -m study.skips
 
-trains the U-Net of the chapter on U-Net without each of its skips, without any, and with all, five
+trains the U-Net of the chapter on U-Net with all skips, without any, and without each one, five
 seeds each (about ten minutes on one core), and writes `study/results/skips.csv`: the foreground's
-IoU per image on 20 synthetic test images and on the sample field, for `off`, the rows whose skips
-are off, and `trained` "without" them, or "with" all of them and then switched off.
+IoU per image on 20 synthetic test images and on the sample field. The column `off` says in which
+rows of the grid the skip is switched off, `trained` whether the network was trained "without" these
+skips or "with" them.
 """
 
 import copy
@@ -29,13 +30,13 @@ SEEDS = range(5)
 
 
 def switch_off(model: UNet, rows: tuple[int, ...]) -> UNet:
-    """Make the decoder's blocks of these rows deaf to their skip, in training too."""
+    """Set the weights with which the decoder reads the skips of these rows to 0, for good."""
     for row in rows:
         weight = model.blocks[f"{row}_{model.depth - row}"][0].weight
-        heard = torch.ones_like(weight)
-        heard[:, : model.channels[row]] = 0  # the skip's channels come first
-        weight.data *= heard
-        weight.register_hook(heard.mul)
+        mask = torch.ones_like(weight)
+        mask[:, : model.channels[row]] = 0  # the skip's channels come first
+        weight.data *= mask
+        weight.register_hook(mask.mul)  # training changes none of them
     return model
 
 

@@ -6,27 +6,18 @@ writes the rows of one preset in `study/results/times.csv`, in a few minutes on 
 nothing else. The preset "budget" trains each network for as many steps as fit into its seconds.
 """
 
-import statistics
-import time
-from collections.abc import Callable
+import contextlib
+import functools
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from segedu.files import write_rows
+from segedu.files import read_rows, write_rows
 from segedu.losses import DeepSupervision, compound_loss
 
-from .compare import (
-    PRESETS,
-    RESULTS,
-    TIMED,
-    arms_of,
-    hardware,
-    otsu,
-    probabilities,
-    read_table,
-    settings,
-)
+from .compare import PRESETS, RESULTS, TIMED, arms_of, otsu, probabilities, settings, with_levels
+from .timing import faster_blocks, hardware, take_turns, training_step
 
 ROUNDS = 15
 THREADS = 2
@@ -38,65 +29,40 @@ def measure(preset: str) -> None:
     common = PRESETS[preset]
     fabric = Fabric(accelerator=common.accelerator, devices=1, precision=common.precision)
     image = torch.rand(1, 1, 256, 256)
-    steps, images = {}, {}
-    for name, arm in arms_of(preset).items():
-        if name not in TIMED:
-            continue
-        steps[name], model = training_step(name, preset, fabric)
-        models = {name: model}
-        if arm.levels:
-            models |= {f"{name}-L{level}": model.prune(level) for level in model.levels}
-        for key, one in models.items():
-            images[key] = lambda one=one: probabilities(one, image)
-    images["otsu"] = lambda: otsu(image)
-    step_times, image_times = take_turns(steps), take_turns(images)
+    steps, inferences = {}, {}
+    with contextlib.ExitStack() as stack:
+        for name, arm in arms_of(preset).items():
+            if name not in TIMED:
+                continue
+            own = settings(name, preset)
+            model = arm.network(own.channels, 1)
+            images = torch.rand(own.batch_size, 1, own.crop_size, own.crop_size)
+            loss = DeepSupervision(compound_loss)
+            steps[name] = training_step(model, loss, images, images.round(), fabric)
+            for key, network in with_levels(name, arm, model).items():
+                inferences[key] = functools.partial(probabilities, network, image)
+            stack.enter_context(faster_blocks(model, fabric))
+        step_ms = medians(steps)
+    inference_ms = medians(inferences | {"otsu": functools.partial(otsu, image)})
     rows = [
         {
             "preset": preset,
             "arm": name,
-            "step_ms": step_times.get(name),
-            "inference_ms": image_times[name],
+            "step_ms": step_ms.get(name),
+            "inference_ms": milliseconds,
             "rounds": ROUNDS,
         }
         | hardware(fabric)
-        for name in images
+        for name, milliseconds in inference_ms.items()
     ]
     path = RESULTS / "times.csv"
-    known = read_table(path) if path.exists() else []
+    known = read_rows(path) if path.exists() else []
     write_rows(path, [*(row for row in known if row["preset"] != preset), *rows])
     for row in rows:
         print(f"{row['arm']:22} step {row['step_ms'] or 0:7.1f} ms, image {row['inference_ms']} ms")
 
 
-def training_step(
-    name: str, preset: str, fabric: Fabric
-) -> tuple[Callable[[], float], torch.nn.Module]:
-    """A training step of an arm as a function to call, and its network."""
-    common = settings(name, preset)
-    model = arms_of(preset)[name].network(common.channels, 1).to(memory_format=torch.channels_last)
-    wrapped, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters(), lr=1e-9))
-    loss = DeepSupervision(compound_loss)
-    images = torch.rand(common.batch_size, 1, common.crop_size, common.crop_size)
-    images = fabric.to_device(images).contiguous(memory_format=torch.channels_last)
-    target = images.round()
-
-    def step() -> float:
-        wrapped.train()
-        value = loss(wrapped(images), target)
-        optimizer.zero_grad()
-        fabric.backward(value)
-        optimizer.step()
-        return value.item()  # waits for the device
-
-    return step, model
-
-
-def take_turns(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """The median milliseconds of each by the clock, after a turn to warm up."""
-    times = {name: [] for name in functions}
-    for _ in range(1 + ROUNDS):
-        for name, function in functions.items():
-            started = time.perf_counter()
-            function()
-            times[name].append(1000 * (time.perf_counter() - started))
-    return {name: round(statistics.median(column[1:]), 2) for name, column in times.items()}
+def medians(functions: dict) -> dict[str, float]:
+    """The median milliseconds of each function."""
+    times = np.median(take_turns([*functions.values()], rounds=ROUNDS), axis=0)
+    return dict(zip(functions, times.round(2).tolist(), strict=True))

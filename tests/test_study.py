@@ -1,43 +1,38 @@
 """What the study claims, computed again: from the images, and from the rows of its runs."""
 
-import csv
 import dataclasses
+import functools
 import hashlib
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from lightning_fabric import Fabric
 
 import study.compare as study
-from segedu import (
-    UNet,
-    UNetPlusPlus,
-    count_multiply_adds,
-    count_parameters,
-    load_pretrained,
-    predict,
-    to_mask,
-)
+from segedu import UNet, UNetPlusPlus, count_parameters, load_pretrained, predict, to_mask
 from segedu.checkpoint import pretrained_path
 from segedu.data import SyntheticNuclei
 from segedu.evaluation import THRESHOLDS, validate
+from segedu.files import read_rows
 from segedu.losses import DeepSupervision, compound_loss
 from segedu.metrics import stat_scores
 from segedu.training import TrainConfig, fit
 from study import benchmark, report, times
 from study.pretrained import COMMANDS, card, measure, measured
+from study.timing import take_turns
 
 RESULTS = Path(study.RESULTS)
 SIDE = 64
 
 
 def rows(name: str) -> list[dict[str, str]]:
-    with (RESULTS / f"compare_{name}.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return read_rows(RESULTS / f"compare_{name}.csv")
 
 
 class Images(list):
@@ -57,12 +52,13 @@ class Images(list):
 
 @pytest.fixture
 def small_study(tmp_path, monkeypatch):
-    """The study of two steps on synthetic images, in a folder of its own."""
-    few = {"steps": 2, "seeds": 2, "batch_size": 2, "crop_size": 32, "channels": (2, 2, 4, 4, 8)}
+    """The study with two steps on tiny synthetic images, in a folder of its own."""
+    few = {"steps": 2, "seeds": 2, "batch_size": 2, "crop_size": 32, "channels": (2, 4, 8)}
     monkeypatch.setitem(study.PRESETS, "cpu", dataclasses.replace(study.PRESETS["cpu"], **few))
     monkeypatch.setattr(study, "RUNS", tmp_path / "runs")
     for module in (study, times):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
+    monkeypatch.setattr(times, "TIMED", ("unet", "unetpp-ds"))
     monkeypatch.setattr(times, "ROUNDS", 1)
     monkeypatch.setattr(times, "THREADS", torch.get_num_threads())
     seeds = {"train": 1, "validation": 2, "test": 3}
@@ -73,23 +69,31 @@ def small_study(tmp_path, monkeypatch):
 
 def test_a_small_study_runs_resumes_and_reports(small_study, monkeypatch, capsys):
     times.measure("cpu")
-    arms = ["unet", "unetpp-ds", "monai-unetpp", "otsu", "three-class", "synthetic", "pretrained-8"]
-    study.compare("cpu", Path(), arms[:2])
-    first = (small_study / "compare_images.csv").read_text().splitlines()
-    assert len(first) == 1 + 2 * (1 + 5) * 4  # seeds, U-Net and five readings of U-Net++, images
+    arms = ["unet", "unetpp-ds", "otsu", "three-class", "synthetic", "pretrained-8"]
+    levels = ["unetpp-ds-L1", "unetpp-ds-L2"]
+    study.compare("cpu", Path(), arms[1:2])
+    first = read_rows(small_study / "compare_images.csv")
+    assert len(first) == 2 * (1 + len(levels)) * 4  # seeds, the network and its levels, images
 
-    with monkeypatch.context() as patched:  # what was run is not run again
+    with monkeypatch.context() as patched:  # a finished run is not repeated
         patched.setattr(study, "train", None)
-        study.compare("cpu", Path(), arms[:2])
+        study.compare("cpu", Path(), arms[1:2])
     study.compare("cpu", Path(), arms)
-    assert set(first) <= set((small_study / "compare_images.csv").read_text().splitlines())
+    both = read_rows(small_study / "compare_images.csv")
+    assert [row for row in both if row in first] == first
+    assert len(both) == len(first) + 4 * (1 + 2 * 4)  # Otsu's threshold has one seed
 
     report.report(small_study)
-    table = study.read_table(small_study / "compare_table.csv")
-    levels = [f"unetpp-ds-L{level}" for level in (1, 2, 3, 4)]
+    table = read_rows(small_study / "compare_table.csv")
     assert [row["arm"] for row in table] == [*arms[:2], *levels, *arms[2:]]
+    assert list(table[0]) == list(rows("table")[0])
     assert "too few seeds" in capsys.readouterr().out  # two
-    assert float(table[0]["inference_ms"]) > 0
+    timed = {row["arm"] for row in table if row["inference_ms"] and float(row["inference_ms"]) > 0}
+    assert timed == {"unet", "unetpp-ds", *levels, "otsu"}
+    for name in ("runs", "counts", "image_ids"):  # as the chapters read them
+        assert list(read_rows(small_study / f"compare_{name}.csv")[0]) == list(rows(name)[0])
+    times_columns = [list(read_rows(path / "times.csv")[0]) for path in (small_study, RESULTS)]
+    assert times_columns[0] == times_columns[1]
 
 
 def test_two_processes_do_not_take_the_same_run(tmp_path):
@@ -102,25 +106,48 @@ def test_two_processes_do_not_take_the_same_run(tmp_path):
 @pytest.mark.parametrize("deep", [False, True])
 def test_the_study_trains_as_the_package_does(deep, tmp_path):
     data = [SyntheticNuclei(6, size=SIDE)[index] for index in range(6)]
+    config = TrainConfig(steps=6, batch_size=2, crop_size=32, validate_every=6, seed=3)
     networks = []
     for _ in range(2):
         torch.manual_seed(0)
         networks.append(UNetPlusPlus(1, 1, channels=(4, 8, 16), deep_supervision=deep))
     ours, its = networks
-    common = {"steps": 6, "batch_size": 2, "crop_size": 32}
-    config = TrainConfig(**common, validate_every=6, seed=3)
     loss = DeepSupervision(compound_loss)
     history = fit(its, loss, data[:4], data[4:], config, out=tmp_path)
-    preset = dataclasses.replace(study.PRESETS["cpu"], **common, validations=1)
     fabric = Fabric(accelerator="cpu", devices=1)
-    study.train(ours, compound_loss, data[:4], data[4:], preset, 3, fabric)
+    study.train(ours, compound_loss, data[:4], data[4:], config, fabric)
+    assert ours.state_dict().keys() == its.state_dict().keys()
     for mine, other in zip(ours.state_dict().values(), its.state_dict().values(), strict=True):
         assert torch.equal(mine, other)
 
-    counts = [study.pixel_counts(study.probabilities(ours, x[None]), y) for x, y in data[4:]]
-    score, index = study.best(torch.stack(counts))
-    assert (score, THRESHOLDS[index]) == validate(its, data[4:])
+    score, threshold = study.validate(functools.partial(study.probabilities, ours), data[4:])
+    assert (score, threshold) == validate(its, data[4:]) == (score, its.threshold)
     assert score == history[-1]["validation_iou"]
+
+
+def test_the_best_weights_are_kept_and_validation_costs_no_training_time(monkeypatch):
+    seconds, scores, seen = [0.0], iter([0.2, 0.9, 0.4]), []
+    model = UNet(1, 1, channels=(2, 4))
+
+    def validate_slowly(segment, dataset):
+        seconds[0] += 100
+        seen.append(model.blocks["0_0"][0].weight.detach().clone())
+        return next(scores), 0.5
+
+    def clock():
+        seconds[0] += 1
+        return seconds[0]
+
+    monkeypatch.setattr(study, "validate", validate_slowly)
+    monkeypatch.setattr(study, "time", SimpleNamespace(perf_counter=clock, process_time=clock))
+    data = [SyntheticNuclei(2, size=SIDE)[index] for index in range(2)]
+    config = TrainConfig(steps=5, batch_size=1, crop_size=32, validate_every=2)
+    trained = study.train(
+        model, compound_loss, data, data, config, Fabric(accelerator="cpu", devices=1)
+    )
+    assert trained["best_step"] == 4  # after steps 2, 4 and 5
+    assert torch.equal(model.blocks["0_0"][0].weight, seen[1])
+    assert trained["train_seconds"] < 100
 
 
 def test_counts_at_all_thresholds_are_those_of_each():
@@ -128,10 +155,29 @@ def test_counts_at_all_thresholds_are_those_of_each():
     mask = torch.rand(40, 50).gt(0.5).long()
     chances = study.probabilities(model, image)
     torch.testing.assert_close(chances, predict(model, image))
-    counts = study.pixel_counts(chances, mask)
-    for threshold, found in zip(THRESHOLDS, counts[:, 0].tolist(), strict=True):
+    counts = torch.stack(study.count_pixels(chances, mask))  # (4, thresholds, 1)
+    for threshold, found in zip(THRESHOLDS, counts[..., 0].T.tolist(), strict=True):
         one = stat_scores(to_mask(chances, threshold), mask[None], num_classes=1)
         assert found == [int(count) for count in one]
+
+
+@pytest.mark.parametrize("name", ["monai-unet", "monai-unetpp", "smp-unet", "smp-unetpp"])
+def test_the_networks_of_other_libraries_answer_as_ours_do(name):
+    image, channels = torch.rand(1, 1, 40, 50), (2, 4, 4, 8, 8)
+    for classes in (1, 3):
+        model = study.ARMS[name].network(channels, classes).eval()
+        padded = F.pad(image, (0, 14, 0, 8), mode="replicate")
+        with torch.inference_mode():
+            logits = benchmark.last(model(padded))[..., :40, :50]
+        expected = logits.sigmoid() if classes == 1 else logits.softmax(1)
+        torch.testing.assert_close(study.probabilities(model, image), expected)
+
+
+def test_functions_take_turns_and_the_first_round_warms_up():
+    calls = []
+    functions = [functools.partial(calls.append, name) for name in "abc"]
+    assert take_turns(functions, rounds=2).shape == (2, 3)
+    assert "".join(calls) == "abccbaabc"
 
 
 @pytest.mark.parametrize("preset", study.PRESETS)
@@ -149,7 +195,6 @@ def test_the_arms_are_matched(preset):
     assert size["monai-unet"] == pytest.approx(size["unet"], rel=0.1)
     assert size["monai-unetpp"] == pytest.approx(size["unetpp"], rel=0.1)
     assert size["smp-unet"] > size["unet"]  # its encoder has widths of its own
-    assert study.operations(networks["unetpp"]) == count_multiply_adds(networks["unetpp"], 256, 256)
     assert networks["unetpp-ds"].prune(4).config == networks["unetpp"].config
 
 
@@ -167,8 +212,7 @@ def test_the_bootstrap_draws_whole_groups():
 def test_the_images_are_those_of_the_split():
     used = rows("image_ids")
     known = Path(study.__file__).parents[1] / "segedu" / "data" / "nuclei_groups.csv"
-    with known.open(newline="") as file:
-        table = {row["image_id"]: row for row in csv.DictReader(file)}
+    table = {row["image_id"]: row for row in read_rows(known)}
     for row in used:
         assert (row["split"], row["group"]) == tuple(
             table[row["image_id"]][k] for k in ("split", "group")
@@ -256,9 +300,10 @@ def test_the_committed_tables_are_what_the_report_writes(tmp_path):
         shutil.copy(path, tmp_path)
     report.report(tmp_path)
     for name in ("compare_table.csv", "compare_differences.csv"):
-        assert (tmp_path / name).read_text() == (RESULTS / name).read_text()
+        assert (tmp_path / name).read_bytes() == (RESULTS / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_committed_weights_reach_what_the_table_says(name, nuclei_zip):
     for quantity, value in measure(name, nuclei_zip).items():
@@ -279,7 +324,8 @@ def test_the_weights_are_small_and_described(name):
 
 
 def test_the_page_on_speed_shows_the_table():
-    assert benchmark.markdown(benchmark.read_table()) in benchmark.PAGE.read_text(encoding="utf-8")
+    page = benchmark.PAGE.read_text(encoding="utf-8")
+    assert benchmark.markdown(read_rows(benchmark.TABLE)) in page
 
 
 @pytest.mark.parametrize("network", [UNet, UNetPlusPlus])
@@ -297,8 +343,8 @@ def test_the_peers_of_the_benchmark_compute_the_same(network, up, twin):
 def test_the_benchmark_times_networks_with_the_same_answers(monkeypatch):
     monkeypatch.setattr(benchmark, "CHANNELS", (2, 4, 8, 16, 32))
     turns = dict.fromkeys(("ours ms", "theirs ms", "ratio", "low", "high"), 1.0)
-    monkeypatch.setattr(benchmark, "take_turns", lambda *sides: turns)
-    rows = benchmark.network_rows()
+    monkeypatch.setattr(benchmark, "time_both", lambda *sides: turns)
+    rows = list(benchmark.network_rows())
     equal = [row["difference"] for row in rows if row["theirs"] != "MONAI as it comes"]
     assert len(equal) == 8
     assert max(equal) <= 1e-5
@@ -306,7 +352,7 @@ def test_the_benchmark_times_networks_with_the_same_answers(monkeypatch):
 
 def test_ours_is_as_fast_as_the_committed_table_has_to_say():
     """Against an equal network: 1.15 times in inference, no slower in training, losses, counts."""
-    for row in benchmark.read_table():
+    for row in read_rows(benchmark.TABLE):
         if row["difference"] or row["ours"].startswith("UNetPlusPlus L"):
             least = 1.15 if row["task"] == "inference" else 1.0
             assert float(row["ratio"]) >= least, row

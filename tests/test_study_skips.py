@@ -1,11 +1,11 @@
 """The study of the skips: what is switched off stays off, and the committed table is complete."""
 
-import csv
 import itertools
 
 import torch
 
 from segedu import UNet
+from segedu.files import read_rows
 from study.skips import CHANNELS, CUTS, RESULT, SEEDS, switch_off
 
 
@@ -31,8 +31,7 @@ def test_a_skip_that_is_switched_off_stays_off_in_training():
 
 
 def test_the_table_has_every_training():
-    with RESULT.open(newline="") as file:
-        rows = {(row["seed"], row["off"], row["trained"]) for row in csv.DictReader(file)}
+    rows = {(row["seed"], row["off"], row["trained"]) for row in read_rows(RESULT)}
     seeds = [str(seed) for seed in SEEDS]
     wanted = {("", "", "otsu"), *((seed, "none", "without") for seed in seeds)}
     for seed, off, trained in itertools.product(seeds, CUTS, ("with", "without")):
