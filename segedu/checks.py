@@ -6,9 +6,7 @@ it checked, so that it can stand where the value is used.
 
 import math
 import operator
-import os
-from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -133,87 +131,3 @@ pad to 32 x 32, or call segedu.predict(model, images), which pads and crops
             "or call segedu.predict(model, images), which pads and crops"
         )
     return images
-
-
-def check_path(name: str, value) -> Path:
-    """`value` as a Path, if it is a path.
-
-    >>> check_path("root", None)
-    Traceback (most recent call last):
-    ValueError: root must be a path, got None
-    """
-    if not isinstance(value, str | os.PathLike):
-        raise ValueError(f"{name} must be a path, got {describe(value)}")
-    return Path(value)
-
-
-def check_callable(name: str, value, takes: str) -> Callable:
-    """`value`, if it can be called; `takes` says with what.
-
-    >>> check_callable("transform", 3, "(image, mask)")
-    Traceback (most recent call last):
-    ValueError: transform must be a function of (image, mask), got 3
-    """
-    if not callable(value):
-        raise ValueError(f"{name} must be a function of {takes}, got {describe(value)}")
-    return value
-
-
-def check_type(name: str, value, kind: type):
-    """`value`, if it is a `kind`.
-
-    >>> check_type("config", 3, dict)
-    Traceback (most recent call last):
-    TypeError: config must be a dict, got 3
-    """
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, got {describe(value)}")
-    return value
-
-
-def check_sequence(name: str, value, least: int = 0, most: int | None = None) -> Sequence:
-    """`value`, if it has an order and from `least` to `most` entries, and is not a string.
-
-    >>> check_sequence("node", (1, 2, 3), 2, 2)
-    Traceback (most recent call last):
-    ValueError: node must be a sequence of 2 entries, got 3: (1, 2, 3)
-    """
-    wanted = f"{least} or more" if most is None else f"{least} to {most}" if most > least else least
-    wanted = f"{name} must be a sequence of {wanted} entries, got "
-    try:
-        if isinstance(value, str | bytes | dict | set):
-            raise TypeError
-        count, _ = len(value), value[:0]
-    except (TypeError, IndexError, KeyError):
-        raise ValueError(wanted + describe(value)) from None
-    if count < least or (most is not None and count > most):
-        raise ValueError(f"{wanted}{count}: {describe(value)}")
-    return value
-
-
-def check_array(name: str, value) -> np.ndarray:
-    """`value` as an array of numbers or booleans; a tensor comes to the CPU, without its gradient.
-
-    >>> check_array("image", "cell.png")
-    Traceback (most recent call last):
-    ValueError: image must be an array of real numbers, got 'cell.png'
-    """
-    try:
-        array = value.numpy(force=True) if isinstance(value, Tensor) else np.asarray(value)
-    except (TypeError, ValueError, RuntimeError):  # such as a tensor without values
-        array = None
-    if array is None or array.dtype.kind not in "buif":
-        raise ValueError(f"{name} must be an array of real numbers, got {describe(value)}")
-    return array
-
-
-def check_network(name: str, value):
-    """`value`, if it has what a network of this package has (compiled or wrapped ones do too).
-
-    >>> check_network("model", "unet")
-    Traceback (most recent call last):
-    TypeError: model must be a network such as UNet(1, 1), got 'unet'
-    """
-    if not all(hasattr(value, part) for part in ("nodes", "skip_sources", "levels", "depth")):
-        raise TypeError(f"{name} must be a network such as UNet(1, 1), got {describe(value)}")
-    return value

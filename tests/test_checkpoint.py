@@ -168,8 +168,6 @@ def test_the_committed_weights_give_the_stored_probabilities():
         network, level = name.split(" ")
         level = None if level == "all" else int(level)
         model = load_pretrained(network)
-        torch.testing.assert_close(
-            predict(model, image, level=level), expected, rtol=0, atol=1e-5
-        )
+        torch.testing.assert_close(predict(model, image, level=level), expected, rtol=0, atol=1e-5)
         exact = predict(model.double(), image.double(), level=level)
         torch.testing.assert_close(exact, expected, rtol=0, atol=1e-6)
