@@ -1,6 +1,5 @@
 """The synthetic nuclei: repeatable, never overlapping, as the options say, like the real ones."""
 
-import csv
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +9,7 @@ from torchvision import tv_tensors
 
 from segedu.data import synthetic
 from segedu.data.synthetic import LOOKS, SyntheticNuclei, synthetic_nuclei
+from segedu.files import read_rows
 from study import calibration
 
 
@@ -108,8 +108,7 @@ def test_brightness_alone_is_not_enough(measured):
 
 
 def test_committed_calibration_was_accepted():
-    with calibration.RESULT.open(encoding="utf-8", newline="") as file:
-        assert {row["accepted"] for row in csv.DictReader(file)} == {"yes"}
+    assert {row["accepted"] for row in read_rows(calibration.RESULT)} == {"yes"}
 
 
 def test_medians_lie_in_the_real_bands(measured):

@@ -64,13 +64,13 @@ def synthetic_nuclei(
     ----------
     index, seed : non-negative integers. The seed chooses a series of pictures, the index one of
         them.
-    size : side in pixels, or (height, width), from 32 on. The size of the nuclei and their number
+    size : side in pixels, or (height, width), at least 32. The size of the nuclei and their number
         per area do not depend on it: a small picture is like a crop of a large one, and at 64 one
         in six is empty.
     difficulty : 0 to 1; 0.5 is like the real images. Contrast is `4 ** (0.5 - difficulty)` times
         the real one; noise and uneven background grow with it, and `0.4 * difficulty ** 2` of the
         pictures are hard. The nuclei of an index stay where they are.
-    density : number of nuclei per area, as a multiple of the real one, from 0 on. It sets the class
+    density : number of nuclei per area, as a multiple of the real one, 0 or more. It sets the class
         imbalance: the mean foreground is 8 % at 1 and about in proportion below; above, the nuclei
         run out of room. More density adds nuclei to the same picture.
 

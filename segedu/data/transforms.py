@@ -157,7 +157,7 @@ def train_transform(crop_size: int) -> v2.Compose:
 
     Parameters
     ----------
-    crop_size : side of the crop in pixels, from 1 on.
+    crop_size : side of the crop in pixels, at least 1.
 
     Examples
     --------
