@@ -39,6 +39,7 @@ from segedu import (
     count_multiply_adds,
     count_parameters,
     load_model,
+    losses,
     predict,
     save_checkpoint,
     to_mask,
@@ -53,14 +54,7 @@ from segedu.evaluation import (
     threshold_counts,
 )
 from segedu.files import atomic_path, read_rows, write_rows
-from segedu.losses import (
-    DeepSupervision,
-    binary_cross_entropy,
-    class_balance,
-    compound_loss,
-    cross_entropy,
-    focal_loss,
-)
+from segedu.losses import DeepSupervision, compound_loss, focal_loss
 from segedu.metrics import StatScores, average_precision, stat_scores
 from segedu.training import TrainConfig, start_training, training_steps
 
@@ -74,15 +68,10 @@ TABLES = {  # name: the columns that identify a row
     "compare_counts": ("preset", "arm", "seed", "of"),
     "compare_image_ids": ("split", "image"),
 }
-SETTINGS = (
-    "batch_size",
-    "crop_size",
-    "validations",
-    "accelerator",
-    "precision",
-    "learning_rate",
+SETTINGS = (  # the fields of Preset that the tables hold
+    "batch_size", "crop_size", "validations", "accelerator", "precision", "learning_rate",
     "weight_decay",
-)
+)  # fmt: skip
 CLASSES = ("background", "interior", "boundary")
 
 
@@ -170,7 +159,7 @@ class Arm:
 
 def _balanced_focal(logits: Tensor, target: Tensor) -> Tensor:
     """Focal loss with alpha = N_neg / (N_pos + N_neg) of the batch."""
-    return focal_loss(logits, target, alpha=class_balance(target))
+    return focal_loss(logits, target, alpha=losses.class_balance(target))
 
 
 ARMS = {
@@ -185,12 +174,12 @@ ARMS = {
     "smp-unet": Arm(_smp(SmpUnet)),
     "smp-unetpp": Arm(_smp(SmpUnetPlusPlus)),
     "otsu": Arm(None),
-    "bce": Arm(_unet, loss=binary_cross_entropy),
+    "bce": Arm(_unet, loss=losses.binary_cross_entropy),
     "focal": Arm(_unet, loss=focal_loss),
     "focal-alpha-0.25": Arm(_unet, loss=functools.partial(focal_loss, alpha=0.25)),
     "focal-alpha-balance": Arm(_unet, loss=_balanced_focal),
     "focal-gamma-1": Arm(_unet, loss=functools.partial(focal_loss, gamma=1.0)),
-    "three-class": Arm(_unet, loss=cross_entropy, classes=3),
+    "three-class": Arm(_unet, loss=losses.cross_entropy, classes=3),
     "three-class-focal": Arm(_unet, loss=focal_loss, classes=3),
     "synthetic": Arm(_unet, images=0),
     "real-8": Arm(_unet, images=8),
@@ -270,7 +259,7 @@ def compare(preset: str, root: Path, arms: Sequence[str] = ()) -> None:
 def _claim(path: Path) -> Iterator[bool]:
     """Whether no other process holds the lock; the system frees it when its holder ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with path.open("wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -462,7 +451,7 @@ def test(
         )
         every.append(torch.stack(count_pixels(answer, mask)))
     pooled = torch.stack(every).sum(0).flatten(1).T.tolist()  # per threshold, or per class
-    names = CLASSES if classes > 1 else [f"threshold {threshold}" for threshold in THRESHOLDS]
+    names = CLASSES if classes > 1 else [f"threshold {t}" for t in THRESHOLDS]
     counts = [
         {"of": name, **StatScores(*four)._asdict()}
         for name, four in zip(names, pooled, strict=True)
