@@ -41,12 +41,12 @@ def problems(page: str) -> list[str]:
 
 def names(file: str) -> set[str]:
     path = TESTS / file
-    body = ast.parse(path.read_text()).body if path.exists() else []
+    body = ast.parse(path.read_text(encoding="utf-8")).body if path.exists() else []
     return {node.name for node in body if isinstance(node, ast.FunctionDef)}
 
 
 def test_every_row_names_a_test():
-    assert problems(PAGE.read_text()) == []
+    assert problems(PAGE.read_text(encoding="utf-8")) == []
 
 
 def test_a_wrong_row_is_found_out():
