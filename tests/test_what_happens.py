@@ -15,7 +15,9 @@ CASES = [*TRAINING, *DATA]
 def test_what_happens(case, tmp_path):
     said = answer(case, tmp_path)
     expected = row(case, said)
-    assert expected in PAGE.read_text(encoding="utf-8").splitlines(), f"python -m tests.cases writes: {expected}"
+    assert expected in PAGE.read_text(encoding="utf-8").splitlines(), (
+        f"python -m tests.cases writes: {expected}"
+    )
     if re.match(r"\w+(Error|Exception|Interrupt): ", said):
         assert said.startswith(("ValueError: ", "OSError: ", "FileNotFoundError: ", "TypeError: ",
                                 "FloatingPointError: ", "KeyboardInterrupt: "))  # fmt: skip
