@@ -54,4 +54,5 @@ def page(cases: Iterable[Case]) -> str:
 if __name__ == "__main__":
     from tests import cases_data, cases_training
 
-    PAGE.write_text(page([*cases_training.CASES, *cases_data.CASES]))
+    text = page([*cases_training.CASES, *cases_data.CASES])
+    PAGE.write_text(text, encoding="utf-8", newline="\n")

@@ -1,22 +1,53 @@
-"""The commands as people run them: in a process of their own, with what they print."""
+"""The commands: what they write and print. Mistakes on the command line: test_bad_commands.py."""
 
+import contextlib
+import io
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from segedu import load_model
-from segedu.data import synthetic_nuclei
+from segedu import UNet, cli, load_model, load_pretrained, save_checkpoint, segmenter
+from segedu.data import FolderDataset, normalize, read_image, synthetic_nuclei
+from segedu.evaluation import dataset_iou, evaluate
 from segedu.files import read_history
 
+SMALL = ("--steps", 4, "--batch-size", 2, "--crop-size", 32, "--channels", "4,8")
 
-def segedu(*arguments, cwd=None):
-    command = [sys.executable, "-m", "segedu", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def segedu(*arguments, cwd: Path | str = ".") -> Result:
+    """What `segedu ARGUMENTS` does in a process of its own, done in this one."""
+    out, err = io.StringIO(), io.StringIO()
+    command = mock.patch("sys.argv", ["segedu", *map(str, arguments)])
+    here, printed = contextlib.chdir(cwd), contextlib.redirect_stdout(out)
+    with here, printed, contextlib.redirect_stderr(err), command:
+        try:
+            cli.main()
+        except SystemExit as stopped:
+            code = stopped.code or 0
+    if isinstance(code, str):  # Python prints it, and exits with 1
+        return Result(1, out.getvalue(), f"{err.getvalue()}{code}\n")
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def in_a_process(*arguments, cwd=None, launcher=("-m",)) -> Result:
+    command = [sys.executable, *launcher, "segedu", *map(str, arguments)]
+    used = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+    return Result(used.returncode, used.stdout, used.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +61,49 @@ def folder(tmp_path_factory):
     return root
 
 
+def as_input(path: Path) -> torch.Tensor:
+    return normalize(read_image(path, channels=1))[None]
+
+
+def mask_of(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def undecided(num_classes: int, picture: Path) -> UNet:
+    """A network for which every class is the most probable one somewhere in a picture."""
+    torch.manual_seed(0)
+    model = UNet(1, num_classes, channels=(4, 8, 8)).eval()
+    with torch.no_grad():
+        model.heads["2"].weight *= 100
+        logits = model(as_input(picture)[..., :64, :64])
+        model.heads["2"].bias -= logits.flatten(2).median(dim=2).values[0]
+    return model
+
+
+@pytest.fixture(scope="module")
+def careful(tmp_path_factory, folder) -> Path:
+    """A network that was saved with a threshold of 0.35, around which it is undecided."""
+    path = tmp_path_factory.mktemp("careful") / "careful.safetensors"
+    model = undecided(1, folder / "images" / "field0.png")
+    model.threshold = 0.35
+    model.heads["2"].bias.data += torch.tensor(0.35).logit()
+    save_checkpoint(path, model)
+    return path
+
+
+# -- from data to a trained network ------------------------------------------------------------
+
+
 def test_a_folder_of_ones_own_from_end_to_end(folder, tmp_path):
     data = ("--data", "folder", "--root", folder)
     shown = segedu("info", *data, "--out", tmp_path)
-    assert "train: 6 images of 64 x 70 to 64 x 70 pixels; class 0: " in shown.stdout, shown.stderr
+    assert "train: 6 images of 64 x 70 to 64 x 70 pixels; class 0: " in shown.out, shown.err
     assert (tmp_path / "preview.png").exists()
 
-    small = ("--steps", 4, "--batch-size", 2, "--crop-size", 32, "--channels", "4,8")
-    trained = segedu("train", *data, *small, "--out", tmp_path / "run")
-    assert trained.returncode == 0, trained.stderr
-    assert "1 test images: mean IoU per image " in trained.stdout
-    assert "Otsu's threshold on the same images: " in trained.stdout
+    trained = segedu("train", *data, *SMALL, "--out", tmp_path / "run")
+    assert trained.code == 0, trained.err
+    assert "1 test images: mean IoU per image " in trained.out
+    assert "Otsu's threshold on the same images: " in trained.out
     best = tmp_path / "run" / "best.safetensors"
     assert load_model(best).deep_supervision
     assert {p.name for p in best.parent.iterdir()} == {
@@ -48,75 +111,58 @@ def test_a_folder_of_ones_own_from_end_to_end(folder, tmp_path):
     }  # fmt: skip
 
     measured = segedu("evaluate", *data, "--weights", best)
-    line = next(line for line in trained.stdout.splitlines() if "mean IoU" in line)
-    assert line in measured.stdout
+    line = next(line for line in trained.out.splitlines() if "mean IoU" in line)
+    assert line in measured.out
 
     picture = folder / "images" / "field0.png"
     used = segedu("predict", picture, "--weights", best, "--out", tmp_path / "out")
-    assert used.returncode == 0, used.stderr
-    mask = np.asarray(Image.open(tmp_path / "out" / "field0_mask.png"))
+    assert used.code == 0, used.err
+    mask = mask_of(tmp_path / "out" / "field0_mask.png")
     assert mask.shape == (64, 70)
     assert set(np.unique(mask)) <= {0, 255}
     assert (tmp_path / "out" / "field0_overlay.png").exists()
 
 
-def test_predict_without_weights_uses_the_committed_ones(tmp_path):
-    grey, instances = synthetic_nuclei(1, size=(130, 101))
-    Image.fromarray(grey).convert("RGB").save(tmp_path / "colour.png")
-    used = segedu("predict", "colour.png", cwd=tmp_path)
-    assert used.returncode == 0, used.stderr
-    mask = np.asarray(Image.open(tmp_path / "predictions" / "colour_mask.png")) > 0
-    truth = instances > 0
-    assert (mask & truth).sum() / (mask | truth).sum() > 0.5
+def test_a_run_goes_on_with_resume(folder, tmp_path):
+    train = ("train", "--data", "folder", "--root", folder, *SMALL, "--out", tmp_path)
+    assert segedu(*train).code == 0
+    before = (tmp_path / "last.safetensors").read_bytes()
+    refused = segedu(*train)
+    assert refused.code == 1
+    assert "already holds a run" in refused.err
+    assert segedu(*train, "--resume").code == 0
+    assert (tmp_path / "last.safetensors").read_bytes() == before
 
 
-def test_synthetic_is_the_default_of_info_and_train(tmp_path):
+def test_synthetic_is_the_default_of_train(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "_report", lambda model, dataset, split, fabric: print(len(dataset)))
+    (tmp_path / "runs" / "1").mkdir(parents=True)
     small = ("--steps", 1, "--batch-size", 1, "--crop-size", 32, "--channels", "2,4")
     trained = segedu("train", "--model", "unet", *small, cwd=tmp_path)
-    assert "261 training and 52 validation images, unet of " in trained.stdout, trained.stderr
-    assert "85 test images: mean IoU per image " in trained.stdout
-    assert (tmp_path / "runs" / "1" / "best.safetensors").exists()
+    assert "261 training and 52 validation images, unet of " in trained.out, trained.err
+    assert "\n85\n" in trained.out  # test images
+    best = load_model(tmp_path / "runs" / "2" / "best.safetensors")
+    assert best.class_names == ("nucleus",)
 
 
-def test_a_mistake_is_a_line_and_not_a_traceback(tmp_path):
-    """In a process of its own; all the other mistakes are in test_bad_commands.py."""
-    result = segedu("train", "--data", "folder", "--root", "nowhere", cwd=tmp_path)
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: ")
-    assert "nowhere" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_predict_goes_on_after_a_bad_picture_and_prints_the_threshold(tmp_path):
-    grey, _ = synthetic_nuclei(1, size=(40, 40))
-    Image.fromarray(grey).save(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_text("no picture")
-    used = segedu("predict", "bad.png", "good.png", "missing.png", cwd=tmp_path)
-    assert used.returncode == 1
-    assert "threshold 0.5" in used.stdout
-    assert "2 of 3 pictures could not be segmented" in used.stderr
-    assert sorted(p.name for p in (tmp_path / "predictions").iterdir()) == [
-        "good_mask.png", "good_overlay.png"
-    ]  # fmt: skip
-
-
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(folder, tmp_path):
     """With group norm, equal shares of the batch, nothing ignored; torchrun starts the third."""
     small = (
         "train", "--data", "folder", "--root", folder, "--steps", 4, "--batch-size", 4,
         "--crop-size", 32, "--channels", "4,8,8", "--norm", "group",
     )  # fmt: skip
-    one = segedu(*small, "--out", tmp_path / "one")
-    two = segedu(*small, "--devices", 2, "--out", tmp_path / "two")
-    torchrun = Path(sys.executable).with_name("torchrun")
-    command = [torchrun, "--nproc-per-node", 2, "-m", "segedu", *small, "--devices", 2]
-    three = subprocess.run(
-        [*map(str, command), "--out", tmp_path / "three"],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "-m")
+    runs = {
+        "one": in_a_process(*small, "--out", tmp_path / "one"),
+        "two": in_a_process(*small, "--devices", 2, "--out", tmp_path / "two"),
+        "three": in_a_process(
+            *small, "--devices", 2, "--out", tmp_path / "three", launcher=torchrun
+        ),
+    }
     weights = []
-    for run, name in ((one, "one"), (two, "two"), (three, "three")):
-        assert run.returncode == 0, run.stderr
+    for name, run in runs.items():
+        assert run.code == 0, run.err
         weights.append(load_model(tmp_path / name / "last.safetensors").state_dict())
     for other in weights[1:]:
         for name, value in weights[0].items():
@@ -127,8 +173,169 @@ def test_two_processes_give_what_one_gives(folder, tmp_path):
         assert other["validation_iou"] == pytest.approx(row["validation_iou"], abs=1e-3)
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info"])
+# -- the network's own threshold ---------------------------------------------------------------
+
+
+def test_predict_uses_the_threshold_that_the_network_was_saved_with(folder, careful, tmp_path):
+    used = segedu("predict", folder / "images", "--weights", careful, "--out", tmp_path)
+    assert "threshold 0.35" in used.out, used.err
+    segment = segmenter(load_model(careful))
+    for path in (folder / "images").iterdir():
+        mask = mask_of(tmp_path / f"{path.stem}_mask.png")
+        assert (mask == 255 * segment(as_input(path))[0].numpy()).all()
+
+    picture = folder / "images" / "field0.png"
+    own = mask_of(tmp_path / "field0_mask.png")
+    used = segedu("predict", picture, "--weights", careful, "--threshold", 0.5, "--out", tmp_path)
+    assert "threshold 0.5" in used.out
+    given = mask_of(tmp_path / "field0_mask.png")
+    half = segmenter(load_model(careful), threshold=0.5)
+    assert (given == 255 * half(as_input(picture))[0].numpy()).all()
+    assert (given != own).any()
+
+
+def test_evaluate_uses_the_threshold_that_the_network_was_saved_with(folder, careful):
+    measured = segedu("evaluate", "--data", "folder", "--root", folder, "--weights", careful)
+    dataset = FolderDataset(folder, num_classes=1, split="test")
+    own, usual = (
+        dataset_iou(evaluate(segmenter(load_model(careful), threshold=t), dataset, num_classes=1))
+        for t in (None, 0.5)
+    )
+    assert f"1 test images: mean IoU per image {own:.3f}" in measured.out, measured.err
+    assert f"{own:.3f}" != f"{usual:.3f}"
+
+
+def test_export_writes_the_threshold_that_the_network_was_saved_with(tmp_path):
+    model = load_pretrained("unetpp-nuclei-tiny")
+    model.threshold = 0.35
+    save_checkpoint(tmp_path / "net.safetensors", model)
+    exported = segedu("export", "--format", "web", "--weights", "net.safetensors", cwd=tmp_path)
+    assert exported.code == 0, exported.err
+    page = (tmp_path / "net.html").read_text(encoding="utf-8")
+    assert '"threshold": 0.35' in page
+
+
+# -- pictures to segment -----------------------------------------------------------------------
+
+
+def test_predict_without_weights_uses_the_committed_ones(tmp_path):
+    grey, instances = synthetic_nuclei(1, size=(130, 101))
+    Image.fromarray(grey).convert("RGB").save(tmp_path / "colour.png")
+    used = segedu("predict", "colour.png", cwd=tmp_path)
+    assert used.code == 0, used.err
+    assert f"threshold {load_pretrained().threshold}\n" in used.out
+    mask = mask_of(tmp_path / "predictions" / "colour_mask.png") > 0
+    truth = instances > 0
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (["pictures"], ["a", "b", "c"]),
+        (["pictures/[ab].*"], ["a", "b"]),
+        (["**/c.png", "pictures/a.PNG"], ["c", "a"]),
+    ],
+    ids=["a folder", "a pattern", "a pattern and a file"],
+)
+def test_predict_takes_folders_and_patterns(given, found, careful, tmp_path):
+    pictures = tmp_path / "pictures"
+    (pictures / "below").mkdir(parents=True)  # folders in a folder are left alone
+    for name in ("a.PNG", "b.tif", "c.png"):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(pictures / name)
+    (pictures / "notes.txt").write_text("no picture", encoding="utf-8")
+    used = segedu("predict", *given, "--weights", careful, cwd=tmp_path)
+    assert used.code == 0, used.err
+    said = [line for line in used.out.splitlines() if "% foreground" in line]
+    assert [Path(line.partition(":")[0]).stem for line in said] == found
+    written = {path.name for path in (tmp_path / "predictions").iterdir()}
+    assert written == {f"{name}_{kind}.png" for name in found for kind in ("mask", "overlay")}
+
+
+def test_predict_in_a_folder_without_pictures_is_a_mistake(careful, tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
+    for given in (".", "*.png"):
+        used = segedu("predict", given, "--weights", careful, cwd=tmp_path)
+        assert used.code == 1
+        assert f"error: there are no pictures in {given}, expected at least one\n" in used.err
+    assert not (tmp_path / "predictions").exists()
+
+
+def test_predict_goes_on_after_a_bad_picture(careful, tmp_path):
+    grey, _ = synthetic_nuclei(1, size=(40, 40))
+    Image.fromarray(grey).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("no picture", encoding="utf-8")
+    used = segedu(
+        "predict", "bad.png", "good.png", "missing.png", "--weights", careful, cwd=tmp_path
+    )
+    assert used.code == 1
+    assert "2 of 3 pictures could not be segmented" in used.err
+    assert sorted(p.name for p in (tmp_path / "predictions").iterdir()) == [
+        "good_mask.png", "good_overlay.png"
+    ]  # fmt: skip
+
+
+def test_a_mask_of_several_classes_holds_their_numbers(folder, tmp_path):
+    picture = folder / "images" / "field0.png"
+    model = undecided(3, picture)
+    save_checkpoint(tmp_path / "three.safetensors", model)
+    used = segedu("predict", picture, "--weights", "three.safetensors", cwd=tmp_path)
+    assert used.code == 0, used.err
+    assert "threshold" not in used.out
+    mask = mask_of(tmp_path / "predictions" / "field0_mask.png")
+    assert (mask == segmenter(model)(as_input(picture))[0].numpy()).all()
+    assert set(np.unique(mask)) == {0, 1, 2}
+
+
+# -- where it is computed ----------------------------------------------------------------------
+
+
+def test_half_precision_gives_nearly_the_same(folder, careful, tmp_path):
+    half = ("--weights", careful, "--accelerator", "cpu", "--precision", "bf16-mixed")
+    picture = folder / "images" / "field0.png"
+    for options in ((*half, "--out", tmp_path / "half"), (*half[:2], "--out", tmp_path / "full")):
+        used = segedu("predict", picture, *options)
+        assert used.code == 0, used.err
+    masks = [mask_of(tmp_path / kind / "field0_mask.png") for kind in ("half", "full")]
+    assert 0 < (masks[0] != masks[1]).mean() < 0.1  # another precision, and no other answer
+
+    data = ("--data", "folder", "--root", folder)
+    scores = [
+        float(segedu("evaluate", *data, *options).out.split("per image ")[1].split()[0])
+        for options in (half, half[:2])
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=0.05)
+
+
+@pytest.mark.parametrize("command", [("train", "--steps", 1), ("evaluate",), ("predict", "a.png")])
+def test_an_accelerator_that_is_not_there_is_one_line(command, tmp_path):
+    used = segedu(*command, "--accelerator", "tpu", cwd=tmp_path)
+    assert used.code == 1
+    assert used.err.startswith("error: cannot use --accelerator tpu --devices 1")
+    assert used.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- the command itself ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info", "export"])
 def test_help_teaches(command):
-    result = segedu(command, "--help")
-    assert result.returncode == 0
-    assert "--weights" in result.stdout or "--data" in result.stdout
+    shown = segedu(command, "--help")
+    assert shown.code == 0
+    assert "--weights" in shown.out or "--data" in shown.out
+
+
+def test_the_package_installs_the_command():
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    scripts = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["scripts"]
+    assert EntryPoint("segedu", scripts["segedu"], "console_scripts").load() is cli.main
+
+
+def test_a_mistake_is_a_line_and_not_a_traceback(tmp_path):
+    """In a process of its own, as people run it."""
+    result = in_a_process("train", "--data", "folder", "--root", "nowhere", cwd=tmp_path)
+    assert result.code == 1
+    assert result.err.startswith("error: ")
+    assert "nowhere" in result.err
+    assert "Traceback" not in result.err

@@ -1,3 +1,5 @@
+"""Training: its samples, its steps, what `fit` writes, and when it stops."""
+
 import dataclasses
 import itertools
 import re
@@ -9,9 +11,17 @@ from lightning_fabric import Fabric
 from segedu import UNet, UNetPlusPlus, load_model, losses, read_notes
 from segedu.data import FolderDataset, NucleiDataset, SyntheticNuclei, train_transform
 from segedu.evaluation import dataset_iou, evaluate, otsu_threshold, validate
+from segedu.fast import summed_convolutions
 from segedu.files import read_history
 from segedu.inference import segmenter
-from segedu.training import TrainConfig, TrainingStream, fit
+from segedu.training import (
+    TrainConfig,
+    TrainingStream,
+    fit,
+    start_training,
+    to_target,
+    training_steps,
+)
 
 SHORT = TrainConfig(steps=6, batch_size=2, crop_size=32, validate_every=2)
 
@@ -77,10 +87,71 @@ def test_fit_writes_the_best_the_last_and_the_history(tmp_path, num_classes):
     assert last.threshold == model.threshold == validate(last, small_set(3, 2, num_classes))[1]
 
 
+def test_masks_become_the_target_that_the_losses_take():
+    masks = torch.tensor([[[0, 1]], [[1, 0]]])
+    one = to_target(masks, 1)
+    assert one.dtype == torch.float32
+    assert one.tolist() == [[[[0, 1]]], [[[1, 0]]]]
+    assert to_target(masks, 3) is masks
+
+
 def test_the_learning_rate_goes_up_and_down(tmp_path):
     rates = [row["learning_rate"] for row in small_fit(tmp_path)[1]]
     assert max(rates) <= SHORT.learning_rate
     assert rates[0] < max(rates) > rates[-1]
+
+
+def test_the_learning_rate_peaks_after_a_quarter_of_the_steps():
+    """One cycle (Smith and Topin 2017, arXiv 1708.07120) in torch's default proportions."""
+    config = TrainConfig(steps=41, learning_rate=0.5, weight_decay=0.125, crop_size=16)
+    state = start_training(UNet(1, 1, channels=(2, 4)), config, Fabric(accelerator="cpu"))
+    rates = []
+    for _ in range(41):
+        rates.append(state.schedule.get_last_lr()[0])
+        state.optimizer.step()
+        if len(rates) < 41:
+            state.schedule.step()
+    assert rates.index(max(rates)) in (9, 10)
+    assert max(rates) == pytest.approx(0.5, rel=0.01)
+    assert rates[0] == pytest.approx(0.5 / 25)
+    assert rates[-1] == pytest.approx(0.5 / 25 / 1e4)
+    assert state.optimizer.param_groups[0]["weight_decay"] == 0.125
+
+
+def test_fit_takes_the_training_steps_and_nothing_else(tmp_path):
+    model, history = small_fit(tmp_path)
+    torch.manual_seed(0)
+    twin = UNetPlusPlus(1, 1, channels=(4, 8, 8), deep_supervision=True)
+    loss, fabric = losses.DeepSupervision(losses.compound_loss), Fabric(accelerator="cpu")
+    state = start_training(twin, SHORT, fabric)
+    with summed_convolutions(twin):
+        steps = [*training_steps(state, loss, small_set(6, 1), SHORT, fabric)]
+    assert steps == [(row["loss"], row["learning_rate"]) for row in history]
+    assert state.step == SHORT.steps
+    assert same_weights(model, twin)
+
+
+def test_between_two_steps_the_caller_may_stop_and_go_on():
+    def losses_of(stop):
+        torch.manual_seed(0)
+        network, fabric = UNet(1, 1, channels=(2, 4)), Fabric(accelerator="cpu")
+        state, values = start_training(network, SHORT, fabric), []
+        for end in (stop, SHORT.steps):
+            steps = training_steps(state, losses.compound_loss, small_set(4, 1), SHORT, fabric)
+            while state.step < end:
+                values.append(next(steps)[0])
+        return values
+
+    assert losses_of(stop=3) == losses_of(stop=0)
+
+
+def test_a_step_computes_in_training_mode():
+    """Batch norm counts the batches that it has seen."""
+    fabric = Fabric(accelerator="cpu")
+    state = start_training(UNet(1, 1, channels=(2, 4)).eval(), SHORT, fabric)
+    for _ in training_steps(state, losses.compound_loss, small_set(4, 1), SHORT, fabric):
+        state.network.eval()  # as a validation in between may leave it
+    assert state.network.blocks["0_0"][1].num_batches_tracked == SHORT.steps
 
 
 @pytest.mark.parametrize("stop", [2, 4])
@@ -174,18 +245,6 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path, monkeypatch):
         small_fit(tmp_path, fabric=fabric)
 
 
-def test_validate_chooses_the_threshold_that_evaluate_confirms():
-    torch.manual_seed(0)
-    model = UNet(1, 1, channels=(4, 8)).eval()
-    data = SyntheticNuclei(3, size=64)
-    score, threshold = validate(model, data)
-    at = {
-        t: dataset_iou(evaluate(segmenter(model, threshold=t), data, num_classes=1))
-        for t in (0.05, threshold, 0.5, 0.95)
-    }
-    assert at[threshold] == score == max(at.values())
-
-
 def test_a_folder_of_several_classes_from_end_to_end(tmp_path):
     from PIL import Image
 
@@ -206,14 +265,7 @@ def test_a_folder_of_several_classes_from_end_to_end(tmp_path):
     assert 0 < dataset_iou(counts) < 1
 
 
-def test_otsu_on_the_real_test_images(nuclei_zip):
-    """What a network has to beat. Whole images, so not quite the figures for one crop an image."""
-    data = NucleiDataset(nuclei_zip, split="test")
-    assert dataset_iou(evaluate(otsu_threshold, data, num_classes=1)) == pytest.approx(
-        0.78, abs=0.03
-    )
-
-
+@pytest.mark.slow
 def test_a_short_training_on_real_nuclei_beats_the_threshold(nuclei_zip, tmp_path):
     torch.manual_seed(0)
     model = UNet(1, 1, channels=(16, 32, 64, 128))
@@ -229,8 +281,9 @@ def test_a_short_training_on_real_nuclei_beats_the_threshold(nuclei_zip, tmp_pat
     assert ours > otsu + 0.02
 
 
+@pytest.mark.slow
 def test_a_colour_shortcut_is_not_enough():
-    """On the synthetic nuclei a network that sees one pixel stays far below one that sees more."""
+    """On synthetic nuclei, a network that sees one pixel is far worse than one that sees more."""
     data = SyntheticNuclei(24, seed=5, size=128)
     held_out = SyntheticNuclei(12, seed=6, size=128)
 
