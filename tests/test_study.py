@@ -147,7 +147,7 @@ def test_the_best_weights_are_kept_and_validation_costs_no_training_time(monkeyp
     )
     assert trained["best_step"] == 4  # after steps 2, 4 and 5
     assert torch.equal(model.blocks["0_0"][0].weight, seen[1])
-    assert trained["train_seconds"] < 100
+    assert 0 < trained["train_seconds"] < 100
 
 
 def test_counts_at_all_thresholds_are_those_of_each():
