@@ -1,7 +1,7 @@
-"""What people do to the package, and what comes of it: the rows of `docs/what_happens.md`.
+"""What people do with the package, and what happens then: the rows of `docs/what_happens.md`.
 
-Each case is a deed in an empty folder. It raises, or it returns a sentence on what it gave. The
-test compares that with the page; `python -m tests.cases` writes the page anew.
+Each case is a function of an empty folder that raises an error or returns a sentence about the
+outcome. The test compares the outcome with the page; `python -m tests.cases` writes the page anew.
 """
 
 import itertools
@@ -14,20 +14,20 @@ PAGE = Path(__file__).parents[1] / "docs" / "what_happens.md"
 HEAD = """\
 # What happens if ...
 
-Every row of these tables is a test: it does what its first cell says and compares what comes with
-its second. An answer that begins with `ValueError` or `OSError` is an exception in Python and
-one line on the command line; `./` is the folder of the files.
+Every row is a test: it does what the first cell says and compares the outcome with the second cell.
+An answer that begins with `ValueError` or `OSError` is an exception in Python and one line on the
+command line; `./` is the folder of the files.
 """
 
 
 class Case(NamedTuple):
     topic: str  # heading on the page
-    what: str  # what somebody does, as it ends "What happens if ..."
-    act: Callable[[Path], str]  # raises, or returns what one sees
+    what: str  # completes "What happens if ..."
+    act: Callable[[Path], str]  # raises an error, or returns the outcome in words
 
 
 def answer(case: Case, folder: Path) -> str:
-    """What comes of a case, on one line and without the name of its folder."""
+    """The outcome of a case, on one line and without the name of its folder."""
     try:
         said = case.act(folder) or "nothing is said"
     except (Exception, KeyboardInterrupt) as error:

@@ -1,9 +1,9 @@
 """Cases of training, of what it writes, and of pictures to segment."""
 
+import functools
 import itertools
 import signal
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +28,8 @@ from segedu.evaluation import evaluate
 from segedu.inference import segmenter
 from segedu.training import TrainConfig, fit
 from tests.cases import Case
-from tests.test_stopping import (
-    full_disk,
-    in_a_process,
-    resume,
-    run_until_write,
-    small_fit,
-)
+from tests.test_cli import segedu
+from tests.test_stopping import full_disk, in_a_process, resume, run_until_write, small_fit
 
 TINY = TrainConfig(steps=4, batch_size=2, crop_size=16, validate_every=2)
 
@@ -48,17 +43,20 @@ def tiny_fit(out, *, loss=losses.compound_loss, config=TINY, channels=(2, 4), da
 # Training that stops
 
 
+@functools.cache
+def never_stopped() -> dict[str, bytes]:
+    """The files of a run that was never stopped."""
+    with tempfile.TemporaryDirectory() as folder:
+        in_a_process(small_fit, Path(folder)).join()
+        return {path.name: path.read_bytes() for path in Path(folder).glob("*.safetensors")}
+
+
 def ended_as_never_stopped(folder: Path) -> str:
-    """Resume the run in `folder`, and see whether it is the one that was never stopped."""
+    """Resume the run in `folder`, and compare it with the one that was never stopped."""
     step = read_notes(folder / "last.safetensors")["step"]
-    for function, out in ((resume, folder), (small_fit, folder / "whole")):
-        process = in_a_process(function, out)
-        process.join()
-    same = all(
-        (folder / name).read_bytes() == (folder / "whole" / name).read_bytes()
-        for name in ("best.safetensors", "last.safetensors")
-    )
-    end = "the same files, byte for byte" if same else "other files"
+    in_a_process(resume, folder).join()
+    files = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+    end = "the same files, byte for byte" if files == never_stopped() else "other files"
     return f"the state of step {step} is whole; resumed, the run ends with {end}"
 
 
@@ -232,8 +230,7 @@ def stored_threshold(folder):
     model = UNet(1, 1, channels=(2, 4))
     model.threshold = 0.35
     saved(folder, model)
-    command = [sys.executable, "-m", "segedu", "predict", "a.png", "--weights", "net.safetensors"]
-    printed = subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout
+    printed = segedu("predict", "a.png", "--weights", "net.safetensors", cwd=folder).out
     return f"it is used, and printed: {printed.splitlines()[0]}"
 
 
@@ -306,7 +303,7 @@ DEEDS = {
         "you train into a folder that holds a run": again,
         "you resume and ask for more steps": resumed_longer,
         "you resume with another network": resumed_with_other_channels,
-        "you resume with an image more": resumed_with_more_images,
+        "you resume with one more image": resumed_with_more_images,
         "you resume where there is nothing to resume": resumed_from_nothing,
         "you resume a run that is done": resumed_when_done,
     },
@@ -316,8 +313,8 @@ DEEDS = {
         "the data set is empty": no_image,
         "the network cannot halve the crop often enough": crop_that_cannot_be_pooled,
         "an image is smaller than the crop": image_smaller_than_the_crop,
-        "a batch of two is for three processes": batch_for_three_processes,
-        "you measure on no image": empty_test_set,
+        "three processes are to share a batch of two": batch_for_three_processes,
+        "you evaluate on no images": empty_test_set,
     },
     "Weights": {
         "the file was cut short": spoiled(lambda content: content[:-100]),

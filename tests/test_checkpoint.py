@@ -1,3 +1,5 @@
+"""Networks and states of training in files: what is written comes back, or is refused."""
+
 import json
 from pathlib import Path
 
@@ -57,6 +59,32 @@ def test_the_state_of_training_comes_back_as_it_was(tmp_path):
     for index, values in expected["state"].items():
         for name, value in values.items():
             assert torch.equal(found["state"][index][name], value)
+
+
+def test_notes_are_what_json_can_hold(tmp_path):
+    path, model = tmp_path / "a.safetensors", UNet(1, 1, channels=(4, 8))
+    save_checkpoint(path, model, note={"a": [1, 2.5, "b", None]})
+    assert read_notes(path)["note"] == {"a": [1, 2.5, "b", None]}
+    with pytest.raises(ValueError, match=r"notes must be JSON, got {'note': <object"):
+        save_checkpoint(path, model, note=object())
+    assert read_notes(path)["note"] == {"a": [1, 2.5, "b", None]}
+
+
+def write_by_hand(path, tensors, info):
+    """A file as `save_checkpoint` writes it, whatever it says."""
+    save_file(tensors, path, {"segedu": json.dumps({**info, "crc32": _checksum(info, tensors)})})
+
+
+def test_a_network_that_cannot_be_built_is_refused(tmp_path):
+    path, model = tmp_path / "a.safetensors", UNet(1, 1, channels=(4, 8))
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for config in ({"channels": [4, 8]}, model.config | {"norm": "layer"}):
+        write_by_hand(path, tensors, {"model": config})
+        with pytest.raises(ValueError, match="names a network that cannot be built"):
+            load_model(path)
+    write_by_hand(path, tensors, {"model": UNet(1, 1, channels=(4, 9)).config})
+    with pytest.raises(ValueError, match="does not fit the network it names"):
+        load_model(path)
 
 
 def test_what_is_not_ours_or_damaged_is_refused(tmp_path):
@@ -137,7 +165,7 @@ def test_pretrained_weights_are_small_and_can_be_pruned():
 
 
 def test_a_committed_network_brings_the_threshold_that_was_chosen_with_it():
-    """Nobody has to carry it by hand; that of one network is not the default."""
+    """So nobody has to remember it; at least one is not the default of 0.5."""
     assert load_pretrained("unetpp-nuclei-tiny").threshold == 0.6
     for path in PRETRAINED.glob("*.safetensors"):
         model, image = load_pretrained(path.stem), torch.rand(1, 1, 40, 40)
@@ -151,10 +179,8 @@ def test_a_file_without_a_threshold_loads(tmp_path):
     """As `last.safetensors` was written before thresholds travelled with the network."""
     path = tmp_path / "old.safetensors"
     model = UNet(1, 1, channels=(4, 8))
-    info = {"model": model.config, "step": 3}
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    metadata = {"segedu": json.dumps({**info, "crc32": _checksum(info, tensors)})}
-    save_file(tensors, path, metadata)
+    write_by_hand(path, tensors, {"model": model.config, "step": 3})
     again = load_model(path)
     assert (again.threshold, again.normalization, again.class_names) == (0.5, (1.0, 99.9), ())
 

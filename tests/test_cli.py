@@ -1,10 +1,12 @@
 """The commands: what they write and print. Mistakes on the command line: test_bad_commands.py."""
 
 import contextlib
+import inspect
 import io
 import subprocess
 import sys
 import tomllib
+from dataclasses import asdict
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +21,7 @@ from segedu import UNet, cli, load_model, load_pretrained, save_checkpoint, segm
 from segedu.data import FolderDataset, normalize, read_image, synthetic_nuclei
 from segedu.evaluation import dataset_iou, evaluate
 from segedu.files import read_history
+from segedu.training import TrainConfig
 
 SMALL = ("--steps", 4, "--batch-size", 2, "--crop-size", 32, "--channels", "4,8")
 
@@ -324,6 +327,16 @@ def test_help_teaches(command):
     shown = segedu(command, "--help")
     assert shown.code == 0
     assert "--weights" in shown.out or "--data" in shown.out
+
+
+def test_the_defaults_of_train_are_those_of_the_package():
+    config, options = TrainConfig(), inspect.signature(cli.train_command).parameters
+    assert asdict(config) == {
+        "steps": 300, "batch_size": 8, "crop_size": 128, "learning_rate": 3e-3,
+        "weight_decay": 1e-2, "validate_every": 100, "seed": 0, "workers": 0,
+    }  # fmt: skip
+    for name in ("steps", "batch_size", "crop_size", "learning_rate", "seed"):
+        assert options[name].default == getattr(config, name)
 
 
 def test_the_package_installs_the_command():

@@ -497,7 +497,7 @@ def test_pitfall_naive_power_has_no_gradient_where_gamma_is_below_1(gamma):
     assert gradient.isfinite().all()
     naive = functools.partial(sigmoid_focal_loss, gamma=gamma, alpha=-1, reduction="mean")
     _, gradient = value_and_gradient(naive, logits, target)
-    assert gradient.isnan().all()  # torchvision; if this ever fails, the pitfall is mended
+    assert gradient.isnan().all()  # torchvision; if this ever fails, it is fixed
 
 
 def test_pitfall_bce_on_probabilities_does_not_learn_from_a_confident_error():

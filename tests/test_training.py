@@ -12,7 +12,7 @@ from segedu import UNet, UNetPlusPlus, load_model, losses, read_notes
 from segedu.data import FolderDataset, NucleiDataset, SyntheticNuclei, train_transform
 from segedu.evaluation import dataset_iou, evaluate, otsu_threshold, validate
 from segedu.fast import summed_convolutions
-from segedu.files import read_history
+from segedu.files import read_history, write_rows
 from segedu.inference import segmenter
 from segedu.training import (
     TrainConfig,
@@ -170,10 +170,16 @@ def test_resumed_equals_never_stopped(tmp_path, stop, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             small_fit(tmp_path / "stopped")
     assert read_notes(tmp_path / "stopped" / "last.safetensors")["step"] == stop
+    rows = read_history(tmp_path / "stopped" / "history.csv")
+    rows[-1]["seconds"] = 1000.0
+    write_rows(tmp_path / "stopped" / "history.csv", rows)
     resumed, its_history = small_fit(tmp_path / "stopped", resume=True)
     assert same_weights(whole, resumed)
     for a, b in zip(history, its_history, strict=True):
         assert {**a, "seconds": 0} == {**b, "seconds": 0}
+    seconds = [row["seconds"] for row in its_history]
+    assert seconds[:stop] == [row["seconds"] for row in rows]
+    assert 1000 < seconds[stop] < seconds[-1] < 1100  # the clock goes on
 
 
 def test_bf16_runs_on_the_cpu(tmp_path):

@@ -1,4 +1,4 @@
-"""The page "What happens if ..." says what happens."""
+"""The page "What happens if ..." says what really happens."""
 
 import re
 
