@@ -138,16 +138,15 @@ def training_steps(
         rate = state.schedule.get_last_lr()[0]
         if math.isfinite(mean_loss):
             state.optimizer.step()
-        if not (math.isfinite(mean_loss) and _is_finite(state.network)):
-            batch = range(state.step * config.batch_size, (state.step + 1) * config.batch_size)
-            what = (
-                "the new weights are" if math.isfinite(mean_loss) else f"the loss is {mean_loss},"
-            )
+        broken = None if _is_finite(state.network) else "the new weights are not finite"
+        broken = broken if math.isfinite(mean_loss) else f"the loss is {mean_loss}"
+        if broken:
+            first = state.step * config.batch_size
+            images = [stream.index(k) for k in range(first, first + config.batch_size)]
             raise FloatingPointError(
-                f"{what} not finite at step {state.step + 1}, learning rate {rate:.2g}; the batch "
-                f"was cut from the training images {[*map(stream.index, batch)]}. Look at these "
-                "images and their masks, or train again with a smaller learning rate; no state of "
-                "this step was saved"
+                f"{broken} at step {state.step + 1}, learning rate {rate:.2g}; the batch was cut "
+                f"from the training images {images}. Look at these images and their masks, or "
+                "train again with a smaller learning rate; no state of this step was saved"
             )
         state.step += 1
         if state.step < config.steps:
@@ -199,7 +198,7 @@ def fit(
     OSError : when `out` cannot be written to; the last checkpoint stays.
     """
     config, fabric = config or TrainConfig(), fabric or Fabric(accelerator="cpu", devices=1)
-    _check_shares(model, config, fabric)
+    _check_settings(model, train_set, validation_set, config, fabric)
     # The number of workers changes no result, so it may change when a run is resumed.
     settings = asdict(config) | {"workers": 0, "images": [len(train_set), len(validation_set)]}
     run = RunFolder(out, settings, resume=resume)
@@ -267,7 +266,18 @@ def _batches(stream: TrainingStream, done: int, config: TrainConfig, fabric: Fab
     return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 
 
-def _check_shares(model: NodeGrid, config: TrainConfig, fabric: Fabric) -> None:
+def _check_settings(
+    model: NodeGrid,
+    train_set: Dataset,
+    validation_set: Dataset,
+    config: TrainConfig,
+    fabric: Fabric,
+) -> None:
+    if not len(train_set) or not len(validation_set):
+        raise ValueError(
+            "expected at least one image to train on and one to validate on, got "
+            f"{len(train_set)} and {len(validation_set)}"
+        )
     if config.crop_size % 2**model.depth:
         raise ValueError(
             f"{model.depth} poolings need a crop_size that is a multiple of {2**model.depth}, "
