@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import yaml
 
-contents = yaml.safe_load(Path("_toc.yml").read_text())
+contents = yaml.safe_load(Path("_toc.yml").read_text(encoding="utf-8"))
 entries = [contents["root"], *re.findall(r"'file': '([^']+)'", str(contents))]
 problems = []
 for entry in entries:
@@ -15,7 +15,7 @@ for entry in entries:
     if not page.exists():
         problems.append(f"{page} is missing")
         continue
-    article = page.read_text().partition("<article")[2].partition("</article>")[0]
+    article = page.read_text(encoding="utf-8").partition("<article")[2].partition("</article>")[0]
     words = re.sub(r"<[^>]+>", " ", article).split()
     print(f"{page}: {len(words)} words")
     if "<h1" not in article or len(words) < 30:

@@ -12,7 +12,8 @@ import pytest
 import segedu
 
 ROOT = Path(__file__).parents[1]
-MODULES = re.findall(r"automodule:: (\S+)", (ROOT / "docs" / "api.md").read_text())
+PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+MODULES = re.findall(r"automodule:: (\S+)", PAGE)
 
 
 def documented(name: str) -> set[str]:

@@ -403,8 +403,8 @@ def test_a_reference_can_be_found(key):
     "path", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda p: p.name
 )
 def test_pictures_of_other_pages_are_described(path):
-    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(path.read_text())])
-    assert pictures_described(page) == []
+    cell = nbformat.v4.new_markdown_cell(path.read_text(encoding="utf-8"))
+    assert pictures_described(nbformat.v4.new_notebook(cells=[cell])) == []
 
 
 # -- the rules -----------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def bad_math(page) -> list[str]:
 
 
 def inaccessible(page) -> list[str]:
-    """List what axe-core calls a serious or critical violation. The last thing to do to a page."""
+    """List what axe-core calls serious or critical. Takes most colours from the blocks of code."""
     from axe_playwright_python.sync_playwright import Axe  # where there is no browser: not needed
 
     page.evaluate(

@@ -61,13 +61,13 @@ def show(page, tmp_path):
 
 
 @pytest.fixture
-def call(page):
+def call(blank):
     """Evaluate JavaScript in a view's own scope."""
 
     def call(view: str, expression: str, argument=None):
         makers = {maker.view: maker for maker in base.Explorer.__subclasses__()}
         source = f"{base.SHARED}\n{makers[view].source()}"
-        text = page.evaluate(
+        text = blank.evaluate(
             # NaN is no JSON; null is
             f"argument => JSON.stringify((() => {{ {source}; return {expression} }})())",
             argument,
@@ -334,6 +334,7 @@ def test_every_control_moves_its_own_figure(name, show):
     assert [drawn(page, number) for number in (1, 2)] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_redraw_is_quick(name, show):
     page = show(name)
@@ -370,13 +371,22 @@ def test_a_redraw_is_quick(name, show):
     assert all(median <= 16 for _, median in medians)
 
 
-@pytest.mark.parametrize("name", MAKERS)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_readable_and_accessible(name, theme, show):
-    for width in (800, 360):
-        page = show(name, theme=theme, width=width)
-        assert too_wide(page) == []
-        assert inaccessible(page) == []
+LOOKS = list(itertools.product([800, 360], ["light", "dark"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "theme"),
+    [
+        # Each figure in one look, and in the others among the slow tests.
+        pytest.param(name, *look, marks=() if n % len(LOOKS) == k else pytest.mark.slow)
+        for n, name in enumerate(MAKERS)
+        for k, look in enumerate(LOOKS)
+    ],
+)
+def test_readable_and_accessible(name, width, theme, show):
+    page = show(name, theme=theme, width=width)
+    assert too_wide(page) == []
+    assert inaccessible(page) == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

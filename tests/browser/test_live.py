@@ -5,9 +5,6 @@ import gzip
 import itertools
 import random
 import re
-import threading
-from functools import partial
-from http.server import ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -19,10 +16,10 @@ from segedu import NodeGrid, UNet, load_pretrained, predict
 from segedu.analysis import input_interval
 from segedu.data import normalize, synthetic_nuclei
 from segedu.explorers import LiveSegmentation, base
-from segedu.export import dequantized, to_page, to_web
+from segedu.export import dequantized, to_web
 from study.live import PAGE
 
-from .conftest import Quiet
+from .conftest import serving
 from .pages import inaccessible, too_wide, watch
 
 SIDE = 96
@@ -33,9 +30,24 @@ def tiny() -> NodeGrid:
     return load_pretrained("unetpp-nuclei-tiny")
 
 
+# Counts the pictures that the network was asked for and has not answered yet.
+COUNT = """
+window.asked = 0
+const post = Worker.prototype.postMessage
+Worker.prototype.postMessage = function (message, ...others) {
+    if (message.pixels) {
+        window.asked++
+        this.addEventListener("message", () => window.asked--, { once: true })
+    }
+    return post.call(this, message, ...others)
+}
+"""
+
+
 @pytest.fixture
 def page(browser):
     page = browser.new_page(viewport={"width": 800, "height": 900})
+    page.add_init_script(COUNT)
     yield page
     page.close()
 
@@ -46,11 +58,11 @@ def test_the_introduction_has_the_network_as_it_is_now():
 
 
 @pytest.fixture
-def compute(page):
+def compute(blank):
     """The heads' logits in the page, for each of several lists of skips that are off."""
 
     def compute(model: NodeGrid, image: torch.Tensor, subsets: list) -> np.ndarray:
-        answer = page.evaluate(
+        answer = blank.evaluate(
             f"""([web, text, height, width, subsets]) => {{
                 {base.read("network.js")}
                 const {{ load, run, toMap }} = network()
@@ -97,11 +109,11 @@ def skips_of(model: NodeGrid) -> list[list[int]]:
 
 
 def test_logits_are_torchs(tiny, compute):
-    """All heads; with no skip off, each alone, all, and fifty random subsets."""
+    """All heads; with no skip off, each alone, all, and twenty random subsets."""
     skips, choose = skips_of(tiny), random.Random(0)
     assert len(skips) == 20
     subsets = [[], *([skip] for skip in skips), skips]
-    subsets += [[skip for skip in skips if choose.random() < 0.5] for _ in range(50)]
+    subsets += [[skip for skip in skips if choose.random() < 0.5] for _ in range(20)]
     image = normalize(synthetic_nuclei(3, size=SIDE)[0])[None]
     ours, rounded = compute(tiny, image, subsets), dequantized(tiny)
     with torch.no_grad():
@@ -129,8 +141,8 @@ def test_logits_of_other_networks_and_images(kind, tiny, compute):
         assert np.abs(ours[0] - without(dequantized(model), image, [])).max() <= 1e-4
 
 
-def test_field_is_that_of_the_package(tiny, page):
-    ours = page.evaluate(
+def test_field_is_that_of_the_package(tiny, blank):
+    ours = blank.evaluate(
         f"""nodes => {{
             {base.read("network.js")}
             const {{ inputInterval }} = network()
@@ -146,6 +158,7 @@ def test_field_is_that_of_the_package(tiny, page):
 def test_nothing_outside_the_field_counts(tiny, compute):
     """A pixel's logit stays the same to the last bit when all outside its field is replaced."""
     image = torch.rand(1, 1, 160, 160)
+    before = compute(tiny, image, [[]])[0]
     for index, (y, x) in itertools.product(range(3), [(80, 89), (87, 70)]):
         (top, bottom), (left, right) = (input_interval(tiny, (0, index + 1), k, k) for k in (y, x))
         assert min(top, left) >= 0
@@ -153,9 +166,9 @@ def test_nothing_outside_the_field_counts(tiny, compute):
         other = torch.rand(1, 1, 160, 160)
         inside = np.s_[..., top : bottom + 1, left : right + 1]
         other[inside] = image[inside]
-        before, after = (compute(tiny, picture, [[]])[0, index] for picture in (image, other))
-        assert before[y, x] == after[y, x]
-        assert (before != after).any()
+        after = compute(tiny, other, [[]])[0]
+        assert before[index, y, x] == after[index, y, x]
+        assert (before[index] != after[index]).any()
 
 
 # -- the figure ------------------------------------------------------------------------------------
@@ -168,26 +181,25 @@ WORDS = r"""() => document.querySelector(".live").innerText.replace(/\d+ ms|\t\d
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, tiny):
     folder = tmp_path_factory.mktemp("live")
-    (folder / "live.html").write_text(to_page(tiny, threshold=0.5), encoding="utf-8")
+    (folder / "live.html").write_text(LiveSegmentation(tiny).to_page(), encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="module")
-def server(folder):
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+def addresses(folder):
+    """Where the figure is, by scheme."""
+    with serving(folder) as http:
+        yield {"file": folder.as_uri(), "http": http}
 
 
 @pytest.fixture
-def live(page, folder, server):
+def live(page, addresses):
     """Open the figure and wait for its first result; at the end nothing may have gone wrong."""
 
     def live(scheme: str = "file", width: int = 800, theme: str = "light"):
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=theme)
-        page.goto({"file": folder.as_uri(), "http": server}[scheme] + "/live.html")
+        page.goto(f"{addresses[scheme]}/live.html")
         page.wait_for_function("/IoU/.test(document.querySelector('.summary')?.textContent)")
         return page
 
@@ -201,18 +213,16 @@ def changed(page, act) -> None:
     shown = f"({DRAWN})() + ({WORDS})()"
     before = page.evaluate(shown)
     act()
-    page.wait_for_function(f"before => {shown} !== before", arg=before, timeout=5000)
+    page.wait_for_function(f"before => {shown} !== before", arg=before)
 
 
 def settled(page) -> str:
-    """The summary without its time, once it stays the same."""
-    text = None
-    while text != (text := re.sub(r"\d+ ms", "", page.locator(".summary").inner_text())):
-        page.wait_for_timeout(400)
-    return text
+    """The summary without its time, once the network has answered everything."""
+    page.wait_for_function("window.asked === 0")
+    return re.sub(r"\d+ ms", "", page.locator(".summary").first.inner_text())
 
 
-@pytest.mark.parametrize("scheme", ["file", "http"])
+@pytest.mark.parametrize("scheme", ["file", pytest.param("http", marks=pytest.mark.slow)])
 def test_every_control(live, scheme, tmp_path):
     """By mouse and by keyboard."""
     page = live(scheme)
@@ -240,7 +250,6 @@ def test_every_control(live, scheme, tmp_path):
     page.keyboard.press("Shift+ArrowLeft")
     changed(page, lambda: page.keyboard.press("Enter"))
     page.get_by_role("button", name="start over").click()
-    page.wait_for_timeout(500)
     assert settled(page) == start
 
     changed(page, lambda: segmentation.click(position={"x": 150, "y": 200}))
@@ -282,11 +291,14 @@ def test_what_it_says_is_what_the_package_says(live, tiny):
         truth = truth.reshape(SIDE, SIDE) > 0
         rows = page.locator(".costs tbody tr").all()
         for level, row in zip((1, 2, 3, 4, None), rows, strict=True):
-            mask = predict(rounded, normalize(grey)[None], level=level)[0, 0].numpy() > 0.5
+            mask = (
+                predict(rounded, normalize(grey)[None], level=level)[0, 0].numpy() > tiny.threshold
+            )
             ours = float(row.locator("td").last.inner_text())
             assert ours == pytest.approx((mask & truth).sum() / (mask | truth).sum(), abs=2e-3)
 
 
+@pytest.mark.slow
 def test_light_and_quick(live, folder):
     """Kilobytes of the page, the first result, a new one, and how long the page is busy."""
     weight = len(gzip.compress((folder / "live.html").read_bytes()))
@@ -322,8 +334,17 @@ def test_light_and_quick(live, folder):
     assert waits[1] <= 16
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [800, 360, 290])  # the last: what a page leaves of 360
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [
+        (800, "light"),
+        pytest.param(800, "dark", marks=pytest.mark.slow),
+        pytest.param(360, "light", marks=pytest.mark.slow),
+        (360, "dark"),
+        (290, "light"),  # what a page leaves of 360
+        pytest.param(290, "dark", marks=pytest.mark.slow),
+    ],
+)
 def test_readable_and_accessible(live, width, theme):
     page = live(width=width, theme=theme)
     page.locator(".stage").last.click()
@@ -345,14 +366,14 @@ def test_pictures_of_ones_own(live, tmp_path):
     page.get_by_role("radio", name="your own").click()
     alarm, chooser = page.get_by_role("alert"), page.locator("input[type=file]")
     assert "Open a picture first" in alarm.inner_text()
-    (tmp_path / "words.png").write_text("no picture")
+    (tmp_path / "words.png").write_text("no picture", encoding="utf-8")
     chooser.set_input_files(tmp_path / "words.png")
     page.wait_for_function(
         "/words.png is no picture/.test(document.querySelector('.alarm').innerText)"
     )
-    chooser.set_input_files(
-        {"name": "huge.png", "mimeType": "image/png", "buffer": bytes(31_000_000)}
-    )
+    with (tmp_path / "huge.png").open("wb") as huge:
+        huge.truncate(31_000_000)
+    chooser.set_input_files(tmp_path / "huge.png")
     page.wait_for_function(
         "/huge.png is too large/.test(document.querySelector('.alarm').innerText)"
     )
@@ -409,17 +430,18 @@ def test_an_old_browser_gets_words(page, folder, lacking):
 
 def test_a_browser_that_cannot_read_the_script_shows_the_still_picture(page, folder, tmp_path):
     text = (folder / "live.html").read_text(encoding="utf-8")
-    (tmp_path / "new.html").write_text(text.replace("function render(", "func render("))
+    text = text.replace("function render(", "func render(")
+    (tmp_path / "new.html").write_text(text, encoding="utf-8")
     page.goto(f"file://{tmp_path}/new.html")
     assert page.get_by_role("img", name="A microscope picture").is_visible()
     assert "In a browser of 2024 or later" in page.locator(".segedu-explorer").inner_text()
 
 
-def test_normalisation_is_the_packages(page):
+def test_normalisation_is_the_packages(blank):
     grey = synthetic_nuclei(22, seed=7, size=SIDE)[0]
     for picture in (grey, np.zeros_like(grey), np.eye(SIDE, dtype=np.uint8)):
         source = f"{base.SHARED}\n{LiveSegmentation.source()}"
-        ours = page.evaluate(
+        ours = blank.evaluate(
             f"grey => {{ {source}; return [...normalize(Float32Array.from(grey))] }}",
             picture.flatten().tolist(),
         )
@@ -428,9 +450,8 @@ def test_normalisation_is_the_packages(page):
 
 def test_a_unet_of_ones_own(page, tmp_path):
     """One head, fewer nodes, another depth."""
-    (tmp_path / "unet.html").write_text(
-        to_page(UNet(1, 1, channels=(4, 8, 16)).eval()), encoding="utf-8"
-    )
+    live = LiveSegmentation(UNet(1, 1, channels=(4, 8, 16)).eval())
+    (tmp_path / "unet.html").write_text(live.to_page(), encoding="utf-8")
     problems = watch(page)
     page.goto(f"file://{tmp_path}/unet.html")
     expect(page.locator(".summary")).to_contain_text("Head L2: IoU 0.")
@@ -451,6 +472,6 @@ def test_two_on_a_page_do_not_meet(page, tmp_path):
     before = says.last.inner_text().partition(", ")[0]
     page.get_by_role("radio", name="L1").first.click()
     expect(says.first).to_contain_text("Head L1")
-    page.locator(".stage").first.click()
-    page.wait_for_timeout(500)
+    changed(page, page.locator(".stage").first.click)
+    settled(page)
     assert says.last.inner_text().partition(", ")[0] == before
