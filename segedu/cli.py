@@ -382,10 +382,10 @@ def _load(weights: Path | None, level: int | None):
 
 
 def _integers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"--channels takes numbers like 16,32,64,128, got {text!r}") from None
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"--channels takes positive numbers like 16,32,64,128, got {text!r}")
+    return tuple(map(int, parts))
 
 
 def _report(model, dataset, split: Split, fabric) -> None:

@@ -96,6 +96,7 @@ def threshold_counts(probabilities: Tensor, mask: Tensor) -> StatScores:
     >>> counts.tp.flatten().tolist()  # 0.7 exceeds the thresholds 0.05 to 0.65
     [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
     """
+    check_range("mask", mask, 0, 1)
     # How many thresholds each pixel exceeds; then how many pixels exceed each threshold.
     thresholds = torch.tensor(THRESHOLDS, device=probabilities.device)
     exceeded = torch.bucketize(probabilities.flatten(), thresholds)
@@ -112,6 +113,7 @@ def best_threshold(counts: list[StatScores]) -> tuple[float, float]:
     IoU as in `dataset_iou`. Choose the threshold on validation images: chosen on the test images,
     it would flatter the result.
     """
+    _check_not_empty(counts)
     columns = StatScores(*(torch.stack(column) for column in zip(*counts, strict=True)))
     return max(
         (dataset_iou(StatScores(*(column[:, k] for column in columns))), threshold)
@@ -137,6 +139,10 @@ def validate(model: NodeGrid, dataset: Iterable[tuple[Tensor, Tensor]]) -> tuple
 
 def concatenate(counts: list[StatScores]) -> StatScores:
     """The counts of several images as one table."""
+    _check_not_empty(counts)
+    return StatScores(*(torch.cat(column) for column in zip(*counts, strict=True)))
+
+
+def _check_not_empty(counts: list[StatScores]) -> None:
     if not counts:
         raise ValueError("the data set is empty: expected at least one pair (image, mask)")
-    return StatScores(*(torch.cat(column) for column in zip(*counts, strict=True)))

@@ -275,7 +275,7 @@ def _check_settings(
 ) -> None:
     if not len(train_set) or not len(validation_set):
         raise ValueError(
-            "expected at least one image to train on and one to validate on, got "
+            "train_set and validation_set need at least one image each, got "
             f"{len(train_set)} and {len(validation_set)}"
         )
     if config.crop_size % 2**model.depth:
