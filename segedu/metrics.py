@@ -70,12 +70,14 @@ def _confusion(preds: Tensor, target: Tensor, num_classes: int, ignore_index: in
         raise ValueError(f"preds and target must both be (N, H, W) or (N, 1, H, W), got {got}")
     n, k = len(preds), num_classes
     preds, target = preds.reshape(n, -1), target.reshape(n, -1)
-    rows = k
-    if ignore_index is not None:
-        rows = k + 1  # the ignored pixels get a row of their own, cut off below
-        target = target.masked_fill(target == ignore_index, k)
     check_range("preds", preds, 0, k - 1)
-    check_range("target", target, 0, rows - 1, " (see ignore_index)")
+    ignored = None if ignore_index is None else target == ignore_index
+    counted = target if ignored is None else target.masked_fill(ignored, 0)
+    check_range("target", counted, 0, k - 1, " (see ignore_index)")
+    rows = k
+    if ignored is not None:
+        rows = k + 1  # the ignored pixels get a row of their own, cut off below
+        target = target.masked_fill(ignored, k)
     first_row = torch.arange(n, device=preds.device).unsqueeze(1) * rows
     cell = (target + first_row).mul_(k).add_(preds)
     return cell.flatten().bincount(minlength=n * rows * k).view(n, rows, k)[:, :k]

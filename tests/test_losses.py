@@ -517,3 +517,13 @@ def test_pitfall_multiclass_focal_mean_of_monai_is_too_small_by_the_number_of_cl
     )
     ours = L.focal_loss(logits, target, gamma=0)
     assert (ours / theirs).item() == pytest.approx(5, rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [[0.2, 1, 3], (0.5, 0.25, 2.0), torch.tensor([1, 2, 3])])
+def test_weights_of_classes_in_any_form_mean_the_same(weights):
+    logits, target = example(3)
+    floats = torch.tensor([float(weight) for weight in weights])
+    ours = L.cross_entropy(logits, target, weight=weights)
+    torch.testing.assert_close(ours, F.cross_entropy(logits, target, floats))
+    ours = L.focal_loss(logits, target, gamma=0.0, alpha=weights, reduction="none")
+    torch.testing.assert_close(ours, F.cross_entropy(logits, target, floats, reduction="none"))

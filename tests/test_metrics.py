@@ -330,6 +330,7 @@ def test_average_precision_equals_a_plain_loop(seed):
         (PREDS * 255, TRUTH, {}, "preds must lie in .0, 1., got values from 0 to 255"),
         (PREDS, TRUTH * 255, {}, "target must lie in .0, 1., got values from 0 to 255"),
         (PREDS, TRUTH - 1, {"ignore_index": IGNORE}, "from -1"),
+        (PREDS, TRUTH + 1, {"ignore_index": IGNORE}, "from 1 to 2"),
         (PREDS, TRUTH, {"num_classes": 0}, "num_classes"),
     ],
 )
