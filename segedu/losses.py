@@ -6,11 +6,11 @@ K > 1 classes: ``logits`` (N, K, H, W) and ``target`` (N, H, W) with class indic
 For all of them:
 
 - Pixels whose target is ``ignore_index`` do not count. If no pixel counts, loss and gradient are 0.
-- ``reduction``: "none" gives the loss per pixel (Tversky, Dice, Jaccard: per image and class), 0
-  where it is ignored; "sum" adds them; "mean" averages over those that count.
-- Half precision is computed in float32, also under autocast.
-- ValueError for a target of the wrong shape, dtype, device or values, and for a wrong option. The
-  logits are not searched for NaN, which would take another pass over them: the loss is NaN then.
+- ``reduction``: "none" returns the loss of each pixel (Tversky, Dice, Jaccard: of each image and
+  class), with 0 for ignored ones; "sum" adds them up; "mean" averages over those not ignored.
+- Logits in half precision are converted to float32 first, also under autocast.
+- ValueError for a target of the wrong shape, dtype, device or values, and for a wrong option. NaN
+  among the logits is not looked for, which would take another pass over them: the loss is then NaN.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,17 +21,22 @@ from torch import Tensor, nn
 
 from .checks import check_choice, check_number, check_range, check_tensor, describe
 
-HINT = ": pass ignore_index if one of them marks pixels to leave out"
+HINT = ": if one of these values marks pixels to leave out, pass it as ignore_index"
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def _prepare(
     logits: Tensor, target: Tensor, ignore_index: int | None, *, binary: bool | None = None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Logits of at least float32, target with 0 where ignored, mask of what counts (None: all)."""
+    """Check the arguments of a loss and bring them into the form that its formula needs.
+
+    `binary` True takes only K = 1, False only K > 1, None both. Returns the logits in float32 or
+    float64, the target with 0 where it is ignored, and a mask of the pixels that count (None: all).
+    """
     if isinstance(logits, list | tuple):
         raise TypeError(f"logits must be a tensor, got {len(logits)} heads: use DeepSupervision")
     n, k, h, w = check_tensor("logits", logits, "(N, K, H, W)").shape
+    check_tensor("target", target, "(...)", floats=False)
     if (binary is True and k > 1) or (binary is False and k == 1):
         raise ValueError(f"got K = {k}: binary_cross_entropy is for K = 1, cross_entropy for more")
     wanted = (n, 1, h, w) if k == 1 else (n, h, w)
@@ -39,7 +44,7 @@ def _prepare(
     if target.shape != wanted or is_soft or target.device != logits.device:
         wanted = f"{wanted} of {'values in [0, 1]' if k == 1 else 'integer class indices'}"
         raise ValueError(
-            f"logits {tuple(logits.shape)} on {logits.device} need a target {wanted} there, "
+            f"logits {tuple(logits.shape)} need a target {wanted} on {logits.device}, "
             f"got {describe(target)}"
         )
     logits = logits if logits.dtype == torch.float64 else logits.float()
@@ -51,26 +56,26 @@ def _prepare(
 
 
 def _per_class(name: str, values: Tensor | Sequence[float], logits: Tensor) -> Tensor:
-    """One weight per class, (K,), where the logits are."""
+    """One weight per class, (K,), with the dtype and on the device of the logits."""
     weights = torch.as_tensor(values).to(logits)
     if weights.shape != logits.shape[1:2]:
         raise ValueError(f"{name} needs {logits.shape[1]} numbers, got {describe(values)}")
     return check_range(name, weights, 0)
 
 
-def _reduce(loss: Tensor, counted: Tensor | None, reduction: str) -> Tensor:
-    """Reduce a loss; ``counted`` is the weight of each element in the mean (None: all equal)."""
+def _reduce(loss: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
+    """Reduce a loss; ``weights`` are those of its elements in the mean (None: all equal)."""
     check_choice("reduction", reduction, ("mean", "sum", "none"))
-    if counted is not None:
-        loss = loss.masked_fill(counted == 0, 0)
+    if weights is not None:
+        loss = loss.masked_fill(weights == 0, 0)  # no product: 0 times infinity is NaN
     if reduction == "none":
         return loss
     if reduction == "sum":
         return loss.sum()
-    if counted is None:
+    if weights is None:
         return loss.mean()
-    total = counted.sum()
-    return loss.sum() / total.where(total > 0, 1)
+    total = weights.sum()
+    return loss.sum() / total.where(total > 0, 1)  # where nothing counts the loss is 0
 
 
 def cross_entropy(
@@ -83,8 +88,8 @@ def cross_entropy(
 ) -> Tensor:
     """Cross-entropy, -log p of the true class, for K > 1 classes.
 
-    ``weight`` (K,) multiplies each class's loss; "mean" then divides by the pixels' weights, as
-    torch does.
+    ``weight`` (K,) multiplies the loss of each class; "mean" then divides by the sum of the pixels'
+    weights, as torch does.
 
     Example
     -------
@@ -114,9 +119,10 @@ def binary_cross_entropy(
 
 
 def _focal(margin: Tensor, gamma: float) -> Tensor:
-    """-(1 - p)^gamma log p with p = sigmoid(margin), so that softplus(margin) = -log(1 - p).
+    """-(1 - p)^gamma log p, where p = sigmoid(margin) is the probability of the true class.
 
-    The power is exp(gamma log(1 - p)): for gamma < 1 its own slope is infinite at p = 1.
+    softplus(-margin) is -log p, and softplus(margin) is -log(1 - p), so (1 - p)^gamma is written
+    exp(gamma log(1 - p)). A plain power with gamma < 1 has an infinite gradient at p = 1.
     """
     return F.softplus(-margin) * torch.exp(-gamma * F.softplus(margin))
 
@@ -139,9 +145,9 @@ def focal_loss(
     Parameters
     ----------
     gamma : at least 0; with 0 and no alpha this is (binary) cross-entropy.
-    alpha : weight of the positive class in [0, 1], the negative's is 1 - alpha (see
-        `class_balance`); for K > 1 a weight for each class (K,). None: all weights are 1.
-        "mean" divides by the number of pixels whatever alpha is.
+    alpha : weight of the positive class, in [0, 1]; the negative class has 1 - alpha (see
+        `class_balance`). For K > 1: one weight per class, (K,). None: all weights are 1. "mean"
+        divides by the number of pixels that count, not by the sum of their weights.
 
     Example
     -------
@@ -158,14 +164,15 @@ def focal_loss(
             positive = check_number("alpha (for K = 1)", alpha, 0, 1)
             negative = 1 - positive
         if not torch.compiler.is_compiling() and torch.equal(target, target.round()):
-            # Only 0 and 1: each pixel has one of the two terms, which saves half of the work.
+            # Only 0 and 1: each pixel has one of the two terms, which saves half of the work. The
+            # sign of the logit turns p into 1 - p where the target is 0.
             loss = _focal((2 * target - 1) * logits, gamma)
             loss = loss * torch.where(target > 0, positive, negative)
         else:
             loss = positive * target * _focal(logits, gamma)
             loss = loss + negative * (1 - target) * _focal(-logits, gamma)
     else:
-        # p_t = sigmoid(margin): how far the true class's logit leads all the others together
+        # p_t = softmax_t = sigmoid(z_t - logsumexp of the other logits); -inf leaves z_t out.
         index = target.unsqueeze(1)
         others = logits.scatter(1, index, float("-inf")).logsumexp(1)
         loss = _focal(logits.gather(1, index).squeeze(1) - others, gamma)
@@ -186,15 +193,15 @@ def tversky_loss(
 ) -> Tensor:
     """1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth), counted with probabilities.
 
-    One loss for each image and class, the background among them; without it:
-    ``tversky_loss(..., reduction="none")[:, 1:].mean()``. An image that is ignored altogether
+    Each image and class has a loss, the background included; to leave it out, use
+    ``tversky_loss(..., reduction="none")[:, 1:].mean()``. An image whose pixels are all ignored
     does not count. Salehi et al. 2017, arXiv 1706.05721, equation 3.
 
     Parameters
     ----------
     alpha, beta : at least 0; alpha weighs false positives, beta false negatives.
-    smooth : in pixels, 1e-12 or more. An empty mask has the loss 1 - smooth / (smooth + alpha FP):
-        it falls to 0 as the predicted pixels go.
+    smooth : added to both sides of the fraction, in pixels, at least 1e-12. If the true mask is
+        empty, the loss is 1 - smooth / (smooth + alpha FP), which falls to 0 with FP.
 
     Example
     -------
@@ -211,20 +218,22 @@ def tversky_loss(
     else:
         p = logits.softmax(1)
         truth = torch.zeros_like(p).scatter_(1, target.unsqueeze(1), 1)  # one-hot
+    has_pixels = None
     if counted is not None:
         counted = counted.view_as(logits[:, :1])
-        p, truth = p * counted, truth * counted
-        counted = counted.any(3).any(2).expand(logits.shape[:2])
-    tp = (p * truth).sum((2, 3))  # (N, K), as all that follows
+        p, truth = p * counted, truth * counted  # `_prepare` made ignored pixels class 0
+        has_pixels = counted.any(3).any(2).expand(logits.shape[:2])
+    tp = (p * truth).sum((2, 3))  # (N, K), also below
     fp, fn = p.sum((2, 3)) - tp, truth.sum((2, 3)) - tp
-    return _reduce(1 - (tp + smooth) / (tp + alpha * fp + beta * fn + smooth), counted, reduction)
+    loss = 1 - (tp + smooth) / (tp + alpha * fp + beta * fn + smooth)
+    return _reduce(loss, has_pixels, reduction)
 
 
 def dice_loss(logits: Tensor, target: Tensor, **options) -> Tensor:
     """Dice loss, 1 - 2 TP / (2 TP + FP + FN): `tversky_loss` with alpha = beta = 0.5.
 
-    The options are its smooth, ignore_index and reduction. No squares in the denominator, unlike
-    Milletari et al. 2016, arXiv 1606.04797.
+    `options` are smooth, ignore_index and reduction. The denominator has p, where Milletari et al.
+    2016 (arXiv 1606.04797) have p^2.
     """
     return tversky_loss(logits, target, alpha=0.5, beta=0.5, **options)
 
@@ -232,13 +241,13 @@ def dice_loss(logits: Tensor, target: Tensor, **options) -> Tensor:
 def jaccard_loss(logits: Tensor, target: Tensor, **options) -> Tensor:
     """Jaccard (IoU) loss, 1 - TP / (TP + FP + FN): `tversky_loss` with alpha = beta = 1.
 
-    The options are its smooth, ignore_index and reduction.
+    `options` are smooth, ignore_index and reduction.
     """
     return tversky_loss(logits, target, alpha=1.0, beta=1.0, **options)
 
 
 def compound_loss(logits: Tensor, target: Tensor, *, ignore_index: int | None = None) -> Tensor:
-    """Dice loss plus cross-entropy (binary for K = 1), each its mean: the training default."""
+    """Dice loss plus cross-entropy (binary for K = 1), both averaged: the default in training."""
     dice = dice_loss(logits, target, ignore_index=ignore_index)
     entropy = binary_cross_entropy if logits.shape[1] == 1 else cross_entropy
     return dice + entropy(logits, target, ignore_index=ignore_index)
@@ -254,7 +263,7 @@ def deep_supervision(
     """The average, weighted by ``weights`` if given, of a loss over the logits of several heads.
 
     All heads have the target's resolution, as in U-Net++ (Zhou et al. 2018, arXiv 1807.10165,
-    section 3.2). A single tensor of logits gives its plain loss.
+    section 3.2). For a single tensor of logits the result is loss(logits, target).
 
     Example
     -------
@@ -274,7 +283,9 @@ def deep_supervision(
 
 
 def class_balance(target: Tensor, *, ignore_index: int | None = None) -> float:
-    """N_neg / (N_pos + N_neg) of a binary mask of any shape: focal loss's alpha in the course.
+    """The share of negative pixels, N_neg / (N_pos + N_neg), of a binary mask of any shape.
+
+    Used as alpha of the focal loss, it gives the rarer class the larger weight.
 
     ValueError for values outside [0, 1], or where no pixel counts.
 
@@ -283,12 +294,12 @@ def class_balance(target: Tensor, *, ignore_index: int | None = None) -> float:
     >>> class_balance(torch.tensor([0, 0, 0, 1, 255]), ignore_index=255)
     0.75
     """
-    counted = target.double()
+    values = target.double()
     if ignore_index is not None:
-        counted = counted[counted != ignore_index]
-    if not counted.numel():
+        values = values[values != ignore_index]
+    if not values.numel():
         raise ValueError("target needs a pixel that is not ignored by ignore_index, got none")
-    return 1 - check_range("target", counted, 0, 1, HINT).mean().item()
+    return 1 - check_range("target", values, 0, 1, HINT).mean().item()
 
 
 class _LossModule(nn.Module):

@@ -1,16 +1,16 @@
 """U-Net and U-Net++ as one grid of nodes.
 
-Node X(i, j) stands in row i, the resolution level (row 0 has full resolution, each further row half
-the height and width), and in column j, its position along the skip pathway. One rule holds for
-every node, with H a block of two convolutions::
+Node X(i, j) stands in row i (row 0 has full resolution, each further row half the height and width)
+and in column j, its position along the skip pathway. One rule holds for every node, with B a block
+of two convolutions::
 
-    X(0, 0) = H(image)
-    X(i, 0) = H(pool(X(i-1, 0)))  # going down
-    X(i, j) = H(concat[X(i, k) for every existing k < j] + up(X(i+1, j-1)))  # going up
+    X(0, 0) = B(image)
+    X(i, 0) = B(pool(X(i-1, 0)))  # going down
+    X(i, j) = B(concat(X(i, k) for every existing k < j, and up(X(i+1, j-1))))  # going up
 
-The two networks differ only in which nodes exist. U-Net has the first column and the last
-anti-diagonal; U-Net++ has the whole triangle. Leaving out every node with i + j > d prunes the
-network to level d.
+The two networks differ only in which nodes exist. With L poolings, U-Net has the first column,
+j = 0, and the diagonal i + j = L; U-Net++ has the whole triangle i + j <= L. Keeping only the nodes
+with i + j <= d prunes the network to level d.
 
 Sources: U-Net, Ronneberger et al. 2015 (arXiv 1505.04597), figure 1; U-Net++, Zhou et al. 2018
 (arXiv 1807.10165), equation 1, and 2019 (arXiv 1912.05074).
@@ -46,9 +46,10 @@ def unetpp_nodes(depth: int) -> list[Node]:
 
 
 class ConvBlock(nn.Sequential):
-    """H: two 3x3 convolutions, each followed by a normalisation and a ReLU; the size stays.
+    """B: two 3x3 convolutions, each followed by a normalisation and a ReLU.
 
-    Several inputs are concatenated along their channels, and count `in_channels` together.
+    Height and width do not change. Several inputs are concatenated along the channels, and
+    `in_channels` is their total.
 
     >>> ConvBlock(3, 8)(torch.zeros(2, 1, 16, 16), torch.zeros(2, 2, 16, 16)).shape
     torch.Size([2, 8, 16, 16])
@@ -59,11 +60,11 @@ class ConvBlock(nn.Sequential):
         layers = []
         for channels in (in_channels, out_channels):
             layers += [
-                # The normalisation has a shift of its own, so a bias here would do nothing.
+                # No bias: the normalisation that follows has a shift of its own.
                 nn.Conv2d(channels, out_channels, 3, padding=1, bias=False),
                 nn.BatchNorm2d(out_channels)
                 if norm == "batch"
-                else nn.GroupNorm(math.gcd(8, out_channels), out_channels),
+                else nn.GroupNorm(math.gcd(8, out_channels), out_channels),  # at most 8 groups
                 nn.ReLU(inplace=True),
             ]
         super().__init__(*layers)
@@ -84,8 +85,8 @@ class NodeGrid(nn.Module):
         U-Net), or the "last" (its neighbour).
     up : "bilinear" interpolation, or a learned "transposed" 2x2 convolution.
     norm : "batch" or "group".
-    deep_supervision : if True, forward returns a list of logits, one for every node X(0, 1),
-        X(0, 2), ..., deepest last; if False, the logits of the deepest.
+    deep_supervision : if True, forward returns a list of logits, one for each of the nodes X(0, 1),
+        X(0, 2), ..., X(0, L); if False, only the logits of X(0, L).
 
     Attributes
     ----------
@@ -122,11 +123,11 @@ class NodeGrid(nn.Module):
         super().__init__()
         self.in_channels, self.num_classes = in_channels, num_classes
         self.channels, self.depth = tuple(channels), len(channels) - 1
-        # A node needs nodes of a smaller i + j, or of the same i + j further down.
+        # In this order, by i + j and then by column, a node comes after all that it needs.
         self.nodes = sorted(map(tuple, nodes), key=lambda node: (sum(node), node[1]))
         self.skips = check_choice("skips", skips, ("all", "first", "last"))
         self.up = check_choice("up", up, ("bilinear", "transposed"))
-        self.norm, self.deep_supervision = norm, deep_supervision
+        self.norm, self.deep_supervision = norm, deep_supervision  # ConvBlock checks the norm
         self._check_nodes()
         self.threshold, self.normalization, self.class_names = 0.5, (1.0, 99.9), ()
 
@@ -135,28 +136,29 @@ class NodeGrid(nn.Module):
         self.blocks = nn.ModuleDict()
         for i, j in self.nodes:
             if j == 0:
-                width = in_channels if i == 0 else channels[i - 1]
+                block_in = in_channels if i == 0 else channels[i - 1]
             else:
-                self.ups[f"{i}_{j}"], up_width = self._make_up(i)
-                width = len(self.skip_sources(i, j)) * channels[i] + up_width
-            self.blocks[f"{i}_{j}"] = ConvBlock(width, channels[i], norm=norm)
+                self.ups[f"{i}_{j}"], up_channels = self._make_up(i)
+                block_in = len(self.skip_sources(i, j)) * channels[i] + up_channels
+            self.blocks[f"{i}_{j}"] = ConvBlock(block_in, channels[i], norm=norm)
         self.heads = nn.ModuleDict(
             {str(level): nn.Conv2d(channels[0], num_classes, 1) for level in self.levels}
         )
-        for module in self.modules():
+        for module in self.modules():  # He initialisation, for convolutions before a ReLU
             if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def _make_up(self, i: int) -> tuple[nn.Module, int]:
-        """What brings row i + 1 to the size of row i, and how many channels it gives."""
+        """The module that doubles row i + 1 to the size of row i, and its number of channels."""
         if self.up == "bilinear":
-            # align_corners=True would make the answer depend on the size of the image.
+            # With align_corners=True the result at a pixel would depend on the size of the image.
             up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
             return up, self.channels[i + 1]
-        return nn.ConvTranspose2d(self.channels[i + 1], self.channels[i], 2, 2), self.channels[i]
+        up = nn.ConvTranspose2d(self.channels[i + 1], self.channels[i], kernel_size=2, stride=2)
+        return up, self.channels[i]
 
     def skip_sources(self, i: int, j: int) -> list[int]:
-        """The columns k of the nodes X(i, k) that X(i, j) is concatenated from.
+        """The columns k of the nodes X(i, k) that are inputs of X(i, j).
 
         >>> UNet(1, 1).skip_sources(0, 4), UNetPlusPlus(1, 1).skip_sources(0, 4)
         ([0], [0, 1, 2, 3])
@@ -165,7 +167,7 @@ class NodeGrid(nn.Module):
         return {"all": existing, "first": existing[:1], "last": existing[-1:]}[self.skips]
 
     def features(self, images: Tensor) -> dict[Node, Tensor]:
-        """What every node computes: (N, channels[i], H / 2^i, W / 2^i) for X(i, j)."""
+        """The output of every node; that of X(i, j) is (N, channels[i], H / 2^i, W / 2^i)."""
         check_images(images, self.in_channels, self.depth)
         x = {}
         for i, j in self.nodes:
@@ -187,7 +189,7 @@ class NodeGrid(nn.Module):
 
     @property
     def levels(self) -> list[int]:
-        """The d for which X(0, d) has a head: all in deep supervision, else the deepest."""
+        """The d for which X(0, d) has a head: 1 to L with deep supervision, else only L."""
         if self.deep_supervision:
             return [j for i, j in self.nodes if i == 0 and j > 0]
         return [self.depth]
@@ -195,14 +197,15 @@ class NodeGrid(nn.Module):
     @property
     def config(self) -> dict:
         """The arguments that build this network again."""
-        names = ("in_channels", "num_classes", "channels", "nodes", "skips", "up", "norm")
-        return {name: getattr(self, name) for name in (*names, "deep_supervision")}
+        names = ["in_channels", "num_classes", "channels", "nodes", "skips", "up", "norm"]
+        names.append("deep_supervision")
+        return {name: getattr(self, name) for name in names}
 
     def prune(self, level: int) -> "NodeGrid":
         """The part that computes the head at X(0, level): one tensor out, weights shared.
 
-        Raises ValueError where there is no such head: a head that was never trained gives noise
-        (U-Net++, section 3.3: pruning needs deep supervision).
+        Raises ValueError if X(0, level) has no head. Only deep supervision trains the heads before
+        the last one (U-Net++, section 3.3).
 
         >>> model = UNetPlusPlus(1, 1, channels=(4, 8, 16, 32, 64), deep_supervision=True).eval()
         >>> image = torch.rand(1, 1, 32, 32)
@@ -216,8 +219,9 @@ class NodeGrid(nn.Module):
             )
         nodes = [(i, j) for i, j in self.nodes if i + j <= level]
         changes = {"channels": self.channels[: level + 1], "nodes": nodes}
+        arguments = self.config | changes | {"deep_supervision": False}
         with torch.device("meta"):  # nothing is allocated: every parameter is replaced below
-            pruned = NodeGrid(**self.config | changes | {"deep_supervision": False})
+            pruned = NodeGrid(**arguments)
         for part in ("ups", "blocks", "heads"):
             for name in getattr(pruned, part):
                 getattr(pruned, part)[name] = getattr(self, part)[name]
@@ -234,11 +238,13 @@ class NodeGrid(nn.Module):
             if needed not in self.nodes and (i, j) != (0, 0):
                 raise ValueError(f"node {i, j} needs node {needed}, which is not among the nodes")
             if i + j > self.depth:
-                raise ValueError(f"node {i, j} is below the last row, which is {self.depth}")
+                raise ValueError(
+                    f"node {i, j} has i + j > {self.depth}, the depth of {len(self.channels)} rows"
+                )
         if self.depth < 1 or (0, self.depth) not in self.nodes:
             raise ValueError(
-                f"{self.depth + 1} entries in channels need the output node (0, {self.depth}) and "
-                f"at least one pooling, got the nodes {self.nodes}"
+                f"channels needs two entries or more, and with {self.depth + 1} the output node is "
+                f"(0, {self.depth}), got the nodes {self.nodes}"
             )
 
 

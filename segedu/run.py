@@ -62,8 +62,8 @@ class RunFolder:
         """Write the network, whose validation IoU is the best so far."""
         save_checkpoint(self.best, state.network, step=state.step, validation_iou=state.best_score)
 
-    def clean(self) -> None:
-        """Remove what a killed process left behind."""
+    def remove_leftovers(self) -> None:
+        """Remove the unfinished files of a killed process."""
         for path in (self.best, self.last, self.table):
             remove_unfinished(path)
 

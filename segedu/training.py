@@ -1,8 +1,8 @@
 """Training: a stream of random crops, the loop over its batches, and `fit` around it.
 
 Lightning Fabric owns the device, the precision and the number of processes; the model, the loss and
-the data are arguments. Sample k of training is a pure function of the seed and k, so a run that was
-stopped goes on exactly where it was.
+the data are arguments. The training crops are numbered 0, 1, 2, ...; crop k depends only on the
+seed and k, so a run that was stopped continues exactly where it was.
 """
 
 import functools
@@ -43,7 +43,7 @@ class TrainConfig:
     weight_decay: float = 1e-2
     validate_every: int = 100  # steps
     seed: int = 0
-    workers: int = 0  # processes that prepare crops beside the training
+    workers: int = 0  # processes that prepare crops in the background
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "crop_size", "validate_every"):
@@ -55,10 +55,10 @@ class TrainConfig:
 
 
 class TrainingStream(Dataset):
-    """The endless training set: sample k is a pure function of the seed and k.
+    """The endless training set: crop k is a pure function of the seed and k.
 
-    Each pass through `dataset` has its own order, and each sample is transformed with random
-    numbers of its own. The global random state is left alone.
+    Each pass through `dataset` has its own order, and each crop is made with random numbers of its
+    own. The global random state does not change.
     """
 
     def __init__(self, dataset: Dataset, transform: Callable, seed: int):
@@ -68,11 +68,11 @@ class TrainingStream(Dataset):
         image, mask = self.dataset[self.index(k)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0]))
-            # Explicit types, since a transform leaves a mask alone that is a plain tensor.
+            # A transform takes a plain tensor for the image, so say which of the two is the mask.
             return self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
 
     def index(self, k: int) -> int:
-        """Which image of the data set sample k is cut from."""
+        """Which image of the data set crop k is cut from."""
         epoch, position = divmod(k, len(self.dataset))
         return self._order(epoch)[position]
 
@@ -93,14 +93,14 @@ def to_target(masks: Tensor, num_classes: int) -> Tensor:
 
 @dataclass
 class TrainState:
-    """All that changes while training."""
+    """Everything that training changes and a checkpoint saves."""
 
     network: nn.Module
-    model: nn.Module  # the network as Fabric wraps it
+    wrapped: nn.Module  # the network as Fabric calls it
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
-    step: int = 0  # the last one that is done
-    best_score: float = -1.0  # validation IoU
+    step: int = 0  # how many are done
+    best_score: float = -1.0  # validation IoU; below 0 before the first validation
 
 
 def start_training(network: nn.Module, config: TrainConfig, fabric: Fabric) -> TrainState:
@@ -115,8 +115,8 @@ def start_training(network: nn.Module, config: TrainConfig, fabric: Fabric) -> T
         total_steps=max(config.steps, 5),  # torch divides by zero at 4
         pct_start=0.25,
     )
-    model, optimizer = fabric.setup(network, optimizer)
-    return TrainState(network, model, optimizer, schedule)
+    wrapped, optimizer = fabric.setup(network, optimizer)
+    return TrainState(network, wrapped, optimizer, schedule)
 
 
 def training_steps(
@@ -128,28 +128,31 @@ def training_steps(
     """
     stream = TrainingStream(train_set, train_transform(config.crop_size), config.seed)
     for images, masks in _batches(stream, state.step, config, fabric):
-        state.model.train()
-        logits = state.model(images.contiguous(memory_format=torch.channels_last))
+        state.wrapped.train()  # at every step, because validation switches to eval mode
+        logits = state.wrapped(images.contiguous(memory_format=torch.channels_last))
         num_classes = (logits[-1] if isinstance(logits, list) else logits).shape[1]
         value = loss(logits, to_target(masks, num_classes))
         state.optimizer.zero_grad()
         fabric.backward(value)
         mean_loss = fabric.all_reduce(value.detach(), reduce_op="mean").item()
         rate = state.schedule.get_last_lr()[0]
-        if math.isfinite(mean_loss):
+        problem = None
+        if not math.isfinite(mean_loss):
+            problem = f"the loss is {mean_loss}"
+        else:
             state.optimizer.step()
-        broken = None if _is_finite(state.network) else "the new weights are not finite"
-        broken = broken if math.isfinite(mean_loss) else f"the loss is {mean_loss}"
-        if broken:
+            if not _is_finite(state.network):
+                problem = "the new weights are not finite"
+        if problem:
             first = state.step * config.batch_size
-            images = [stream.index(k) for k in range(first, first + config.batch_size)]
+            indices = [stream.index(k) for k in range(first, first + config.batch_size)]
             raise FloatingPointError(
-                f"{broken} at step {state.step + 1}, learning rate {rate:.2g}; the batch was cut "
-                f"from the training images {images}. Look at these images and their masks, or "
+                f"{problem} at step {state.step + 1}, learning rate {rate:.2g}; the batch was cut "
+                f"from the training images {indices}. Look at these images and their masks, or "
                 "train again with a smaller learning rate; no state of this step was saved"
             )
         state.step += 1
-        if state.step < config.steps:
+        if state.step < config.steps:  # the schedule has no rate after the last step
             state.schedule.step()
         yield mean_loss, rate
 
@@ -167,22 +170,23 @@ def fit(
 ) -> list[dict]:
     """Train with AdamW on a one-cycle schedule; keep the best network and the last state in `out`.
 
-    Ctrl-C lets the step end, writes the last state and then raises KeyboardInterrupt. A killed run
-    goes on from its last validation. With several processes each computes its share of the batch;
-    the result is that of one process, except for batch norm, which sees the share only.
+    Ctrl-C finishes the current step, saves the state and raises KeyboardInterrupt. A killed run can
+    be resumed from its last validation. With several processes each computes an equal part of the
+    batch; the result is that of one process, except that batch norm sees only the part.
 
     Parameters
     ----------
-    model : changed in place; at the end it holds the weights of the last step, and the threshold
-        that was best on the validation images then.
+    model : changed in place; at the end it holds the last weights, and the threshold that was best
+        in the last validation.
     loss : takes what the model returns and the target, (N, 1, H, W) float for one class, else
         (N, H, W) int64.
     train_set, validation_set : data sets of (image, mask), see `segedu.data`.
     config : `TrainConfig()` unless given.
     out : folder for `best.safetensors` (by validation IoU), `last.safetensors` (with all that is
-        needed to go on) and `history.csv` (one row per step). One that holds a run is refused.
+        needed to continue) and `history.csv` (one row per step). A folder that already holds a run
+        is refused unless `resume` is True.
     fabric : where and how to compute; one CPU process in float32 unless given.
-    resume : go on from `out/last.safetensors`, or start from the beginning where there is none; the
+    resume : continue from `out/last.safetensors`, or start from the beginning if there is none; the
         result is that of a run that was never stopped, bit for bit on the CPU.
 
     Returns
@@ -203,19 +207,20 @@ def fit(
     settings = asdict(config) | {"workers": 0, "images": [len(train_set), len(validation_set)]}
     run = RunFolder(out, settings, resume=resume)
     fabric.launch()
-    is_first = fabric.is_global_zero
+    is_main_process = fabric.is_global_zero
     state = start_training(model, config, fabric)
     history = run.restore(state)
     started = time.monotonic() - (history[-1]["seconds"] if history else 0)
     fabric.barrier()  # every process has read the folder before the first one writes
-    if is_first:
-        run.clean()
+    if is_main_process:
+        run.remove_leftovers()
         if state.step == 0:
-            run.save_last(state, history)  # a folder that cannot be written to costs no training
+            run.save_last(state, history)  # fails now, not later, if the folder cannot be written
 
+    # The same convolutions in an order that a CPU computes faster.
     faster = summed_convolutions(model) if fabric.device.type == "cpu" else nullcontext()
     steps = training_steps(state, loss, train_set, config, fabric)
-    bar = tqdm(steps, initial=state.step, total=config.steps, disable=not is_first)
+    bar = tqdm(steps, initial=state.step, total=config.steps, disable=not is_main_process)
     with faster, interrupt_noted() as interrupted:
         for mean_loss, rate in bar:
             history.append(
@@ -227,21 +232,20 @@ def fit(
                     "seconds": time.monotonic() - started,
                 }
             )
-            is_last = state.step == config.steps
+            is_last_step = state.step == config.steps
+            must_validate = is_last_step or state.step % config.validate_every == 0
             must_stop = _any_process(interrupted.is_set(), fabric)
-            if is_last or state.step % config.validate_every == 0:
+            if must_validate:
                 score, model.threshold = validate(model, validation_set)
                 history[-1]["validation_iou"] = score
                 bar.set_postfix(loss=f"{mean_loss:.3f}", validation_iou=f"{score:.3f}")
                 if score > state.best_score:
                     state.best_score = score
-                    if is_first:
+                    if is_main_process:
                         run.save_best(state)
-            elif not must_stop:
-                continue
-            if is_first:
+            if is_main_process and (must_validate or must_stop):
                 run.save_last(state, history)
-            if must_stop and not is_last:
+            if must_stop and not is_last_step:
                 raise KeyboardInterrupt(
                     f"stopped after step {state.step} of {config.steps}; the state is in "
                     f"{run.last}, from which training can be resumed"
@@ -250,8 +254,8 @@ def fit(
 
 
 def _batches(stream: TrainingStream, done: int, config: TrainConfig, fabric: Fabric) -> DataLoader:
-    """The batches after step `done`; of each, this process gets its share."""
-    samples = range(
+    """This process's part of each batch after step `done`: every world_size-th crop."""
+    crops = range(
         done * config.batch_size + fabric.global_rank,
         config.steps * config.batch_size,
         fabric.world_size,
@@ -259,7 +263,7 @@ def _batches(stream: TrainingStream, done: int, config: TrainConfig, fabric: Fab
     loader = DataLoader(
         stream,
         batch_size=config.batch_size // fabric.world_size,
-        sampler=samples,
+        sampler=crops,
         num_workers=config.workers,
         worker_init_fn=_ignore_interrupt,
     )
@@ -286,12 +290,12 @@ def _check_settings(
     if config.batch_size % fabric.world_size:
         raise ValueError(
             f"a batch of {config.batch_size} cannot be shared equally by {fabric.world_size} "
-            "processes; choose a multiple"
+            f"processes: choose a batch_size that is a multiple of {fabric.world_size}"
         )
 
 
 def _any_process(flag: bool, fabric: Fabric) -> bool:
-    """Whether any process says so: all have to agree, or one would wait for another for ever."""
+    """Whether `flag` is true in any process: all must stop at the same step, or one would wait."""
     if fabric.world_size == 1:
         return flag
     return fabric.all_reduce(float(flag), reduce_op="sum").item() > 0
@@ -299,9 +303,10 @@ def _any_process(flag: bool, fabric: Fabric) -> bool:
 
 def _is_finite(model: nn.Module) -> bool:
     weights = [parameter.detach() for parameter in model.parameters()]
+    # One NaN or infinity makes the norm of all of them NaN or infinite.
     return bool(torch.nn.utils.get_total_norm(weights).isfinite())
 
 
 def _ignore_interrupt(worker: int) -> None:
-    """Let the process that trains decide: Ctrl-C reaches its workers too."""
+    """Ctrl-C reaches the workers too; the process that trains decides what happens."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -195,13 +195,13 @@ def test_config_builds_the_network_again():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"channels": (4,), "nodes": [(0, 0)]}, "at least one pooling"),
+        ({"channels": (4,), "nodes": [(0, 0)]}, "two entries or more"),
         ({"skips": "none"}, "skips must be 'all', 'first' or 'last'"),
         ({"up": "nearest"}, "up must be 'bilinear'"),
         ({"norm": None}, "norm must be 'batch'"),
-        ({"nodes": [(0, 0), (1, 0)]}, r"output node \(0, 1\)"),
+        ({"nodes": [(0, 0), (1, 0)]}, r"output node is \(0, 1\)"),
         ({"nodes": [(0, 0), (0, 1)]}, r"\(0, 1\) needs node \(1, 0\)"),
-        ({"nodes": [(0, 0), (1, 0), (2, 0), (0, 1)]}, r"\(2, 0\) is below the last row"),
+        ({"nodes": [(0, 0), (1, 0), (2, 0), (0, 1)]}, r"\(2, 0\) has i \+ j > 1"),
         (
             {"channels": (4, 4, 4), "nodes": [(0, 0), (1, 0), (2, 0), (0, 2)]},
             r"needs node \(1, 1\)",

@@ -24,7 +24,7 @@ def new_state(seed=0):
 def trained_state(steps):
     state = new_state()
     for _ in range(steps):
-        state.model(torch.rand(2, 1, 4, 4)).square().sum().backward()
+        state.wrapped(torch.rand(2, 1, 4, 4)).square().sum().backward()
         state.optimizer.step()
         state.schedule.step()
         state.step += 1
@@ -103,7 +103,7 @@ def test_what_a_killed_process_left_behind_is_removed(tmp_path):
     ]
     for name in names + leftovers:
         (tmp_path / name).touch()
-    run.clean()
+    run.remove_leftovers()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
