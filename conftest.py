@@ -9,10 +9,13 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
-# The files that take longest start first, so that all processes end at about the same time.
+# The files that take longest, slow tests included, start first, so that all processes end together.
 LONGEST = [
+    "tests/test_study.py",
     "tests/browser/test_site.py",
+    "tests/test_training.py",
     "chapters/unetpp.ipynb",
+    "tests/test_stopping.py",
     "tests/test_cli.py",
     "chapters/losses.ipynb",
     "chapters/results.ipynb",
