@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from skimage.filters import gaussian, threshold_otsu
+from tqdm import tqdm
 
 from segedu.data import NucleiDataset, download_nuclei, normalize, nuclei, prepare_nuclei, sample
 from tests.cases_data import (
@@ -414,12 +416,18 @@ def test_a_failed_download_leaves_what_was_there(tmp_path, behaviour, message):
     assert tree(tmp_path) == before
 
 
+def download_alone(folder):
+    """Download in a process of its own, which may be killed while it holds tqdm's lock."""
+    tqdm.set_lock(threading.RLock())  # or the lock that is shared with this process stays locked
+    download_nuclei(folder)
+
+
 def test_a_killed_download_is_not_taken_for_a_whole_one(tmp_path):
     content = archive_bytes(tmp_path)
     with server(content, sent=900, stalls=True) as requests:
         with patch.object(nuclei, "TIMEOUT", 60):
             download = multiprocessing.get_context("fork").Process(
-                target=download_nuclei, args=(tmp_path / "data",)
+                target=download_alone, args=(tmp_path / "data",)
             )
             download.start()
         while not requests:
