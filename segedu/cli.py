@@ -17,7 +17,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-
 Data = Literal["synthetic", "nuclei", "folder"]
 Split = Literal["train", "validation", "test"]
 KINDS = ("mask", "overlay")  # of pictures that `predict` writes
@@ -342,14 +341,13 @@ def _free_folder(parent: Path) -> Path:
 
 def _find_pictures(arguments: list[str]) -> list[Path]:
     """Every picture that the arguments name: files, folders of pictures, and patterns."""
-    from PIL import Image
+    from .data.pictures import list_pictures
 
     paths = []
     for argument in arguments:
         path = Path(argument)
         if path.is_dir():
-            known = Image.registered_extensions()
-            found = [file for file in sorted(path.iterdir()) if file.suffix.lower() in known]
+            found = list_pictures(path)
         elif path.exists() or not glob.has_magic(argument):
             found = [path]
         else:

@@ -127,14 +127,23 @@ def validate(model: NodeGrid, dataset: Iterable[tuple[Tensor, Tensor]]) -> tuple
     For several classes the most probable one counts: there is no threshold to choose, and 0.5 is
     returned.
     """
-    pairs = ((predict(model, image[None]).cpu(), mask) for image, mask in dataset)
-    if model.num_classes == 1:
-        return best_threshold([threshold_counts(*pair) for pair in pairs])
-    counts = [
-        stat_scores(probabilities.argmax(1), mask[None], num_classes=model.num_classes)
-        for probabilities, mask in pairs
-    ]
+    return best_iou((predict(model, image[None]).cpu(), mask) for image, mask in dataset)
+
+
+def best_iou(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    """As `validate`, for pairs of probabilities (1, K, H, W) and masks (H, W)."""
+    counts = [count_pixels(*pair) for pair in pairs]
+    _check_not_empty(counts)
+    if len(counts[0].tp) > 1:  # one row per threshold
+        return best_threshold(counts)
     return dataset_iou(concatenate(counts)), 0.5
+
+
+def count_pixels(probabilities: Tensor, mask: Tensor) -> StatScores:
+    """The counts of one image: for one class at each of THRESHOLDS, (T, 1), else (1, K)."""
+    if (num_classes := probabilities.shape[1]) == 1:
+        return threshold_counts(probabilities, mask)
+    return stat_scores(probabilities.argmax(1), mask[None], num_classes=num_classes)
 
 
 def concatenate(counts: list[StatScores]) -> StatScores:

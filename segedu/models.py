@@ -197,9 +197,8 @@ class NodeGrid(nn.Module):
     @property
     def config(self) -> dict:
         """The arguments that build this network again."""
-        names = ["in_channels", "num_classes", "channels", "nodes", "skips", "up", "norm"]
-        names.append("deep_supervision")
-        return {name: getattr(self, name) for name in names}
+        names = "in_channels num_classes channels nodes skips up norm deep_supervision"
+        return {name: getattr(self, name) for name in names.split()}
 
     def prune(self, level: int) -> "NodeGrid":
         """The part that computes the head at X(0, level): one tensor out, weights shared.

@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -217,11 +216,9 @@ def fit(
         if state.step == 0:
             run.save_last(state, history)  # fails now, not later, if the folder cannot be written
 
-    # The same convolutions in an order that a CPU computes faster.
-    faster = summed_convolutions(model) if fabric.device.type == "cpu" else nullcontext()
     steps = training_steps(state, loss, train_set, config, fabric)
     bar = tqdm(steps, initial=state.step, total=config.steps, disable=not is_main_process)
-    with faster, interrupt_noted() as interrupted:
+    with summed_convolutions(model), interrupt_noted() as interrupted:
         for mean_loss, rate in bar:
             history.append(
                 {

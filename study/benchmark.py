@@ -42,11 +42,12 @@ from segedu import (
     count_parameters,
     predict,
 )
+from segedu.fast import summed_convolutions
 from segedu.files import atomic_path, read_rows, write_rows
 from segedu.losses import DeepSupervision, focal_loss
 from segedu.metrics import stat_scores
 
-from .timing import faster_blocks, processor, take_turns, training_step
+from .timing import processor, take_turns, training_step
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "study/results/benchmark.csv"
@@ -221,7 +222,7 @@ def network_rows() -> Iterator[dict]:
 
         ours = training_step(model, loss, *batch, fabric)
         theirs = training_step(peer, loss, *batch, fabric, layout=torch.contiguous_format)
-        with faster_blocks(model, fabric):
+        with summed_convolutions(model):
             error = abs(ours() - theirs()) if is_equal else None
             times = time_both(ours, theirs)
         yield row("training step", *names, **times, **costs, difference=error)

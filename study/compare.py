@@ -47,18 +47,17 @@ from segedu import (
 from segedu.data import NucleiDataset, nuclei_split, three_class_to_instances
 from segedu.evaluation import (
     THRESHOLDS,
-    best_threshold,
-    concatenate,
-    dataset_iou,
+    best_iou,
+    count_pixels,
     otsu_threshold,
-    threshold_counts,
 )
+from segedu.fast import summed_convolutions
 from segedu.files import atomic_path, read_rows, write_rows
 from segedu.losses import DeepSupervision, compound_loss, focal_loss
 from segedu.metrics import StatScores, average_precision, stat_scores
 from segedu.training import TrainConfig, start_training, training_steps
 
-from .timing import faster_blocks, hardware
+from .timing import hardware
 
 RUNS = Path("runs") / "study"
 RESULTS = Path(__file__).parent / "results"
@@ -297,7 +296,7 @@ def run(name: str, seed: int, preset: str, root: Path) -> dict[str, list[dict]]:
     for key, model in models.items():
         where = {"preset": preset, "arm": key, "seed": seed}
         segment = functools.partial(probabilities, model) if model else otsu
-        score, threshold = validate(segment, validation_set)
+        score, threshold = best_iou((segment(image[None]), mask) for image, mask in validation_set)
         images, pooled = test(segment, test_set, arm.classes, threshold)
         tables["compare_images"] += [where | row for row in images]
         tables["compare_counts"] += [where | row for row in pooled]
@@ -381,13 +380,13 @@ def train(
     steps = training_steps(state, DeepSupervision(loss), train_set, config, fabric)
     best_step, best_weights = 0, None
     wall = cpu = 0.0
-    with faster_blocks(model, fabric):
+    with summed_convolutions(model):
         for step in range(1, config.steps + 1):
             wall, cpu = wall - time.perf_counter(), cpu - time.process_time()
             next(steps)
             wall, cpu = wall + time.perf_counter(), cpu + time.process_time()
             if step % config.validate_every == 0 or step == config.steps:
-                score, _ = validate(functools.partial(probabilities, model), validation_set)
+                score, _ = best_iou((probabilities(model, x[None]), y) for x, y in validation_set)
                 if score > state.best_score:
                     state.best_score, best_step = score, step
                     best_weights = copy.deepcopy(model.state_dict())
@@ -408,23 +407,6 @@ def probabilities(model: nn.Module, image: Tensor) -> Tensor:
     height, width = image.shape[2:]
     padded = F.pad(image, (0, -width % 16, 0, -height % 16), mode="replicate")
     return predict(model, padded, tile_size=None)[..., :height, :width].cpu()
-
-
-def validate(
-    segment: Callable[[Tensor], Tensor], dataset: Dataset | list[tuple[Tensor, Tensor]]
-) -> tuple[float, float]:
-    """As `segedu.evaluation.validate`, for a function from an image to probabilities."""
-    counts = [count_pixels(segment(image[None]), mask) for image, mask in dataset]
-    if counts[0].tp.shape[0] > 1:
-        return best_threshold(counts)
-    return dataset_iou(concatenate(counts)), 0.5
-
-
-def count_pixels(probabilities: Tensor, mask: Tensor) -> StatScores:
-    """The counts of one image: for one class at each of THRESHOLDS, (T, 1), else (1, K)."""
-    if (classes := probabilities.shape[1]) == 1:
-        return threshold_counts(probabilities, mask)
-    return stat_scores(probabilities.argmax(1), mask[None], num_classes=classes)
 
 
 def test(

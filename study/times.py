@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from segedu.fast import summed_convolutions
 from segedu.files import read_rows, write_rows
 from segedu.losses import DeepSupervision, compound_loss
 
 from .compare import PRESETS, RESULTS, TIMED, arms_of, otsu, probabilities, settings, with_levels
-from .timing import faster_blocks, hardware, take_turns, training_step
+from .timing import hardware, take_turns, training_step
 
 ROUNDS = 15
 THREADS = 2
@@ -41,7 +42,7 @@ def measure(preset: str) -> None:
             steps[name] = training_step(model, loss, images, images.round(), fabric)
             for key, network in with_levels(name, arm, model).items():
                 inferences[key] = functools.partial(probabilities, network, image)
-            stack.enter_context(faster_blocks(model, fabric))
+            stack.enter_context(summed_convolutions(model))
         step_ms = medians(steps)
     inference_ms = medians(inferences | {"otsu": functools.partial(otsu, image)})
     rows = [

@@ -1,6 +1,5 @@
 """What the study's measurements of time share: turns, a training step, and the machine."""
 
-import contextlib
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -11,8 +10,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-
-from segedu.fast import summed_convolutions
 
 
 def take_turns(
@@ -63,12 +60,6 @@ def training_step(
         return value.item()  # waits for the device
 
     return step
-
-
-def faster_blocks(model: nn.Module, fabric: Fabric) -> contextlib.AbstractContextManager:
-    """Inside the block, a network of ours has the blocks with which `fit` trains it on a CPU."""
-    is_cpu = fabric.device.type == "cpu"
-    return summed_convolutions(model) if is_cpu else contextlib.nullcontext()
 
 
 def hardware(fabric: Fabric) -> dict[str, str | int]:

@@ -247,6 +247,7 @@ def test_predict_takes_folders_and_patterns(given, found, careful, tmp_path):
     for name in ("a.PNG", "b.tif", "c.png"):
         Image.fromarray(np.zeros((8, 8), np.uint8)).save(pictures / name)
     (pictures / "notes.txt").write_text("no picture", encoding="utf-8")
+    (pictures / "._a.png").write_text("what macOS leaves beside a file", encoding="utf-8")
     used = segedu("predict", *given, "--weights", careful, cwd=tmp_path)
     assert used.code == 0, used.err
     said = [line for line in used.out.splitlines() if "% foreground" in line]

@@ -58,3 +58,9 @@ def test_the_plain_blocks_come_back_after_an_error():
     with pytest.raises(RuntimeError):
         fail()
     assert all(type(block) is ConvBlock for block in model.blocks.values())
+
+
+def test_on_another_device_than_a_cpu_the_blocks_stay_plain():
+    model = UNet(1, 1, channels=(4, 8)).to("meta")
+    with summed_convolutions(model):
+        assert all(type(block) is ConvBlock for block in model.blocks.values())

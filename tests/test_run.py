@@ -107,7 +107,15 @@ def test_what_a_killed_process_left_behind_is_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
-def test_the_first_ctrl_c_is_noted_and_the_second_stops():
+@pytest.fixture
+def python_answers_ctrl_c():
+    """Also where the tests were started in the background of a script, which ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_first_ctrl_c_is_noted_and_the_second_stops(python_answers_ctrl_c):
     before = signal.getsignal(signal.SIGINT)
     with interrupt_noted() as noted:
         assert not noted.is_set()

@@ -18,7 +18,7 @@ import study.compare as study
 from segedu import UNet, UNetPlusPlus, count_parameters, load_pretrained, predict, to_mask
 from segedu.checkpoint import pretrained_path
 from segedu.data import SyntheticNuclei
-from segedu.evaluation import THRESHOLDS, validate
+from segedu.evaluation import THRESHOLDS, best_iou, validate
 from segedu.files import read_rows
 from segedu.losses import DeepSupervision, compound_loss
 from segedu.metrics import stat_scores
@@ -120,7 +120,7 @@ def test_the_study_trains_as_the_package_does(deep, tmp_path):
     for mine, other in zip(ours.state_dict().values(), its.state_dict().values(), strict=True):
         assert torch.equal(mine, other)
 
-    score, threshold = study.validate(functools.partial(study.probabilities, ours), data[4:])
+    score, threshold = best_iou((study.probabilities(ours, x[None]), y) for x, y in data[4:])
     assert (score, threshold) == validate(its, data[4:]) == (score, its.threshold)
     assert score == history[-1]["validation_iou"]
 
@@ -129,7 +129,7 @@ def test_the_best_weights_are_kept_and_validation_costs_no_training_time(monkeyp
     seconds, scores, seen = [0.0], iter([0.2, 0.9, 0.4]), []
     model = UNet(1, 1, channels=(2, 4))
 
-    def validate_slowly(segment, dataset):
+    def validate_slowly(pairs):
         seconds[0] += 100
         seen.append(model.blocks["0_0"][0].weight.detach().clone())
         return next(scores), 0.5
@@ -138,7 +138,7 @@ def test_the_best_weights_are_kept_and_validation_costs_no_training_time(monkeyp
         seconds[0] += 1
         return seconds[0]
 
-    monkeypatch.setattr(study, "validate", validate_slowly)
+    monkeypatch.setattr(study, "best_iou", validate_slowly)
     monkeypatch.setattr(study, "time", SimpleNamespace(perf_counter=clock, process_time=clock))
     data = [SyntheticNuclei(2, size=SIDE)[index] for index in range(2)]
     config = TrainConfig(steps=5, batch_size=1, crop_size=32, validate_every=2)

@@ -6,12 +6,11 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from ..checks import check_choice, check_integer, describe
-from .pictures import read_header, read_image, read_values
+from .pictures import list_pictures, read_header, read_image, read_values
 from .splits import SPLITS, split_by_name
 from .transforms import normalize
 
@@ -59,6 +58,7 @@ class FolderDataset(Dataset):
     Examples
     --------
     >>> import tempfile
+    >>> from PIL import Image
     >>> root = Path(tempfile.mkdtemp())
     >>> for name in "abcdef":
     ...     for kind, value in (("images", 200), ("masks", 255)):
@@ -151,16 +151,14 @@ def _find_pictures(folder: Path, kind: str) -> dict[str, Path]:
         )
     found: dict[str, Path] = {}
     for path in sorted((folder / kind).iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
+        if path.is_dir() and not path.name.startswith("."):
             raise ValueError(f"{path} is a folder, expected pictures; move them one level up")
-        if path.suffix.lower() in Image.registered_extensions():
-            # macOS writes an "é" as two characters, other systems as one.
-            name = unicodedata.normalize("NFC", path.stem)
-            if name in found:
-                raise ValueError(f"{found[name]} and {path} have the same name; remove one")
-            found[name] = path
+    for path in list_pictures(folder / kind):
+        # macOS writes an "é" as two characters, other systems as one.
+        name = unicodedata.normalize("NFC", path.stem)
+        if name in found:
+            raise ValueError(f"{found[name]} and {path} have the same name; remove one")
+        found[name] = path
     return found
 
 

@@ -83,6 +83,16 @@ def read_header(path: str | Path) -> Header:
         )
 
 
+def list_pictures(folder: str | Path) -> list[Path]:
+    """The picture files of a folder, by name; hidden files and other endings are passed over."""
+    known = Image.registered_extensions()
+    return [
+        path
+        for path in sorted(Path(folder).iterdir())
+        if path.suffix.lower() in known and not path.name.startswith(".")
+    ]
+
+
 def open_picture(file: str | Path | BinaryIO) -> Image.Image:
     """The one picture in a file, turned the way a viewer shows it; raises what Pillow raises."""
     with _open_one(file) as picture:
