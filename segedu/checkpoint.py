@@ -68,10 +68,8 @@ def save_checkpoint(
 def load_model(path: str | os.PathLike) -> NodeGrid:
     """The network in a file, with its threshold, on the CPU in eval mode.
 
-    Raises
-    ------
-    ValueError : for a file that is damaged, or was not written by `save_checkpoint`.
-    FileNotFoundError : where there is no file.
+    Raises ValueError for a file that is damaged, or was not written by `save_checkpoint`;
+    FileNotFoundError where there is no file.
     """
     tensors, _, info = _read(path)
     try:
@@ -96,10 +94,8 @@ def load_training(
 ) -> dict:
     """Bring `model` and `optimizer` to the state in a file; returns the notes beside it.
 
-    Raises
-    ------
-    ValueError : for a file of another network (both are named), without the optimizer's state, or
-        damaged.
+    Raises ValueError for a file of another network (both are named), without the optimizer's state,
+    or damaged.
     """
     tensors, states, notes = _read(path)
     there, here = json.dumps(notes.pop("model", None)), json.dumps(model.config)

@@ -59,13 +59,8 @@ def draw_grid(
     level : grey out what `model.prune(level)` removes.
     labels : write names and channels; a small drawing is clearer without them.
 
-    Raises
-    ------
-    ValueError
-        If the model has no head at that level.
+    Raises ValueError if the model has no head at that level.
 
-    Examples
-    --------
     >>> from segedu import UNetPlusPlus
     >>> ax = draw_grid(UNetPlusPlus(1, 1, channels=(4, 8, 16)))
     >>> sum(patch.get_gid().startswith("node") for patch in ax.patches)
@@ -134,13 +129,8 @@ def draw_unet(model, image_size: int, *, ax: Axes | None = None) -> Axes:
     model : NodeGrid.
     image_size : height and width of the image.
 
-    Raises
-    ------
-    ValueError
-        If the model does not take images of this size.
+    Raises ValueError if the model does not take images of this size.
 
-    Examples
-    --------
     >>> from segedu import UNet
     >>> ax = draw_unet(UNet(3, 2, channels=(4, 8)), 64)
     >>> [text.get_text() for text in ax.texts]

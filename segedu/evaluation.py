@@ -28,16 +28,9 @@ def evaluate(
         `segedu.inference.segmenter(model)` or `otsu_threshold`.
     dataset : pairs of (image, mask), see `segedu.data`.
 
-    Returns
-    -------
-    tp, fp, fn, tn, each (images, num_classes) int64: ready for `segedu.metrics`.
+    Returns tp, fp, fn and tn, each (images, num_classes) int64: ready for `segedu.metrics`. Raises
+    ValueError for an empty data set, and for masks with other values than those of the classes.
 
-    Raises
-    ------
-    ValueError : for an empty data set, and for masks with other values than those of the classes.
-
-    Examples
-    --------
     >>> image = torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])
     >>> counts = evaluate(lambda images: images[:, 0] > 0.5, [(image, image[0].long())],
     ...                   num_classes=1)
@@ -88,9 +81,7 @@ def threshold_counts(probabilities: Tensor, mask: Tensor) -> StatScores:
     probabilities : (1, 1, H, W), the foreground's.
     mask : (H, W) of 0 and 1.
 
-    Returns
-    -------
-    tp, fp, fn, tn, each (len(THRESHOLDS), 1) int64, as `stat_scores` counts them.
+    Returns tp, fp, fn and tn, each (len(THRESHOLDS), 1) int64, as `stat_scores` counts them.
 
     >>> counts = threshold_counts(torch.tensor([[[[0.2, 0.7]]]]), torch.tensor([[0, 1]]))
     >>> counts.tp.flatten().tolist()  # 0.7 exceeds the thresholds 0.05 to 0.65

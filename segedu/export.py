@@ -69,13 +69,9 @@ def to_web(model: NodeGrid) -> dict:
     order of `model.nodes`, then each head, (1, channels[0], 1, 1). "numbers" is base64 of float32:
     for each of these convolutions the factors of its output channels, then their shifts.
 
-    Raises
-    ------
-    ValueError : for a network with several classes or image channels, group norm, transposed
-        convolutions or only some of the skips: the page cannot compute these.
+    Raises ValueError for a network with several classes or image channels, group norm, transposed
+    convolutions or only some of the skips: the page cannot compute these.
 
-    Examples
-    --------
     >>> from segedu import UNet
     >>> web = to_web(UNet(1, 1, channels=(4, 8)))
     >>> web["nodes"], web["levels"]
@@ -121,9 +117,7 @@ def to_onnx(model: NodeGrid) -> bytes:
     head. The file's metadata holds the model's `threshold`, its `normalization` (the percentiles
     that become 0 and 1, with a comma between them) and its `class_names` (a JSON list).
 
-    Raises
-    ------
-    ImportError : without the packages onnx and onnxscript.
+    Raises ImportError without the packages onnx and onnxscript.
     """
     try:
         import onnx

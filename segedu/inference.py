@@ -28,17 +28,10 @@ def predict(
         of 2^depth), which see a margin as wide as the network's reach: the answer is that of the
         whole image within rounding. None runs the image whole.
 
-    Returns
-    -------
-    (N, num_classes, H, W) on the model's device: sigmoid for one class, softmax for several.
+    Returns (N, num_classes, H, W) on the model's device: sigmoid for one class, softmax for
+    several. Raises ValueError for a shape that the model does not take, for NaN or infinity, and
+    for a model with group norm, whose statistics span the image, on an image larger than a tile.
 
-    Raises
-    ------
-    ValueError : for a shape that the model does not take, for NaN or infinity, and for a model with
-        group norm, whose statistics span the image, on an image larger than a tile.
-
-    Examples
-    --------
     >>> from segedu import UNet
     >>> predict(UNet(1, 3), torch.rand(1, 1, 37, 21)).shape
     torch.Size([1, 3, 37, 21])

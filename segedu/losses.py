@@ -91,8 +91,6 @@ def cross_entropy(
     ``weight`` (K,) multiplies the loss of each class; "mean" then divides by the sum of the pixels'
     weights, as torch does.
 
-    Example
-    -------
     >>> cross_entropy(torch.zeros(1, 4, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long))  # log 4
     tensor(1.3863)
     """
@@ -108,8 +106,6 @@ def binary_cross_entropy(
 ) -> Tensor:
     """Binary cross-entropy, -y log p - (1 - y) log(1 - p) with p = sigmoid(logits), for K = 1.
 
-    Example
-    -------
     >>> binary_cross_entropy(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2))  # log 2
     tensor(0.6931)
     """
@@ -149,8 +145,6 @@ def focal_loss(
         `class_balance`). For K > 1: one weight per class, (K,). None: all weights are 1. "mean"
         divides by the number of pixels that count, not by the sum of their weights.
 
-    Example
-    -------
     >>> logits, target = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
     >>> focal_loss(logits, target) / binary_cross_entropy(logits, target)  # (1 - 0.5)^2
     tensor(0.2500)
@@ -203,8 +197,6 @@ def tversky_loss(
     smooth : added to both sides of the fraction, in pixels, at least 1e-12. If the true mask is
         empty, the loss is 1 - smooth / (smooth + alpha FP), which falls to 0 with FP.
 
-    Example
-    -------
     >>> logits, target = torch.full((1, 1, 4, 4), 20.0), torch.zeros(1, 1, 4, 4)
     >>> target[..., :2] = 1  # 8 true positives, 8 false positives
     >>> tversky_loss(logits, target, alpha=0.5, beta=0.5)  # 1 - (8 + 1) / (8 + 4 + 1)
@@ -265,8 +257,6 @@ def deep_supervision(
     All heads have the target's resolution, as in U-Net++ (Zhou et al. 2018, arXiv 1807.10165,
     section 3.2). For a single tensor of logits the result is loss(logits, target).
 
-    Example
-    -------
     >>> heads, target = [torch.zeros(1, 1, 2, 2)] * 3, torch.ones(1, 1, 2, 2)
     >>> deep_supervision(binary_cross_entropy, heads, target, weights=[1, 1, 2])
     tensor(0.6931)
@@ -289,8 +279,6 @@ def class_balance(target: Tensor, *, ignore_index: int | None = None) -> float:
 
     ValueError for values outside [0, 1], or where no pixel counts.
 
-    Example
-    -------
     >>> class_balance(torch.tensor([0, 0, 0, 1, 255]), ignore_index=255)
     0.75
     """
@@ -349,8 +337,6 @@ class CompoundLoss(_LossModule):
 class DeepSupervision(nn.Module):
     """`deep_supervision` as a module: wraps a loss so that it takes the logits of several heads.
 
-    Example
-    -------
     >>> DeepSupervision(FocalLoss(gamma=2.0))
     DeepSupervision(
       (loss): FocalLoss(gamma=2.0)

@@ -99,12 +99,8 @@ def stat_scores(
         foreground.
     ignore_index : pixels whose target has this value are not counted.
 
-    Raises
-    ------
-    ValueError : for masks of other shapes, of floats, or with other values.
+    Raises ValueError for masks of other shapes, of floats, or with other values.
 
-    Example
-    -------
     >>> truth, preds = torch.tensor([[[0, 1, 1, 1]]]), torch.tensor([[[1, 1, 1, 0]]])
     >>> stat_scores(preds, truth, num_classes=1)
     StatScores(tp=tensor([[2]]), fp=tensor([[1]]), fn=tensor([[1]]), tn=tensor([[0]]))
@@ -128,8 +124,6 @@ def confusion_matrix(
 
     Masks as in `stat_scores`; a binary mask has 2 classes here.
 
-    Example
-    -------
     >>> confusion_matrix(torch.tensor([[[1, 1, 0]]]), torch.tensor([[[0, 1, 1]]]), num_classes=2)
     tensor([[0, 1],
             [1, 1]])
@@ -174,8 +168,6 @@ def iou(
     ``average`` and ``absent`` are explained at the top of this module. Gives a float, for average
     "none" a float64 table (N, K). ValueError for a wrong shape or option, or if nothing is left.
 
-    Example
-    -------
     >>> target = torch.tensor([[[0, 1, 1, 1]], [[0, 0, 0, 0]]])
     >>> preds = torch.tensor([[[1, 1, 1, 0]], [[0, 0, 0, 0]]])
     >>> scores = stat_scores(preds, target, num_classes=1)
@@ -216,8 +208,6 @@ def mean_iou(matrix: Tensor, *, absent: float | str, background: bool = True) ->
     ``background=False`` leaves class 0 out of the mean; its pixels still count as errors of the
     others. ValueError for a matrix that is not square, and as for `iou`.
 
-    Example
-    -------
     >>> mean_iou(torch.tensor([[3, 1], [0, 4]]), absent="skip")  # (3 / 4 + 4 / 5) / 2
     0.775
     """
@@ -248,8 +238,6 @@ def average_precision(
     pred_labels, true_labels : (H, W) integers, 0 for background and any other for each object.
     thresholds : at least 0.5 and below 1. ValueError otherwise, or where the images do not fit.
 
-    Example
-    -------
     >>> average_precision(torch.tensor([[1, 1, 1, 0, 2]]), torch.tensor([[5, 5, 5, 5, 0]]))
     AveragePrecision(mean=0.25, scores=[0.5, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0])
     """

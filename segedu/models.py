@@ -94,12 +94,8 @@ class NodeGrid(nn.Module):
         probability above which a pixel is foreground, the percentiles of an image that become 0
         and 1 (see `segedu.data.normalize`), and the names of the classes, if they have any.
 
-    Raises
-    ------
-    ValueError : for nodes that the rule cannot compute, or an option that does not exist.
+    Raises ValueError for nodes that the rule cannot compute, or an option that does not exist.
 
-    Examples
-    --------
     >>> grid = NodeGrid(1, 1, channels=(4, 8), nodes=[(0, 0), (1, 0), (0, 1)])
     >>> grid(torch.zeros(1, 1, 32, 48)).shape
     torch.Size([1, 1, 32, 48])

@@ -64,17 +64,9 @@ def show_images(
     columns : images per row; by default all of them in one row.
     ax : as many axes as there are images.
 
-    Returns
-    -------
-    Array of the axes, one per image.
+    Returns an array of the axes, one per image. Raises ValueError for no images, images of another
+    shape, or a different number of titles, masks or axes.
 
-    Raises
-    ------
-    ValueError
-        For no images, images of another shape, or a different number of titles, masks or axes.
-
-    Examples
-    --------
     >>> len(show_images(np.random.rand(3, 1, 32, 32), ["one", "two", "three"]))
     3
     """
@@ -122,13 +114,8 @@ def overlay_mask(
         repeat.
     alpha : opacity of the fill.
 
-    Raises
-    ------
-    ValueError
-        For another shape or dtype, sizes that differ, or a label that has no name.
+    Raises ValueError for another shape or dtype, sizes that differ, or a label that has no name.
 
-    Examples
-    --------
     >>> image, mask = np.random.rand(1, 32, 32), np.zeros((32, 32), dtype=int)
     >>> mask[4:9, 5:20] = 1
     >>> overlay_mask(image, mask, names=["cell"]).get_legend().get_texts()[0].get_text()
@@ -162,13 +149,8 @@ def show_errors(image, preds, target, *, ax: Axes | None = None) -> Axes:
     preds, target : (H, W) integers or booleans. Every label but 0 counts as foreground; to look at
         class k of several, pass `preds == k` and `target == k`.
 
-    Raises
-    ------
-    ValueError
-        For another shape or dtype, or sizes that differ.
+    Raises ValueError for another shape or dtype, or sizes that differ.
 
-    Examples
-    --------
     >>> target, preds = np.eye(4, dtype=int), np.tri(4, dtype=int)
     >>> ax = show_errors(np.zeros((4, 4)), preds, target)
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
@@ -199,13 +181,8 @@ def plot_history(history: str | os.PathLike | Sequence[Mapping], *, ax: Axes | N
     history : path of a `history.csv`, or its rows, with `step`, `loss` and `validation_iou` (None
         or absent where it was not measured). The IoU has its own axis on the right.
 
-    Raises
-    ------
-    ValueError
-        For no rows, or a row without a step or a loss.
+    Raises ValueError for no rows, or a row without a step or a loss.
 
-    Examples
-    --------
     >>> rows = [{"step": 1, "loss": 0.9}, {"step": 2, "loss": 0.5, "validation_iou": 0.7}]
     >>> plot_history(rows).get_xlabel()
     'step'

@@ -188,17 +188,11 @@ def fit(
     resume : continue from `out/last.safetensors`, or start from the beginning if there is none; the
         result is that of a run that was never stopped, bit for bit on the CPU.
 
-    Returns
-    -------
-    The rows of `history.csv`: step, loss, learning_rate, validation_iou (None between validations),
-    seconds since the start.
-
-    Raises
-    ------
-    ValueError : for settings that do not fit each other, a checkpoint of another network or other
-        settings, or a folder that holds another run.
-    FloatingPointError : when the loss or the weights are not finite; the last checkpoint stays.
-    OSError : when `out` cannot be written to; the last checkpoint stays.
+    Returns the rows of `history.csv`: step, loss, learning_rate, validation_iou (None between
+    validations), seconds since the start.
+    Raises ValueError for settings that do not fit each other, a checkpoint of another network or
+    other settings, or a folder that holds another run; FloatingPointError when the loss or the
+    weights are not finite, and OSError when `out` cannot be written to: the last checkpoint stays.
     """
     config, fabric = config or TrainConfig(), fabric or Fabric(accelerator="cpu", devices=1)
     _check_settings(model, train_set, validation_set, config, fabric)

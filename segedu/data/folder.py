@@ -47,16 +47,10 @@ class FolderDataset(Dataset):
     image : (C, H, W) float32 `tv_tensors.Image`, each normalised by itself.
     mask : (H, W) int64 `tv_tensors.Mask`.
 
-    Raises
-    ------
-    ValueError
-        If folders, images or masks are missing, cannot be read, or do not match. The values of an
-        image and of a mask are checked when they are read.
-    IndexError
-        For an index beyond the last image.
+    Raises ValueError if folders, images or masks are missing, cannot be read, or do not match. The
+    values of an image and of a mask are checked when they are read; IndexError for an index beyond
+    the last image.
 
-    Examples
-    --------
     >>> import tempfile
     >>> from PIL import Image
     >>> root = Path(tempfile.mkdtemp())

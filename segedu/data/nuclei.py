@@ -64,14 +64,9 @@ class NucleiDataset(Dataset):
     image : (1, H, W) float32 `tv_tensors.Image`, each normalised by itself.
     mask : (H, W) int64 `tv_tensors.Mask`.
 
-    Raises
-    ------
-    ValueError
-        For an unknown split, modality or target, for an archive that cannot be read or has another
-        layout, or if no image is left.
+    Raises ValueError for an unknown split, modality or target, for an archive that cannot be read
+    or has another layout, or if no image is left.
 
-    Examples
-    --------
     >>> from segedu.data import train_transform
     >>> train = NucleiDataset("stage1_train.zip", transform=train_transform(128))  # doctest: +SKIP
     >>> NucleiDataset("stage1_train.zip", split="reserve")
@@ -186,16 +181,10 @@ def prepare_nuclei(root: str | Path) -> Path:
     ----------
     root : the zip archive or folder, see `NucleiDataset`.
 
-    Returns
-    -------
-    Path of the cache, a NumPy `.npz` with `<image_id>/image`, (H, W) uint8 or (H, W, 3) where there
+    Returns the path of the cache, a NumPy `.npz` with `<image_id>/image`, (H, W) uint8 or (H, W, 3) where there
     is colour, and `<image_id>/instances`, (H, W) uint16.
-
-    Raises
-    ------
-    ValueError
-        If the archive does not exist, is damaged or has another layout, or if an image has no
-        masks or a mask of another size.
+    Raises ValueError if the archive does not exist, is damaged or has another layout, or if an
+    image has no masks or a mask of another size.
     """
     root = Path(root).absolute()
     beside, users = (folder / f"{root.name}.segedu.npz" for folder in (root.parent, _user_cache()))
@@ -229,16 +218,9 @@ def download_nuclei(folder: str | Path | None = None) -> Path:
     ----------
     folder : where to put it, by default the user's cache folder.
 
-    Returns
-    -------
-    Path of `stage1_train.zip`.
-
-    Raises
-    ------
-    OSError
-        If the download fails, or nothing arrives for half a minute. No partial file is left.
-    ValueError
-        If the downloaded file is not the archive.
+    Returns the path of `stage1_train.zip`.
+    Raises OSError if the download fails, or nothing arrives for half a minute, and keeps no
+    partial file; ValueError if the downloaded file is not the archive.
     """
     import pooch  # here, because it brings a progress bar that warns in a plain notebook
 
@@ -281,17 +263,9 @@ def sample() -> Sample:
     and is from the 2018 Data Science Bowl (Caicedo et al. 2019), but not among the images of
     `stage1_train.zip`: a network trained on those has never seen it.
 
-    Returns
-    -------
-    Sample of grey (512, 512) uint16, at most 235, and instances (512, 512) int32, 0 to 125.
+    Returns grey, (512, 512) uint16 of at most 235, and instances, (512, 512) int32 from 0 to 125.
+    Raises ModuleNotFoundError if stardist is not installed.
 
-    Raises
-    ------
-    ModuleNotFoundError
-        If stardist is not installed.
-
-    Examples
-    --------
     >>> grey, instances = sample()
     >>> grey.shape, int(instances.max())
     ((512, 512), 125)

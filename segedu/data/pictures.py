@@ -37,18 +37,10 @@ def read_image(path: str | Path, *, channels: int) -> np.ndarray:
     path : the file.
     channels : 1 for grey, 3 for colour.
 
-    Returns
-    -------
-    (H, W) array for grey, (H, W, 3) for colour; uint8, or the type in the file if that is deeper.
+    Returns an (H, W) array for grey, (H, W, 3) for colour; uint8, or the file's type if it is
+    deeper. Raises ValueError if Pillow cannot read the file as a picture, if it holds several
+    pictures, or if channels is neither 1 nor 3.
 
-    Raises
-    ------
-    ValueError
-        If Pillow cannot read the file as a picture, if it holds several pictures, or if channels is
-        neither 1 nor 3.
-
-    Examples
-    --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "deep.png"
     >>> Image.fromarray(np.full((4, 6), 1000, np.uint16)).save(path)

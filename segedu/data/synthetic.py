@@ -79,13 +79,8 @@ def synthetic_nuclei(
     image : (H, W) uint8 grey levels.
     instances : (H, W) int32; 0 background, then 1, 2, ... without gaps, one number per nucleus.
 
-    Raises
-    ------
-    ValueError
-        For an argument outside these ranges.
+    Raises ValueError for an argument outside these ranges.
 
-    Examples
-    --------
     >>> image, instances = synthetic_nuclei(3, size=128)
     >>> image.shape, image.dtype, instances.dtype
     ((128, 128), dtype('uint8'), dtype('int32'))
@@ -122,13 +117,9 @@ class SyntheticNuclei(Dataset):
     image : (1, H, W) float32 `tv_tensors.Image`, each normalised by itself.
     mask : (H, W) int64 `tv_tensors.Mask`.
 
-    Raises
-    ------
-    ValueError
-        For a negative length, an unknown target, or options that `synthetic_nuclei` refuses.
+    Raises ValueError for a negative length, an unknown target, or options that `synthetic_nuclei`
+    refuses.
 
-    Examples
-    --------
     >>> image, mask = SyntheticNuclei(10, size=64)[9]
     >>> image.shape, mask.shape, mask.dtype
     (torch.Size([1, 64, 64]), torch.Size([64, 64]), torch.int64)

@@ -30,18 +30,9 @@ def normalize(image: np.ndarray, percentiles: tuple[float, float] = PERCENTILES)
     percentiles : the two percentiles that become 0 and 1. Give a network the ones that it was
         trained with.
 
-    Returns
-    -------
-    (C, H, W) float32 tensor.
+    Returns a (C, H, W) float32 tensor. Raises ValueError for another shape or dtype, an empty
+    image, one that holds NaN or infinity, or percentiles that are not 0 <= low < high <= 100.
 
-    Raises
-    ------
-    ValueError
-        For another shape or dtype, an empty image, one that holds NaN or infinity, or percentiles
-        that are not 0 <= low < high <= 100.
-
-    Examples
-    --------
     >>> image = np.array([[10, 20], [30, 30]], dtype=np.uint16)
     >>> normalize(image).round(decimals=2)
     tensor([[[-0.0200,  0.4900],
@@ -82,17 +73,9 @@ def instances_to_target(instances: np.ndarray, kind: str) -> torch.Tensor:
     Touching objects are then separated by two pixels of boundary, so each of them is a connected
     component of the interior. "instances" keeps the numbers.
 
-    Returns
-    -------
-    (H, W) int64 tensor.
+    Returns an (H, W) int64 tensor. Raises ValueError for an unknown kind, or instances that are not
+    an (H, W) array of non-negative integers.
 
-    Raises
-    ------
-    ValueError
-        For an unknown kind, or instances that are not an (H, W) array of non-negative integers.
-
-    Examples
-    --------
     >>> touching = np.repeat([[1, 1, 1, 2, 2, 2]], 3, axis=0)
     >>> instances_to_target(touching, "three_class")[1]
     tensor([1, 1, 2, 2, 1, 1])
@@ -120,17 +103,9 @@ def three_class_to_instances(mask: np.ndarray) -> np.ndarray:
     of boundary without an interior is an object of its own, so small isolated objects survive. An
     object less than three pixels wide that touches another one becomes part of it.
 
-    Returns
-    -------
-    (H, W) int32 array, 0 for the background and 1, 2, ... for the objects.
+    Returns an (H, W) int32 array, 0 for the background and 1, 2, ... for the objects. Raises
+    ValueError if the mask is not two-dimensional or holds values other than 0, 1, 2.
 
-    Raises
-    ------
-    ValueError
-        If the mask is not two-dimensional or holds values other than 0, 1, 2.
-
-    Examples
-    --------
     >>> three_class_to_instances(np.array([[2, 1, 2, 2, 1, 2, 0, 2]]))
     array([[1, 1, 1, 2, 2, 2, 0, 3]], dtype=int32)
     """
@@ -159,8 +134,6 @@ def train_transform(crop_size: int) -> v2.Compose:
     ----------
     crop_size : side of the crop in pixels, at least 1.
 
-    Examples
-    --------
     >>> image = tv_tensors.Image(torch.rand(1, 100, 300))
     >>> mask = tv_tensors.Mask((image[0] > 0.5).long())
     >>> image, mask = train_transform(128)(image, mask)
@@ -184,8 +157,6 @@ def jitter_light(
 ) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
     """Give the image a random gamma, contrast (each 0.7 to 1.4) and brightness (-0.1 to 0.1).
 
-    Examples
-    --------
     >>> image, mask = tv_tensors.Image(torch.ones(1, 2, 2)), tv_tensors.Mask(torch.ones(2, 2))
     >>> jittered, same = jitter_light(image, mask)
     >>> bool(0.6 <= jittered.min() <= jittered.max() <= 1.5), same is mask

@@ -57,8 +57,6 @@ def check(
 
     Raises ValueError if `submission` cannot be called.
 
-    Examples
-    --------
     >>> def mean(a, b):
     ...     return a + b / 2
     >>> mistake = {"the division comes before the sum: add first": lambda a, b: a + b / 2}

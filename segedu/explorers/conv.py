@@ -18,15 +18,8 @@ class ConvExplorer(Explorer):
     stride : 1 to 4.
     padding : 0 to 3; a transposed convolution cuts as much off its output.
 
-    Raises
-    ------
-    ValueError
-        For any other value.
-
     Sources: Dumoulin and Visin 2016, arXiv 1603.07285; Odena et al., Distill 2016.
 
-    Examples
-    --------
     >>> ConvExplorer(operation="transposed", kernel=3, stride=2)
     ConvExplorer(operation='transposed', size=6, kernel=3, stride=2, padding=0)
     """

@@ -27,14 +27,9 @@ class GridExplorer(Explorer):
     level : 1 to the depth, the level to which the U-Net++ is pruned; by default the depth.
     node : (i, j), the node to explain; by default the output.
 
-    Raises
-    ------
-    ValueError
-        For channels that make no network, an image size that does not fit it, or a control's value
-        that does not exist.
+    Raises ValueError for channels that make no network, an image size that does not fit it, or a
+    control's value that does not exist.
 
-    Examples
-    --------
     >>> explorer = GridExplorer(channels=(8, 16, 32), image_size=64, node=(1, 1))
     >>> explorer.level = 3
     Traceback (most recent call last):

@@ -22,13 +22,6 @@ class IoUExplorer(Explorer):
     truth_size, prediction_size : diameter or side, 1 to 16 pixels.
     truth, prediction : (column, row) of the centre, 0 to 32 and 0 to 20.
 
-    Raises
-    ------
-    ValueError
-        For any other value.
-
-    Examples
-    --------
     >>> explorer = IoUExplorer(shape="square", truth_size=4, prediction_size=4, truth=(9, 9))
     >>> explorer.prediction = (11, 9)
     >>> preds, target = explorer.masks()

@@ -58,13 +58,9 @@ class LiveSegmentation(Explorer):
     skips_off : a list of skips (i, k, j), from X(i, k) to X(i, j), that are replaced by zeros.
     pixel : (row, column) of an output pixel, to see which input pixels reach it; () for none.
 
-    Raises
-    ------
-    ValueError : for a network that the page cannot run, or a control's value that does not exist.
-    ImportError : without the package that contains the sample field.
+    Raises ValueError for a network that the page cannot run, or a control's value that does not
+    exist; ImportError without the package that contains the sample field.
 
-    Examples
-    --------
     >>> live = LiveSegmentation(noise=20, head=2)
     >>> live.skips_off = [(0, 0, 1)]
     >>> live.skips_off = [(0, 1, 0)]

@@ -16,15 +16,8 @@ class LossExplorer(Explorer):
     foreground : fraction of the pixels that is foreground, 0.01 to 0.5.
     alpha : weight of the foreground, 0 to 1; the background's weight is 1 - alpha.
 
-    Raises
-    ------
-    ValueError
-        For any other value.
-
     Sources: Lin et al. 2017, arXiv 1708.02002, equations 4 and 5.
 
-    Examples
-    --------
     >>> LossExplorer(alpha=1.5)
     Traceback (most recent call last):
     ValueError: alpha must be a number from 0 to 1, got 1.5

@@ -18,13 +18,9 @@ class PoolingExplorer(Explorer):
     classes : "all", or "foreground" to leave the background out.
     absent : 0, 1 or "skip", the IoU of a class that is in neither mask.
 
-    Raises
-    ------
-    ValueError
-        For other masks or options, and for more than the 60 kB that an explorer may add to a page.
+    Raises ValueError for other masks or options, and for more than the 60 kB that an explorer may
+    add to a page.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> PoolingExplorer(np.eye(4, dtype=int)[None], np.tri(4, dtype=int)[None], num_classes=2)
     PoolingExplorer(average='image', classes='foreground', absent='skip')

@@ -21,14 +21,9 @@ class ThresholdExplorer(Explorer):
     target : (H, W), 0 and 1 or booleans.
     threshold : 0 to 1.
 
-    Raises
-    ------
-    ValueError
-        For other shapes or values, and for more than the 60 kB that an explorer may add to a page
-        (150 x 150 pixels fit).
+    Raises ValueError for other shapes or values, and for more than the 60 kB that an explorer may
+    add to a page (150 x 150 pixels fit).
 
-    Examples
-    --------
     >>> explorer = ThresholdExplorer([[0.2, 0.9]], [[0, 1]], threshold=0.7)
     >>> explorer.levels
     array([[ 51, 230]], dtype=uint8)
