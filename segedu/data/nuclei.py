@@ -181,8 +181,8 @@ def prepare_nuclei(root: str | Path) -> Path:
     ----------
     root : the zip archive or folder, see `NucleiDataset`.
 
-    Returns the path of the cache, a NumPy `.npz` with `<image_id>/image`, (H, W) uint8 or (H, W, 3) where there
-    is colour, and `<image_id>/instances`, (H, W) uint16.
+    Returns the path of the cache, a NumPy `.npz` with `<image_id>/image`, (H, W) uint8 or (H, W, 3)
+    where there is colour, and `<image_id>/instances`, (H, W) uint16.
     Raises ValueError if the archive does not exist, is damaged or has another layout, or if an
     image has no masks or a mask of another size.
     """
