@@ -1,12 +1,11 @@
 import hashlib
-import importlib.util
 import multiprocessing
 import os
 import random
 import signal
-import sys
 import threading
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
@@ -462,7 +461,6 @@ def test_sample():
     assert grey.shape == instances.shape == (512, 512)
     assert (grey.dtype, instances.dtype) == (np.uint16, np.int32)
     assert np.unique(instances).tolist() == list(range(126))
-    assert "stardist" not in sys.modules
 
 
 def test_otsu_on_the_sample():
@@ -473,7 +471,44 @@ def test_otsu_on_the_sample():
     assert (found & truth).sum() / (found | truth).sum() == pytest.approx(0.727, abs=5e-4)
 
 
-def test_sample_without_stardist(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match="pip install stardist"):
+def a_wheel(folder, content):
+    """A wheel of stardist with no more than two files."""
+    with zipfile.ZipFile(folder / "stardist-0.9.2-cp312-cp312-win_amd64.whl", "w") as wheel:
+        wheel.writestr("stardist-0.9.2.dist-info/WHEEL", "Wheel-Version: 1.0")
+        wheel.writestr("stardist-0.9.2.dist-info/METADATA", "Name: stardist\nVersion: 0.9.2")
+        for name, data in content.items():
+            wheel.writestr(f"stardist/data/images/{name}", data)
+
+
+@pytest.fixture
+def sample_files():
+    sample()
+    folder = nuclei._user_cache() / "sample"
+    return {name: (folder / name).read_bytes() for name in nuclei.SAMPLE_SHA256}
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    """No sample in the cache, and pip looks for wheels in a folder alone."""
+    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "cache")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    return tmp_path
+
+
+def test_the_sample_is_downloaded_once(sample_files, empty_cache, monkeypatch):
+    a_wheel(empty_cache, sample_files)
+    assert sample()[0].shape == (512, 512)
+    monkeypatch.setattr("subprocess.run", None)
+    assert len(sample()) == 2
+
+
+def test_a_sample_that_cannot_be_downloaded(empty_cache):
+    with pytest.raises(OSError, match=r"wheel of stardist==0.9.2 \(.*\); this needs pip and, once"):
+        sample()
+
+
+def test_another_picture_is_no_sample(empty_cache):
+    a_wheel(empty_cache, {"img2d.tif": b"II*"})
+    with pytest.raises(ValueError, match=r"stardist==0.9.2 holds another img2d.tif"):
         sample()

@@ -59,7 +59,7 @@ class LiveSegmentation(Explorer):
     pixel : (row, column) of an output pixel, to see which input pixels reach it; () for none.
 
     Raises ValueError for a network that the page cannot run, or a control's value that does not
-    exist; ImportError without the package that contains the sample field.
+    exist; OSError if the sample field cannot be downloaded.
 
     >>> live = LiveSegmentation(noise=20, head=2)
     >>> live.skips_off = [(0, 0, 1)]
