@@ -21,7 +21,7 @@ import sys
 if "google.colab" in sys.modules:  # fetch the course; elsewhere it is there already
     !git clone --quiet --depth 1 --branch {branch} {address} /content/course
     %cd -q /content/course/chapters
-    %pip install --quiet "..[book]\""""
+    %pip install --quiet "..[chapters]\""""
 
 
 def configured(text: str, address: str, branch: str) -> str:
@@ -84,11 +84,13 @@ def main():
 
     branch = parser.get_default("branch") if options.unset else options.branch
     config = ROOT / "_config.yml"
-    config.write_text(configured(config.read_text(), address, branch))
+    text = configured(config.read_text(encoding="utf-8"), address, branch)
+    config.write_text(text, encoding="utf-8", newline="\n")
     for path in (ROOT / "chapters").glob("*.ipynb"):
-        notebook = json.loads(path.read_text())
+        notebook = json.loads(path.read_text(encoding="utf-8"))
         notebook = linked(notebook, f"chapters/{path.name}", address, branch)
-        path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+        path.write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":
