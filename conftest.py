@@ -1,6 +1,8 @@
-"""How the chapters and tests share the cores when `pytest -n` runs them in several processes."""
+"""How the tests share the cores under `pytest -n`, and how much memory a chapter may take."""
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +31,19 @@ def pytest_configure(config: pytest.Config):
 def pytest_collection_modifyitems(items: list[pytest.Item]):
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
+
+
+MOST_MEMORY = 1.5e9  # bytes that a chapter may take at its peak: Binder gives 2 GB
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None):
+    """After the last cell of a notebook, before its kernel ends (on Linux)."""
+    kernel = getattr(item.parent, "kernel", None)
+    if kernel is None or (nextitem is not None and nextitem.parent is item.parent):
+        return
+    status = Path(f"/proc/{kernel.km.provisioner.pid}/status")
+    if status.exists():
+        peak = 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))[1])
+        print(f"{item.parent.name} took {peak / 1e9:.2f} GB of memory at its peak")
+        assert peak < MOST_MEMORY, "a chapter may take 1.5 GB of memory"

@@ -64,3 +64,13 @@ def test_on_another_device_than_a_cpu_the_blocks_stay_plain():
     model = UNet(1, 1, channels=(4, 8)).to("meta")
     with summed_convolutions(model):
         assert all(type(block) is ConvBlock for block in model.blocks.values())
+
+
+def test_nothing_is_concatenated_in_training(monkeypatch):
+    block = SummedConvBlock(ConvBlock(5, 4, norm="batch"))
+    inputs = [torch.rand(1, width, 8, 8) for width in (2, 3)]
+    plain = block.eval()(*inputs)  # as one convolution, which is as fast without gradients
+    monkeypatch.setattr("torch.cat", None)
+    assert block.train()(*inputs).shape == plain.shape
+    with pytest.raises(TypeError):
+        block.eval()(*inputs)
