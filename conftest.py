@@ -36,14 +36,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]):
 MOST_MEMORY = 1.5e9  # bytes that a chapter may take at its peak: Binder gives 2 GB
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None):
-    """After the last cell of a notebook, before its kernel ends (on Linux)."""
-    kernel = getattr(item.parent, "kernel", None)
-    if kernel is None or (nextitem is not None and nextitem.parent is item.parent):
-        return
-    status = Path(f"/proc/{kernel.km.provisioner.pid}/status")
-    if status.exists():
-        peak = 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))[1])
-        print(f"{item.parent.name} took {peak / 1e9:.2f} GB of memory at its peak")
-        assert peak < MOST_MEMORY, "a chapter may take 1.5 GB of memory"
+    """Look at the memory after the last cell of a notebook, before its kernel ends (on Linux)."""
+    kernel, peak = getattr(item.parent, "kernel", None), 0
+    if kernel and (nextitem is None or nextitem.parent is not item.parent):
+        status = Path(f"/proc/{kernel.km.provisioner.pid}/status")
+        if status.exists():
+            text = status.read_text(encoding="utf-8")
+            peak = 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", text)[1])
+            print(f"{item.parent.name} took {peak / 1e9:.2f} GB of memory at its peak")
+    yield
+    assert peak < MOST_MEMORY, f"a chapter may take 1.5 GB of memory, got {peak / 1e9:.2f}"
