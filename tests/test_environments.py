@@ -9,7 +9,9 @@ from importlib import metadata
 from pathlib import Path
 
 import psutil
+import pytest
 import torch
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -121,3 +123,12 @@ def test_a_file_of_weights_does_not_stay_open(tmp_path):
     in_use = {file.path for file in (*process.open_files(), *process.memory_maps())}
     assert loaded.depth == 1
     assert str(path) not in in_use
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").iterdir()))
+def test_workflows_use_fixed_actions_and_may_only_read(path):
+    text = path.read_text(encoding="utf-8")
+    actions = re.findall(r"uses: \S+@(\S+)", text)
+    assert actions
+    assert all(re.fullmatch(r"[0-9a-f]{40}", commit) for commit in actions)
+    assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
