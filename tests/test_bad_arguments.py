@@ -105,7 +105,7 @@ def loss_row(loss: Callable, classes: int, bad: dict, **good) -> None:
 
 
 REDUCTION = {"reduction": CHOICE}
-SMOOTH = {"smooth": number(1e-12)} | REDUCTION
+SMOOTH = {"smooth": number(1e-12) | {"zero": 0}} | REDUCTION
 WEIGHTS = {"too few": torch.ones(2), "negative": -torch.ones(3), "NaN": NAN * torch.ones(3)}
 loss_row(L.cross_entropy, 3, {"weight": WEIGHTS} | REDUCTION)
 loss_row(L.binary_cross_entropy, 1, REDUCTION)
