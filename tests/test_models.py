@@ -193,27 +193,19 @@ def test_config_builds_the_network_again():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("channels", "nodes", "message"),
     [
-        ({"channels": (4,), "nodes": [(0, 0)]}, "two entries or more"),
-        ({"skips": "none"}, "skips must be 'all', 'first' or 'last'"),
-        ({"up": "nearest"}, "up must be 'bilinear'"),
-        ({"norm": None}, "norm must be 'batch'"),
-        ({"nodes": [(0, 0), (1, 0)]}, r"output node is \(0, 1\)"),
-        ({"nodes": [(0, 0), (0, 1)]}, r"\(0, 1\) needs node \(1, 0\)"),
-        ({"nodes": [(0, 0), (1, 0), (2, 0), (0, 1)]}, r"\(2, 0\) has i \+ j > 1"),
-        (
-            {"channels": (4, 4, 4), "nodes": [(0, 0), (1, 0), (2, 0), (0, 2)]},
-            r"needs node \(1, 1\)",
-        ),
+        ((4,), [(0, 0)], "channels needs two entries or more"),
+        ((4, 8), [(0, 0), (1, 0)], r"output node is \(0, 1\)"),
+        ((4, 8), [(0, 0), (0, 1)], r"\(0, 1\) needs node \(1, 0\)"),
+        ((4, 8), [(0, 0), (1, 0), (0, 1), (1, 1)], r"\(1, 1\) needs node \(2, 0\)"),
+        ((4, 8), [(0, 0), (1, 0), (2, 0), (0, 1)], r"\(2, 0\) has i \+ j > 1"),
+        ((4, 4, 4), [(0, 0), (1, 0), (2, 0), (0, 2)], r"needs node \(1, 1\)"),
     ],
 )
-def test_wrong_arguments_are_named(change, message):
-    arguments = {
-        "in_channels": 1, "num_classes": 1, "channels": (4, 8), "nodes": unet_nodes(1)
-    } | change  # fmt: skip
+def test_nodes_that_make_no_network_are_named(channels, nodes, message):
     with pytest.raises(ValueError, match=message):
-        NodeGrid(**arguments)
+        NodeGrid(1, 1, channels=channels, nodes=nodes)
 
 
 def test_a_size_that_does_not_fit_is_told_the_next_that_does():
