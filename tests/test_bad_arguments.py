@@ -61,7 +61,8 @@ def floats(good) -> dict:
 
 
 def images(good) -> dict:
-    return floats(good) | {"NaN": good * NAN, "infinite": good / 0}
+    values = (NAN, INF, -INF)
+    return floats(good) | {f"a {x}": good.masked_fill(good == good.max(), x) for x in values}
 
 
 def target(good, classes: int) -> dict:
