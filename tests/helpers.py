@@ -1,9 +1,10 @@
-"""What several test modules need to say about networks."""
+"""What several test modules say about networks and data sets."""
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 import torch
 from torch import nn
 
@@ -19,3 +20,14 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     yield
     assert same_weights(model, before)
     assert model.training == before.training
+
+
+def indexed_like_a_list(data, count: int) -> None:
+    assert len(data) == len(list(data)) == count
+    assert torch.equal(data[-1][0], data[torch.tensor(count - 1)][0])
+    for index in (count, -count - 1):
+        with pytest.raises(IndexError):
+            data[index]
+    for index in ("a", None, 0.0, slice(1)):
+        with pytest.raises(ValueError, match="index must be an integer"):
+            data[index]
