@@ -14,21 +14,6 @@ from tests.test_models import CHANNELS, trained_a_little
 # predict: any size, and heads.
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 130), (64, 64), (65, 31)])
-def test_predict_takes_any_size(size):
-    model = trained_a_little(UNetPlusPlus(1, 3, channels=CHANNELS, deep_supervision=True))
-    probabilities = predict(model, torch.rand(2, 1, *size))
-    assert probabilities.shape == (2, 3, *size)
-    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(2, *size))
-
-
-def test_predict_is_the_forward_pass_where_nothing_is_padded():
-    model = trained_a_little(UNet(1, 1, channels=CHANNELS))
-    image = torch.rand(1, 1, 64, 64)
-    with torch.no_grad():
-        assert torch.equal(predict(model, image), model(image).sigmoid())
-
-
 def test_padding_repeats_the_last_pixel():
     model = trained_a_little(UNet(1, 1, channels=(4, 8, 8)))
     image = torch.rand(1, 1, 30, 21)
@@ -101,8 +86,7 @@ def test_too_small_a_halo_would_be_noticed(monkeypatch):
 
 
 def test_the_halo_is_the_reach_rounded_up_to_the_pooling_grid():
-    """A U-Net of depth 4 sees at most 122 rows to either side; one of depth 1 sees 10."""
-    assert _halo(UNet(1, 1)) == 128
+    assert _halo(UNet(1, 1)) == 128  # it sees at most 122 rows to either side
     assert _halo(UNet(1, 1, channels=(4, 8))) == 10
 
 
@@ -170,13 +154,6 @@ def test_broken_weights_are_named():
 
 
 # Masks.
-
-
-def test_a_mask_of_several_classes_is_the_most_probable_one():
-    probabilities = torch.tensor([[0.2, 0.5, 0.1], [0.3, 0.4, 0.2], [0.5, 0.1, 0.7]])
-    mask = to_mask(probabilities[None, :, None])  # a row of three pixels
-    assert mask.tolist() == [[[2, 0, 2]]]
-    assert mask.dtype == torch.int64
 
 
 def test_to_mask_takes_what_rounding_makes_of_a_probability_and_no_logits():
