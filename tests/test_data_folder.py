@@ -200,7 +200,6 @@ def test_indices_as_for_a_list(tmp_path):
         ({"num_classes": 0}, "num_classes must be an integer of at least 1, got 0"),
         ({"split": "val"}, "split must be 'train', 'validation' or 'test', got 'val'"),
         ({"ignore_index": "255"}, "ignore_index must be an integer"),
-        ({"root": 3}, "root must be the path of a folder, got 3"),
     ],
 )
 def test_options_refused(tmp_path, options, message):

@@ -165,17 +165,12 @@ def test_pruning_shares_the_weights():
         assert getattr(pruned, name) == getattr(model, name)
 
 
-@pytest.mark.parametrize("model", [UNet(1, 1), UNetPlusPlus(1, 1)])
-def test_pruning_needs_a_head(model):
-    with pytest.raises(ValueError, match=r"no head at level 2, only at \[4\].*deep_supervision"):
-        model.prune(2)
-
-
 def test_the_nodes_that_exist():
     assert UNet(1, 1).nodes == sorted(unet_nodes(4), key=lambda n: (sum(n), n[1]))
     assert len(unetpp_nodes(4)) == 15
     assert UNetPlusPlus(1, 1, skips="first").skip_sources(0, 4) == [0]
     assert UNetPlusPlus(1, 1, skips="last").skip_sources(0, 4) == [3]
+    assert UNet(1, 1).levels == UNetPlusPlus(1, 1).levels == [4]
     assert UNet(1, 1).channels == UNetPlusPlus(1, 1).channels == (16, 32, 64, 128, 256)
 
 
@@ -201,13 +196,6 @@ def test_config_builds_the_network_again():
 def test_nodes_that_make_no_network_are_named(channels, nodes, message):
     with pytest.raises(ValueError, match=message):
         NodeGrid(1, 1, channels=channels, nodes=nodes)
-
-
-def test_a_size_that_does_not_fit_is_told_the_next_that_does():
-    with pytest.raises(ValueError, match=r"pad to 48 x 32, or call segedu\.predict"):
-        UNet(1, 1)(torch.zeros(1, 1, 33, 32))
-    with pytest.raises(ValueError, match=r"expected images of shape \(N, 1, H, W\)"):
-        UNet(1, 1)(torch.zeros(1, 3, 32, 32))
 
 
 def test_one_pixel_in_the_deepest_row_is_too_few_for_a_mean():
