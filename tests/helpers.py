@@ -1,12 +1,24 @@
-"""What several test modules say about networks and data sets."""
+"""What several test modules do."""
 
 import copy
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+
+
+def build_book(source: Path, output: Path) -> Path:
+    """Build the book with every warning an error. Returns the folder of its pages."""
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "-W", "-n"]
+    command += ["--path-output", output]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return output / "_build" / "html"
 
 
 def same_weights(a: nn.Module, b: nn.Module) -> bool:

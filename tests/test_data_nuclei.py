@@ -362,16 +362,11 @@ def test_processes_at_once_of_which_one_is_killed(tmp_path):
 # --- download ---
 
 
-def test_download(tmp_path, capsys):
-    with server(archive_bytes(tmp_path)):
-        root = download_nuclei(tmp_path / "data")
-    assert root == tmp_path / "data" / "stage1_train.zip"
-    assert "100%" in capsys.readouterr().err
-
-
-def test_download_by_default_goes_to_the_users_cache(tmp_path, monkeypatch):
+def test_download(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "user" / name)
     with server(archive_bytes(tmp_path)):
+        assert download_nuclei(tmp_path / "data") == tmp_path / "data" / "stage1_train.zip"
+        assert "100%" in capsys.readouterr().err
         assert download_nuclei() == tmp_path / "user" / "segedu" / "stage1_train.zip"
 
 
