@@ -9,14 +9,7 @@ import pytest
 import torch
 
 from segedu.files import write_rows
-from segedu.plotting import (
-    COLOURS,
-    overlay_mask,
-    plot_history,
-    show_errors,
-    show_images,
-    use_style,
-)
+from segedu.plotting import COLOURS, overlay_mask, plot_history, show_errors, show_images, use_style
 
 matplotlib.use("agg")
 IMAGE = np.random.default_rng(0).random((12, 16))
