@@ -226,7 +226,9 @@ row(checkpoint.load_pretrained, {"name": "unetpp-nuclei-tiny"}, {"name": CHOICE}
 PICTURE, LABELS = np.eye(16), np.eye(16, dtype=int)
 PICTURES = {"channels first": np.zeros((3, 16, 16)), "four channels": np.zeros((4, 4, 4)),
             "flat": np.zeros(4), "empty": np.zeros((0, 4)), "bools": PICTURE > 0,
-            "complex": PICTURE * 1j, "text": np.full((4, 4), "a")}  # fmt: skip
+            "complex": PICTURE * 1j, "text": np.full((4, 4), "a"),
+            "all NaN": PICTURE * NAN, "infinite": PICTURE + INF,
+            "-infinite": PICTURE - INF}  # fmt: skip
 PERCENTILES = {"turned round": (99, 1), "equal": (5, 5), "below 0": (-1, 99), "beyond": (1, 101),
                "NaN": (1, NAN), "one": (1,), "three": (1, 50, 99)}  # fmt: skip
 row(data.normalize, {"image": PICTURE}, {"image": PICTURES, "percentiles": PERCENTILES})

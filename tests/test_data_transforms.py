@@ -62,9 +62,6 @@ def test_normalize_refuses_what_is_not_finite(value):
     image[0, 0] = value
     with pytest.raises(ValueError, match="NaN"):
         normalize(image)
-    if value != 1e300:  # a large constant is as good as a small one
-        with pytest.raises(ValueError, match="NaN"):
-            normalize(np.full((64, 64), value))
 
 
 def test_targets_by_hand():
