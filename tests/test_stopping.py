@@ -29,7 +29,7 @@ small_fit = functools.partial(test_training.small_fit, config=CONFIG)
 
 # A process of its own for each run, from a server that has imported torch already.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["segedu.training", "segedu.data"])
+processes.set_forkserver_preload(["tests.test_training"])
 
 
 def in_a_process(function, *arguments) -> multiprocessing.Process:

@@ -261,10 +261,11 @@ def test_a_colour_shortcut_is_not_enough():
     data = SyntheticNuclei(24, seed=5, size=128)
     held_out = SyntheticNuclei(12, seed=6, size=128)
 
-    one_pixel = torch.nn.Sequential(
-        torch.nn.Conv2d(1, 16, 1), torch.nn.ReLU(),
-        torch.nn.Conv2d(16, 16, 1), torch.nn.ReLU(), torch.nn.Conv2d(16, 1, 1),
-    )  # fmt: skip
+    def one_pixel():
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(1, 16, 1), torch.nn.ReLU(),
+            torch.nn.Conv2d(16, 16, 1), torch.nn.ReLU(), torch.nn.Conv2d(16, 1, 1),
+        )  # fmt: skip
 
     def held_out_iou(model):
         torch.manual_seed(0)
@@ -283,4 +284,4 @@ def test_a_colour_shortcut_is_not_enough():
         return dataset_iou(counts)
 
     torch.manual_seed(0)
-    assert held_out_iou(UNet(1, 1, channels=(8, 16, 32))) > held_out_iou(one_pixel) + 0.05
+    assert held_out_iou(UNet(1, 1, channels=(8, 16, 32))) > held_out_iou(one_pixel()) + 0.05
