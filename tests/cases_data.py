@@ -124,6 +124,24 @@ def zip_after(spoil: Callable[[bytearray], bytes]) -> Callable[[Path], str]:
     return act
 
 
+def two_of_one_name(folder: Path) -> str:
+    root = write_zip(folder / "stage1_train.zip", tiny())
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(root, "a") as archive:
+        archive.writestr(f"{MASKS}/a.png", box(3, 3))
+    return look_at_nuclei(root)
+
+
+def folder_after(spoil: Callable[[Path], None]) -> Callable[[Path], str]:
+    """What happens with a good unpacked folder in which one more mask is no file."""
+
+    def act(folder: Path) -> str:
+        root = write_folder(folder / "stage1_train", tiny(""))
+        spoil(root / TRAIN[0] / "masks" / "c.png")
+        return look_at_nuclei(root)
+
+    return act
+
+
 def flip_a_bit(content: bytearray) -> bytes:
     content[content.index(b"IDAT") + 6] ^= 1
     return content
@@ -188,30 +206,13 @@ cases(
             {f"{MASKS}/a.png": box(2, 2, (16, 16))}
         ),
         "the archive has images that are not in the course's table": zip_with(tiny(ids=["0" * 64])),
+        "the archive has two files with the same name": two_of_one_name,
+        "the unpacked folder has a broken symbolic link": folder_after(
+            lambda mask: mask.symlink_to("gone.png")
+        ),
+        "the unpacked folder has a folder where a mask should be": folder_after(Path.mkdir),
     },
 )
-
-
-@case(ARCHIVES, "the archive has two files with the same name")
-def _(folder):
-    root = write_zip(folder / "stage1_train.zip", tiny())
-    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(root, "a") as archive:
-        archive.writestr(f"{MASKS}/a.png", box(3, 3))
-    return look_at_nuclei(root)
-
-
-@case(ARCHIVES, "the unpacked folder has a broken symbolic link")
-def _(folder):
-    root = write_folder(folder / "stage1_train", tiny(""))
-    (root / TRAIN[0] / "masks" / "c.png").symlink_to(folder / "gone.png")
-    return look_at_nuclei(root)
-
-
-@case(ARCHIVES, "the unpacked folder has a folder where a mask should be")
-def _(folder):
-    root = write_folder(folder / "stage1_train", tiny(""))
-    (root / TRAIN[0] / "masks" / "c.png").mkdir()
-    return look_at_nuclei(root)
 
 
 # --- the cache ---
@@ -409,6 +410,13 @@ def grey(height: int = 12, width: int = 16) -> np.ndarray:
     return np.arange(height * width).reshape(height, width).astype(np.uint8)
 
 
+def exif(orientation: int) -> Image.Exif:
+    """How the camera was held: a viewer turns the picture."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
 def halves(low: float, high: float, dtype: type = np.uint8) -> np.ndarray:
     mask = np.full((12, 16), low, dtype)
     mask[:, 8:] = high
@@ -486,12 +494,6 @@ def series(kind: str) -> bytes:
     pages = [Image.fromarray(grey() + step) for step in range(3)]
     file = io.BytesIO()
     pages[0].save(file, kind, save_all=True, append_images=pages[1:])
-    return file.getvalue()
-
-
-def jpeg(values: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(values).save(file, "JPEG")
     return file.getvalue()
 
 
@@ -584,10 +586,7 @@ cases(
 
 @case(PICTURES, "a photograph was taken with the camera turned")
 def _(folder):
-    fill(folder, "ab")
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a viewer turns it by 90 degrees
-    save(folder / "images/c.jpg", grey(12, 16), exif=exif)
+    save(fill(folder, "ab") / "images/c.jpg", grey(12, 16), exif=exif(6))  # by 90 degrees
     save(folder / "masks/c.png", np.ones((16, 12), np.uint8))  # drawn on what is shown
     return look_at_folder(folder)
 

@@ -4,6 +4,7 @@ import functools
 import itertools
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +30,28 @@ from segedu.inference import segmenter
 from segedu.training import TrainConfig, fit
 from tests.cases import Case
 from tests.test_cli import segedu
-from tests.test_stopping import full_disk, in_a_process, resume, run_until_write, small_fit
+from tests.test_stopping import finish, full_disk, resume, run_until_write, small_fit
 
 TINY = TrainConfig(steps=4, batch_size=2, crop_size=16, validate_every=2)
+small_unet = functools.partial(UNet, 1, 1, channels=(2, 4))
 
 
-def tiny_fit(out, *, loss=losses.compound_loss, config=TINY, channels=(2, 4), data=None, **options):
+def tiny_fit(
+    out, *, loss=losses.compound_loss, config=TINY, model=small_unet, data=None, **options
+):
     torch.manual_seed(0)
     data = SyntheticNuclei(4, size=32) if data is None else data
-    return fit(UNet(1, 1, channels=channels), loss, data, data, config, out=out, **options)
+    return fit(model(), loss, data, data, config, out=out, **options)
+
+
+def trained(*calls: dict):
+    """What happens if one trains into the same folder, one call after the other."""
+
+    def act(folder):
+        for options in calls:
+            tiny_fit(folder / "run", **options)
+
+    return act
 
 
 # Training that stops
@@ -47,30 +61,22 @@ def tiny_fit(out, *, loss=losses.compound_loss, config=TINY, channels=(2, 4), da
 def never_stopped() -> dict[str, bytes]:
     """The files of a run that was never stopped."""
     with tempfile.TemporaryDirectory() as folder:
-        in_a_process(small_fit, Path(folder)).join()
+        finish(small_fit, Path(folder))
         return {path.name: path.read_bytes() for path in Path(folder).glob("*.safetensors")}
 
 
-def ended_as_never_stopped(folder: Path) -> str:
-    """Resume the run in `folder`, and compare it with the one that was never stopped."""
-    step = read_notes(folder / "last.safetensors")["step"]
-    in_a_process(resume, folder).join()
-    files = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
-    end = "the same files, byte for byte" if files == never_stopped() else "other files"
-    return f"the state of step {step} is whole; resumed, the run ends with {end}"
+def killed(moment: str, write: int = 4):
+    """Resume a run that was killed around a write, and compare it with one that never stopped."""
 
-
-def killed(moment: str):
     def act(folder):
-        in_a_process(run_until_write, folder, 4, moment).join()
-        return ended_as_never_stopped(folder)
+        finish(run_until_write, folder, write, moment)
+        step = read_notes(folder / "last.safetensors")["step"]
+        finish(resume, folder)
+        files = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+        end = "the same files, byte for byte" if files == never_stopped() else "other files"
+        return f"the state of step {step} is whole; resumed, the run ends with {end}"
 
     return act
-
-
-def killed_before_the_first_validation(folder):
-    in_a_process(run_until_write, folder, 0, "named").join()
-    return ended_as_never_stopped(folder)
 
 
 def interrupted(folder):
@@ -85,8 +91,8 @@ def interrupted(folder):
 
 
 def disk_full(folder):
-    in_a_process(run_until_write, folder, 4, "named").join()
-    in_a_process(full_disk, folder).join()
+    finish(run_until_write, folder, 4, "named")
+    finish(full_disk, folder)
     message = (folder / "message").read_text()
     step = read_notes(folder / "last.safetensors")["step"]
     return f"OSError: {message} (the state of step {step} can be read)"
@@ -94,27 +100,7 @@ def disk_full(folder):
 
 def below_a_file(folder):
     (folder / "notes.txt").touch()
-    tiny_fit(folder / "notes.txt" / "run")
-
-
-def again(folder):
-    tiny_fit(folder / "run")
-    tiny_fit(folder / "run")
-
-
-def resumed_longer(folder):
-    tiny_fit(folder / "run")
-    tiny_fit(folder / "run", resume=True, config=TrainConfig(**{**vars(TINY), "steps": 8}))
-
-
-def resumed_with_other_channels(folder):
-    tiny_fit(folder / "run")
-    tiny_fit(folder / "run", resume=True, channels=(4, 8))
-
-
-def resumed_with_more_images(folder):
-    tiny_fit(folder / "run")
-    tiny_fit(folder / "run", resume=True, data=SyntheticNuclei(5, size=32))
+    tiny_fit(folder / "notes.txt" / "run", loss=None)  # found before a loss is computed
 
 
 def resumed_from_nothing(folder):
@@ -132,63 +118,43 @@ def resumed_when_done(folder):
 
 def nan_in_the_loss(folder):
     steps = itertools.count(1)
-    tiny_fit(
-        folder / "run",
-        loss=lambda logits, target: (
-            losses.compound_loss(logits, target) * (float("nan") if next(steps) == 3 else 1)
-        ),
-    )
 
+    def loss(logits, target):
+        return losses.compound_loss(logits, target) * (float("nan") if next(steps) == 3 else 1)
 
-def learning_rate_too_high(folder):
-    tiny_fit(folder / "run", config=TrainConfig(**{**vars(TINY), "learning_rate": 1e38}))
-
-
-def no_image(folder):
-    tiny_fit(folder / "run", data=[])
-
-
-def crop_that_cannot_be_pooled(folder):
-    tiny_fit(
-        folder / "run", channels=(2, 4, 8), config=TrainConfig(**{**vars(TINY), "crop_size": 30})
-    )
+    tiny_fit(folder / "run", loss=loss)
 
 
 def image_smaller_than_the_crop(folder):
-    rows = tiny_fit(folder / "run", config=TrainConfig(**{**vars(TINY), "crop_size": 64}))
+    rows = tiny_fit(folder / "run", config=replace(TINY, crop_size=64))
     finite = all(np.isfinite(row["loss"]) for row in rows)
     return f"it is padded with background and trains; all losses finite: {finite}"
-
-
-def batch_for_three_processes(folder):
-    tiny_fit(folder / "run", fabric=Fabric(accelerator="cpu", devices=3))
 
 
 # Weights and checkpoints
 
 
-def saved(folder, model=None, **info) -> Path:
-    save_checkpoint(folder / "net.safetensors", model or UNet(1, 1, channels=(2, 4)), **info)
-    return folder / "net.safetensors"
+def loaded(write):
+    """What happens with a file of weights that `write` has written."""
+
+    def act(folder):
+        write(folder / "net.safetensors")
+        load_model(folder / "net.safetensors")
+
+    return act
 
 
 def spoiled(change):
-    def act(folder):
-        path = saved(folder)
+    def write(path):
+        save_checkpoint(path, small_unet())
         path.write_bytes(change(bytearray(path.read_bytes())))
-        load_model(path)
 
-    return act
+    return loaded(write)
 
 
 def flipped(content: bytearray) -> bytearray:
     content[-10] ^= 1
     return content
-
-
-def weights_of_another_library(folder):
-    save_file({"weight": torch.zeros(3)}, folder / "net.safetensors")
-    load_model(folder / "net.safetensors")
 
 
 class Trap:
@@ -202,34 +168,25 @@ class Trap:
 
 
 def pickled_weights(folder):
-    path = folder / "net.safetensors"
-    torch.save({"model": Trap(folder / "executed")}, path)
     try:
-        load_model(path)
+        loaded(lambda path: torch.save({"model": Trap(folder / "executed")}, path))(folder)
     except ValueError as error:
         executed = (folder / "executed").exists()
         return f"ValueError: {error} (code from the file was run: {executed})"
 
 
 def best_is_no_state_of_training(folder):
-    model = UNet(1, 1, channels=(2, 4))
-    load_training(saved(folder, model), model, torch.optim.AdamW(model.parameters()))
-
-
-def missing_weights(folder):
-    load_model(folder / "net.safetensors")
-
-
-def unknown_pretrained(folder):
-    load_pretrained("resnet50")
+    model = small_unet()
+    save_checkpoint(folder / "net.safetensors", model)
+    load_training(folder / "net.safetensors", model, torch.optim.AdamW(model.parameters()))
 
 
 def stored_threshold(folder):
     image, _ = synthetic_nuclei(1, size=40)
     Image.fromarray(image).save(folder / "a.png")
-    model = UNet(1, 1, channels=(2, 4))
+    model = small_unet()
     model.threshold = 0.35
-    saved(folder, model)
+    save_checkpoint(folder / "net.safetensors", model)
     printed = segedu("predict", "a.png", "--weights", "net.safetensors", cwd=folder).out
     return f"it is used, and printed: {printed.splitlines()[0]}"
 
@@ -261,34 +218,12 @@ def noise(height, width, *more, dtype=np.uint8):
     return np.random.default_rng(0).integers(0, top, (height, width, *more), dtype, endpoint=True)
 
 
-def nan_picture(folder):
-    picture = np.zeros((8, 8), np.float32)
-    picture[3, 3] = np.nan
-    normalize(picture)
+def deeper_unet() -> UNet:
+    return UNet(1, 1, channels=(2, 4, 8))
 
 
-def predict_with_nan(folder):
-    predict(UNet(1, 1, channels=(2, 4)), torch.full((1, 1, 8, 8), torch.nan))
-
-
-def odd_size_to_the_network(folder):
-    UNet(1, 1, channels=(2, 4, 8))(torch.zeros(1, 1, 30, 37))
-
-
-def colour_to_a_grey_network(folder):
-    predict(load_pretrained(), torch.zeros(1, 3, 32, 32))
-
-
-def group_norm_in_tiles(folder):
-    predict(UNet(1, 1, channels=(2, 4), norm="group"), torch.zeros(1, 1, 600, 600))
-
-
-def level_without_a_head(folder):
-    predict(UNet(1, 1, channels=(2, 4, 8)), torch.zeros(1, 1, 32, 32), level=1)
-
-
-def empty_test_set(folder):
-    evaluate(segmenter(load_pretrained()), [], num_classes=1)
+def grey_images(*size: int) -> torch.Tensor:
+    return torch.zeros(1, 1, *size)
 
 
 DEEDS = {
@@ -296,36 +231,50 @@ DEEDS = {
         "it is killed half-way through writing a checkpoint": killed("half-way"),
         "it is killed before a checkpoint gets its name": killed("not yet named"),
         "it is killed right after a checkpoint got its name": killed("named"),
-        "it is killed before its first validation": killed_before_the_first_validation,
+        "it is killed before its first validation": killed("named", write=0),
         "you press Ctrl-C in step 3": interrupted,
         "the disk is full": disk_full,
         "the folder for the run cannot be made": below_a_file,
-        "you train into a folder that holds a run": again,
-        "you resume and ask for more steps": resumed_longer,
-        "you resume with another network": resumed_with_other_channels,
-        "you resume with one more image": resumed_with_more_images,
+        "you train into a folder that holds a run": trained({}, {}),
+        "you resume and ask for more steps": trained(
+            {}, {"resume": True, "config": replace(TINY, steps=8)}
+        ),
+        "you resume with another network": trained(
+            {}, {"resume": True, "model": lambda: UNet(1, 1, channels=(4, 8))}
+        ),
+        "you resume with one more image": trained(
+            {}, {"resume": True, "data": SyntheticNuclei(5, size=32)}
+        ),
         "you resume where there is nothing to resume": resumed_from_nothing,
         "you resume a run that is done": resumed_when_done,
     },
     "Training that goes wrong": {
         "the loss becomes NaN in step 3": nan_in_the_loss,
-        "the learning rate is absurd": learning_rate_too_high,
-        "the data set is empty": no_image,
-        "the network cannot halve the crop often enough": crop_that_cannot_be_pooled,
+        "the learning rate is absurd": trained({"config": replace(TINY, learning_rate=1e38)}),
+        "the data set is empty": trained({"data": []}),
+        "the network cannot halve the crop often enough": trained(
+            {"model": deeper_unet, "config": replace(TINY, crop_size=30)}
+        ),
         "an image is smaller than the crop": image_smaller_than_the_crop,
-        "three processes are to share a batch of two": batch_for_three_processes,
-        "you evaluate on no images": empty_test_set,
+        "three processes are to share a batch of two": lambda folder: tiny_fit(
+            folder, fabric=Fabric(accelerator="cpu", devices=3)
+        ),
+        "you evaluate on no images": lambda _: evaluate(
+            segmenter(load_pretrained()), [], num_classes=1
+        ),
     },
     "Weights": {
         "the file was cut short": spoiled(lambda content: content[:-100]),
         "one bit of the file is wrong": spoiled(flipped),
         "the file is empty": spoiled(lambda content: b""),
         "the file is something else": spoiled(lambda content: b"%PDF-1.7 something else"),
-        "the file comes from another library": weights_of_another_library,
+        "the file comes from another library": loaded(
+            lambda path: save_file({"weight": torch.zeros(3)}, path)
+        ),
         "the file is a pickle with code inside": pickled_weights,
-        "there is no such file": missing_weights,
+        "there is no such file": loaded(lambda path: None),
         "you resume from `best.safetensors`": best_is_no_state_of_training,
-        "you ask for weights that the package does not have": unknown_pretrained,
+        "you ask for weights that the package does not have": lambda _: load_pretrained("resnet50"),
         "a threshold was chosen on the validation images": stored_threshold,
     },
     "Pictures to segment": {
@@ -337,12 +286,22 @@ DEEDS = {
         "it has an alpha channel": segmented(noise(30, 40, 4), channels=3),
         "it has 16 bits": segmented(noise(30, 40, dtype=np.uint16)),
         "it is all black": segmented(np.zeros((30, 40), np.uint8)),
-        "a pixel is NaN": nan_picture,
-        "a tensor with NaN goes to `predict`": predict_with_nan,
-        "you call the network with a size that it cannot halve": odd_size_to_the_network,
-        "three channels go to a network for one": colour_to_a_grey_network,
-        "a network with group norm gets a large picture": group_norm_in_tiles,
-        "you ask for a level that has no head": level_without_a_head,
+        "a pixel is NaN": lambda _: normalize(np.pad([[np.nan]], 3)),
+        "a tensor with NaN goes to `predict`": lambda _: predict(
+            small_unet(), grey_images(8, 8) * torch.nan
+        ),
+        "you call the network with a size that it cannot halve": lambda _: deeper_unet()(
+            grey_images(30, 37)
+        ),
+        "three channels go to a network for one": lambda _: predict(
+            load_pretrained(), torch.zeros(1, 3, 32, 32)
+        ),
+        "a network with group norm gets a large picture": lambda _: predict(
+            small_unet(norm="group"), grey_images(600, 600)
+        ),
+        "you ask for a level that has no head": lambda _: predict(
+            deeper_unet(), grey_images(32, 32), level=1
+        ),
     },
 }
 CASES = [Case(topic, what, act) for topic, deeds in DEEDS.items() for what, act in deeds.items()]

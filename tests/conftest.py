@@ -1,13 +1,13 @@
 """What several test modules share: the archive of real nuclei, where there is one, and the book."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from filelock import FileLock
+
+from tests.helpers import build_book
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,12 +41,8 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Book:
     output, built = shared / "book", shared / "book.seconds"
     with FileLock(shared / "book.lock"):
         if not built.exists():
-            command = [Path(sys.executable).with_name("jupyter-book"), "build", ROOT, "-W", "-n"]
             start = children_seconds()
-            build = subprocess.run(
-                [*command, "--path-output", output], capture_output=True, text=True
-            )
-            assert build.returncode == 0, build.stdout + build.stderr
+            build_book(ROOT, output)
             built.write_text(str(children_seconds() - start), encoding="utf-8")
     return Book(output / "_build" / "html", float(built.read_text(encoding="utf-8")))
 

@@ -1,10 +1,10 @@
 """Receptive fields, by gradients and by arithmetic, and what a network costs."""
 
 import pytest
-import torch
 
 from segedu import UNet, UNetPlusPlus, count_multiply_adds, count_parameters, receptive_field
 from segedu.analysis import input_interval
+from tests.helpers import unchanged
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,9 @@ def test_several_rows_see_what_each_of_them_sees():
 
 def test_measuring_leaves_the_network_as_it_was():
     model = UNet(1, 1, channels=(2, 4)).train()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    receptive_field(model)
-    count_multiply_adds(model, 8, 8)
-    assert model.training
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    with unchanged(model):
+        receptive_field(model)
+        count_multiply_adds(model, 8, 8)
     assert {p.device.type for p in model.parameters()} == {"cpu"}
 
 

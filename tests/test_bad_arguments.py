@@ -1,7 +1,7 @@
 """What learners really get wrong is refused by the package itself, in a sentence.
 
 The table holds a good call of each function and, for its arguments, the values that are refused.
-Data sets, plots, exercises and files of weights test their refusals in files of their own.
+Files, plots and exercises test their refusals in files of their own.
 """
 
 import functools
@@ -14,11 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
 import segedu
-from segedu import UNet, UNetPlusPlus, analysis, checkpoint, evaluation, inference, training
+from segedu import UNet, UNetPlusPlus, analysis, checkpoint, data, evaluation, inference, training
 from segedu import losses as L
 from segedu import metrics as M
 from segedu.models import ConvBlock, NodeGrid, unet_nodes
@@ -60,7 +61,8 @@ def floats(good) -> dict:
 
 
 def images(good) -> dict:
-    return floats(good) | {"NaN": good * NAN, "infinite": good / 0}
+    values = (NAN, INF, -INF)
+    return floats(good) | {f"a {x}": good.masked_fill(good == good.max(), x) for x in values}
 
 
 def target(good, classes: int) -> dict:
@@ -105,7 +107,7 @@ def loss_row(loss: Callable, classes: int, bad: dict, **good) -> None:
 
 
 REDUCTION = {"reduction": CHOICE}
-SMOOTH = {"smooth": number(1e-12)} | REDUCTION
+SMOOTH = {"smooth": number(1e-12) | {"zero": 0}} | REDUCTION
 WEIGHTS = {"too few": torch.ones(2), "negative": -torch.ones(3), "NaN": NAN * torch.ones(3)}
 loss_row(L.cross_entropy, 3, {"weight": WEIGHTS} | REDUCTION)
 loss_row(L.binary_cross_entropy, 1, REDUCTION)
@@ -154,15 +156,13 @@ row(
 )
 
 SIDES = {"no multiple of 4": torch.rand(1, 1, 8, 10), "colours": torch.rand(1, 3, 8, 8)}
-NODES = {"no output": [(0, 0), (1, 0)], "a gap": [(0, 0), (0, 1)]}
-NODES |= {"too deep": [*unet_nodes(1), (2, 0)], "too far": [*unet_nodes(1), (1, 1)]}
 LEVEL = {"below the last": 3, "the encoder": 0, "text": "1"}
 NODE = {"too deep": (5, 5), "negative": (-1, 0), "text": "0"}
 row(ConvBlock, {"in_channels": 1, "out_channels": 2}, {"norm": CHOICE})
 row(
     NodeGrid,
     {"in_channels": 1, "num_classes": 1, "channels": (2, 2), "nodes": unet_nodes(1)},
-    {"nodes": NODES} | dict.fromkeys(("skips", "up", "norm"), CHOICE),
+    dict.fromkeys(("skips", "up", "norm"), CHOICE),
 )
 row(GRID.forward, {"images": IMAGES}, {"images": SIDES | {"one less": IMAGES[0]}})
 row(GRID.prune, {"level": 1}, {"level": LEVEL})
@@ -222,6 +222,32 @@ row(
     {"masks": {"an array": MASK.numpy(), "one less": MASK[0], "one more": BINARY}},
 )
 row(checkpoint.load_pretrained, {"name": "unetpp-nuclei-tiny"}, {"name": CHOICE})
+
+PICTURE, LABELS = np.eye(16), np.eye(16, dtype=int)
+PICTURES = {"channels first": np.zeros((3, 16, 16)), "four channels": np.zeros((4, 4, 4)),
+            "flat": np.zeros(4), "empty": np.zeros((0, 4)), "bools": PICTURE > 0,
+            "complex": PICTURE * 1j, "text": np.full((4, 4), "a"),
+            "all NaN": PICTURE * NAN, "infinite": PICTURE + INF,
+            "-infinite": PICTURE - INF}  # fmt: skip
+PERCENTILES = {"turned round": (99, 1), "equal": (5, 5), "below 0": (-1, 99), "beyond": (1, 101),
+               "NaN": (1, NAN), "one": (1,), "three": (1, 50, 99)}  # fmt: skip
+row(data.normalize, {"image": PICTURE}, {"image": PICTURES, "percentiles": PERCENTILES})
+row(
+    data.instances_to_target,
+    {"instances": LABELS, "kind": "binary"},
+    {"instances": {"floats": PICTURE, "negative": -LABELS, "one more": LABELS[None]}}
+    | {"kind": CHOICE},
+)
+row(
+    data.three_class_to_instances,
+    {"mask": LABELS},
+    {"mask": {"a fourth": LABELS + 2, "one more": LABELS[None], "NaN": PICTURE * NAN}},
+)
+row(data.train_transform, {"crop_size": 8}, {"crop_size": integer(1) | {"two sides": (8, 8)}})
+SYNTHETIC = {"size": integer(32) | {"three sides": (64, 64, 64)}, "seed": integer(0)}
+SYNTHETIC |= {"difficulty": number(0, 1), "density": number(0)}
+row(data.synthetic_nuclei, {"index": 0}, {"index": integer(0)} | SYNTHETIC)
+row(data.SyntheticNuclei, {"length": 1}, {"length": integer(0), "target": CHOICE} | SYNTHETIC)
 
 # -- the tests ---------------------------------------------------------------------------------
 

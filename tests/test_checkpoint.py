@@ -56,9 +56,7 @@ def test_the_state_of_training_comes_back_as_it_was(tmp_path):
     assert load_training(tmp_path / "last.safetensors", again, its_optimizer)["step"] == 3
     expected, found = optimizer.state_dict(), its_optimizer.state_dict()
     assert found["param_groups"] == json.loads(json.dumps(expected["param_groups"]))
-    for index, values in expected["state"].items():
-        for name, value in values.items():
-            assert torch.equal(found["state"][index][name], value)
+    torch.testing.assert_close(found["state"], expected["state"], rtol=0, atol=0)
 
 
 def test_notes_are_what_json_can_hold(tmp_path):
@@ -85,22 +83,6 @@ def test_a_network_that_cannot_be_built_is_refused(tmp_path):
     write_by_hand(path, tensors, {"model": UNet(1, 1, channels=(4, 9)).config})
     with pytest.raises(ValueError, match="does not fit the network it names"):
         load_model(path)
-
-
-def test_what_is_not_ours_or_damaged_is_refused(tmp_path):
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(b"not safetensors")
-    with pytest.raises(ValueError, match="damaged or not a safetensors file"):
-        load_model(path)
-    save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="not written by segedu"):
-        load_model(path)
-    save_checkpoint(path, UNet(1, 1, channels=(4, 8)))
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="damaged or not a safetensors file"):
-        load_model(path)
-    with pytest.raises(FileNotFoundError):
-        load_model(tmp_path / "b.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -144,29 +126,10 @@ def test_the_same_run_makes_the_same_bytes(sound):
     assert (folder / "a.safetensors").read_bytes() == (folder / "b.safetensors").read_bytes()
 
 
-def test_a_state_of_another_network_is_refused_with_both_named(tmp_path):
-    path = tmp_path / "last.safetensors"
-    model = UNet(1, 1, channels=(4, 8))
-    save_checkpoint(path, model, optimizer=torch.optim.AdamW(model.parameters()))
-    other = UNet(1, 1, channels=(4, 16))
-    with pytest.raises(ValueError, match=r"(?s)another network.*\[4, 8\].*expected.*\[4, 16\]"):
-        load_training(path, other, torch.optim.AdamW(other.parameters()))
-    save_checkpoint(path, model)
-    with pytest.raises(ValueError, match="without the state of its training"):
-        load_training(path, model, torch.optim.AdamW(model.parameters()))
-
-
-def test_pretrained_weights_are_small_and_can_be_pruned():
-    model = load_pretrained("unetpp-nuclei")
-    assert model.levels == [1, 2, 3, 4]
-    assert (PRETRAINED / "unetpp-nuclei.safetensors").stat().st_size <= 3_000_000
-    with pytest.raises(ValueError, match=r"name must be .*'unetpp-nuclei'.*, got 'other'"):
-        load_pretrained("other")
-
-
 def test_a_committed_network_brings_the_threshold_that_was_chosen_with_it():
     """So nobody has to remember it; at least one is not the default of 0.5."""
     assert load_pretrained("unetpp-nuclei-tiny").threshold == 0.6
+    assert load_pretrained("unetpp-nuclei").levels == [1, 2, 3, 4]  # which can be pruned
     for path in PRETRAINED.glob("*.safetensors"):
         model, image = load_pretrained(path.stem), torch.rand(1, 1, 40, 40)
         assert model.threshold == read_notes(path)["threshold"]

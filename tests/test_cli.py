@@ -22,6 +22,7 @@ from segedu.data import FolderDataset, normalize, read_image, synthetic_nuclei
 from segedu.evaluation import dataset_iou, evaluate
 from segedu.files import read_history
 from segedu.training import TrainConfig
+from tests.cases_data import save
 
 SMALL = ("--steps", 4, "--batch-size", 2, "--crop-size", 32, "--channels", "4,8")
 
@@ -47,6 +48,13 @@ def segedu(*arguments, cwd: Path | str = ".") -> Result:
     return Result(code, out.getvalue(), err.getvalue())
 
 
+def done(*arguments, cwd: Path | str = ".") -> str:
+    """What a command prints that has to succeed."""
+    result = segedu(*arguments, cwd=cwd)
+    assert result.code == 0, result.err
+    return result.out
+
+
 def in_a_process(*arguments, cwd=None, launcher=("-m",)) -> Result:
     command = [sys.executable, *launcher, "segedu", *map(str, arguments)]
     used = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
@@ -58,9 +66,8 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("mine")
     for index in range(8):
         grey, instances = synthetic_nuclei(index, size=(64, 70))
-        for kind, picture in (("images", grey), ("masks", np.uint8(255) * (instances > 0))):
-            (root / kind).mkdir(exist_ok=True)
-            Image.fromarray(picture.astype(np.uint8)).save(root / kind / f"field{index}.png")
+        save(root / "images" / f"field{index}.png", grey)
+        save(root / "masks" / f"field{index}.png", np.uint8(255) * (instances > 0))
     return root
 
 
@@ -99,27 +106,24 @@ def careful(tmp_path_factory, folder) -> Path:
 
 def test_a_folder_of_ones_own_from_end_to_end(folder, tmp_path):
     data = ("--data", "folder", "--root", folder)
-    shown = segedu("info", *data, "--out", tmp_path)
-    assert "train: 6 images of 64 x 70 to 64 x 70 pixels; class 0: " in shown.out, shown.err
+    shown = done("info", *data, "--out", tmp_path)
+    assert "train: 6 images of 64 x 70 to 64 x 70 pixels; class 0: " in shown
     assert (tmp_path / "preview.png").exists()
 
-    trained = segedu("train", *data, *SMALL, "--out", tmp_path / "run")
-    assert trained.code == 0, trained.err
-    assert "1 test images: mean IoU per image " in trained.out
-    assert "Otsu's threshold on the same images: " in trained.out
+    trained = done("train", *data, *SMALL, "--out", tmp_path / "run")
+    assert "1 test images: mean IoU per image " in trained
+    assert "Otsu's threshold on the same images: " in trained
     best = tmp_path / "run" / "best.safetensors"
     assert load_model(best).deep_supervision
     assert {p.name for p in best.parent.iterdir()} == {
         "best.safetensors", "last.safetensors", "history.csv", "history.png"
     }  # fmt: skip
 
-    measured = segedu("evaluate", *data, "--weights", best)
-    line = next(line for line in trained.out.splitlines() if "mean IoU" in line)
-    assert line in measured.out
+    line = next(line for line in trained.splitlines() if "mean IoU" in line)
+    assert line in done("evaluate", *data, "--weights", best)
 
     picture = folder / "images" / "field0.png"
-    used = segedu("predict", picture, "--weights", best, "--out", tmp_path / "out")
-    assert used.code == 0, used.err
+    done("predict", picture, "--weights", best, "--out", tmp_path / "out")
     mask = mask_of(tmp_path / "out" / "field0_mask.png")
     assert mask.shape == (64, 70)
     assert set(np.unique(mask)) <= {0, 255}
@@ -128,12 +132,12 @@ def test_a_folder_of_ones_own_from_end_to_end(folder, tmp_path):
 
 def test_a_run_goes_on_with_resume(folder, tmp_path):
     train = ("train", "--data", "folder", "--root", folder, *SMALL, "--out", tmp_path)
-    assert segedu(*train).code == 0
+    done(*train)
     before = (tmp_path / "last.safetensors").read_bytes()
     refused = segedu(*train)
     assert refused.code == 1
     assert "already holds a run" in refused.err
-    assert segedu(*train, "--resume").code == 0
+    done(*train, "--resume")
     assert (tmp_path / "last.safetensors").read_bytes() == before
 
 
@@ -141,9 +145,9 @@ def test_synthetic_is_the_default_of_train(tmp_path, monkeypatch):
     monkeypatch.setattr(cli, "_report", lambda model, dataset, split, fabric: print(len(dataset)))
     (tmp_path / "runs" / "1").mkdir(parents=True)
     small = ("--steps", 1, "--batch-size", 1, "--crop-size", 32, "--channels", "2,4")
-    trained = segedu("train", "--model", "unet", *small, cwd=tmp_path)
-    assert "261 training and 52 validation images, unet of " in trained.out, trained.err
-    assert "\n85\n" in trained.out  # test images
+    trained = done("train", "--model", "unet", *small, cwd=tmp_path)
+    assert "261 training and 52 validation images, unet of " in trained
+    assert "\n85\n" in trained  # test images
     best = load_model(tmp_path / "runs" / "2" / "best.safetensors")
     assert best.class_names == ("nucleus",)
 
@@ -180,8 +184,8 @@ def test_two_processes_give_what_one_gives(folder, tmp_path):
 
 
 def test_predict_uses_the_threshold_that_the_network_was_saved_with(folder, careful, tmp_path):
-    used = segedu("predict", folder / "images", "--weights", careful, "--out", tmp_path)
-    assert "threshold 0.35" in used.out, used.err
+    printed = done("predict", folder / "images", "--weights", careful, "--out", tmp_path)
+    assert "threshold 0.35" in printed
     segment = segmenter(load_model(careful))
     for path in (folder / "images").iterdir():
         mask = mask_of(tmp_path / f"{path.stem}_mask.png")
@@ -189,22 +193,22 @@ def test_predict_uses_the_threshold_that_the_network_was_saved_with(folder, care
 
     picture = folder / "images" / "field0.png"
     own = mask_of(tmp_path / "field0_mask.png")
-    used = segedu("predict", picture, "--weights", careful, "--threshold", 0.5, "--out", tmp_path)
-    assert "threshold 0.5" in used.out
+    half = ("--weights", careful, "--threshold", 0.5)
+    assert "threshold 0.5" in done("predict", picture, *half, "--out", tmp_path)
     given = mask_of(tmp_path / "field0_mask.png")
-    half = segmenter(load_model(careful), threshold=0.5)
-    assert (given == 255 * half(as_input(picture))[0].numpy()).all()
+    segment = segmenter(load_model(careful), threshold=0.5)
+    assert (given == 255 * segment(as_input(picture))[0].numpy()).all()
     assert (given != own).any()
 
 
 def test_evaluate_uses_the_threshold_that_the_network_was_saved_with(folder, careful):
-    measured = segedu("evaluate", "--data", "folder", "--root", folder, "--weights", careful)
+    measured = done("evaluate", "--data", "folder", "--root", folder, "--weights", careful)
     dataset = FolderDataset(folder, num_classes=1, split="test")
     own, usual = (
         dataset_iou(evaluate(segmenter(load_model(careful), threshold=t), dataset, num_classes=1))
         for t in (None, 0.5)
     )
-    assert f"1 test images: mean IoU per image {own:.3f}" in measured.out, measured.err
+    assert f"1 test images: mean IoU per image {own:.3f}" in measured
     assert f"{own:.3f}" != f"{usual:.3f}"
 
 
@@ -212,8 +216,7 @@ def test_export_writes_the_threshold_that_the_network_was_saved_with(tmp_path):
     model = load_pretrained("unetpp-nuclei-tiny")
     model.threshold = 0.35
     save_checkpoint(tmp_path / "net.safetensors", model)
-    exported = segedu("export", "--format", "web", "--weights", "net.safetensors", cwd=tmp_path)
-    assert exported.code == 0, exported.err
+    done("export", "--format", "web", "--weights", "net.safetensors", cwd=tmp_path)
     page = (tmp_path / "net.html").read_text(encoding="utf-8")
     assert '"threshold": 0.35' in page
 
@@ -223,10 +226,9 @@ def test_export_writes_the_threshold_that_the_network_was_saved_with(tmp_path):
 
 def test_predict_without_weights_uses_the_committed_ones(tmp_path):
     grey, instances = synthetic_nuclei(1, size=(130, 101))
-    Image.fromarray(grey).convert("RGB").save(tmp_path / "colour.png")
-    used = segedu("predict", "colour.png", cwd=tmp_path)
-    assert used.code == 0, used.err
-    assert f"threshold {load_pretrained().threshold}\n" in used.out
+    save(tmp_path / "colour.png", Image.fromarray(grey).convert("RGB"))
+    printed = done("predict", "colour.png", cwd=tmp_path)
+    assert f"threshold {load_pretrained().threshold}\n" in printed
     mask = mask_of(tmp_path / "predictions" / "colour_mask.png") > 0
     truth = instances > 0
     assert (mask & truth).sum() / (mask | truth).sum() > 0.5
@@ -245,12 +247,11 @@ def test_predict_takes_folders_and_patterns(given, found, careful, tmp_path):
     pictures = tmp_path / "pictures"
     (pictures / "below").mkdir(parents=True)  # folders in a folder are left alone
     for name in ("a.PNG", "b.tif", "c.png"):
-        Image.fromarray(np.zeros((8, 8), np.uint8)).save(pictures / name)
+        save(pictures / name, np.zeros((8, 8), np.uint8))
     (pictures / "notes.txt").write_text("no picture", encoding="utf-8")
     (pictures / "._a.png").write_text("what macOS leaves beside a file", encoding="utf-8")
-    used = segedu("predict", *given, "--weights", careful, cwd=tmp_path)
-    assert used.code == 0, used.err
-    said = [line for line in used.out.splitlines() if "% foreground" in line]
+    printed = done("predict", *given, "--weights", careful, cwd=tmp_path)
+    said = [line for line in printed.splitlines() if "% foreground" in line]
     assert [Path(line.partition(":")[0]).stem for line in said] == found
     written = {path.name for path in (tmp_path / "predictions").iterdir()}
     assert written == {f"{name}_{kind}.png" for name in found for kind in ("mask", "overlay")}
@@ -267,7 +268,7 @@ def test_predict_in_a_folder_without_pictures_is_a_mistake(careful, tmp_path):
 
 def test_predict_goes_on_after_a_bad_picture(careful, tmp_path):
     grey, _ = synthetic_nuclei(1, size=(40, 40))
-    Image.fromarray(grey).save(tmp_path / "good.png")
+    save(tmp_path / "good.png", grey)
     (tmp_path / "bad.png").write_text("no picture", encoding="utf-8")
     used = segedu(
         "predict", "bad.png", "good.png", "missing.png", "--weights", careful, cwd=tmp_path
@@ -283,9 +284,8 @@ def test_a_mask_of_several_classes_holds_their_numbers(folder, tmp_path):
     picture = folder / "images" / "field0.png"
     model = undecided(3, picture)
     save_checkpoint(tmp_path / "three.safetensors", model)
-    used = segedu("predict", picture, "--weights", "three.safetensors", cwd=tmp_path)
-    assert used.code == 0, used.err
-    assert "threshold" not in used.out
+    printed = done("predict", picture, "--weights", "three.safetensors", cwd=tmp_path)
+    assert "threshold" not in printed
     mask = mask_of(tmp_path / "predictions" / "field0_mask.png")
     assert (mask == segmenter(model)(as_input(picture))[0].numpy()).all()
     assert set(np.unique(mask)) == {0, 1, 2}
@@ -295,19 +295,17 @@ def test_a_mask_of_several_classes_holds_their_numbers(folder, tmp_path):
 
 
 def test_half_precision_gives_nearly_the_same(folder, careful, tmp_path):
-    half = ("--weights", careful, "--accelerator", "cpu", "--precision", "bf16-mixed")
-    picture = folder / "images" / "field0.png"
-    for options in ((*half, "--out", tmp_path / "half"), (*half[:2], "--out", tmp_path / "full")):
-        used = segedu("predict", picture, *options)
-        assert used.code == 0, used.err
-    masks = [mask_of(tmp_path / kind / "field0_mask.png") for kind in ("half", "full")]
+    full = ("--weights", careful)
+    half = (*full, "--accelerator", "cpu", "--precision", "bf16-mixed")
+    picture, masks = folder / "images" / "field0.png", []
+    for options in (half, full):
+        done("predict", picture, *options, "--out", tmp_path)
+        masks.append(mask_of(tmp_path / "field0_mask.png"))
     assert 0 < (masks[0] != masks[1]).mean() < 0.1  # another precision, and no other answer
 
     data = ("--data", "folder", "--root", folder)
-    scores = [
-        float(segedu("evaluate", *data, *options).out.split("per image ")[1].split()[0])
-        for options in (half, half[:2])
-    ]
+    printed = [done("evaluate", *data, *options) for options in (half, full)]
+    scores = [float(text.split("per image ")[1].split()[0]) for text in printed]
     assert scores[0] == pytest.approx(scores[1], abs=0.05)
 
 
@@ -325,9 +323,8 @@ def test_an_accelerator_that_is_not_there_is_one_line(command, tmp_path):
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info", "export"])
 def test_help_teaches(command):
-    shown = segedu(command, "--help")
-    assert shown.code == 0
-    assert "--weights" in shown.out or "--data" in shown.out
+    shown = done(command, "--help")
+    assert "--weights" in shown or "--data" in shown
 
 
 def test_the_defaults_of_train_are_those_of_the_package():

@@ -20,6 +20,8 @@ from segedu.data import NucleiDataset, download_nuclei, normalize, nuclei, prepa
 from tests.cases_data import (
     ARCHIVES,
     CASES,
+    IMAGE,
+    MASKS,
     TRAIN,
     archive_bytes,
     box,
@@ -32,6 +34,7 @@ from tests.cases_data import (
     write_folder,
     write_zip,
 )
+from tests.helpers import indexed_like_a_list
 
 COLOUR = image_ids("train", "brightfield_color")[0]
 HELD_BACK = image_ids("reserve")[0]
@@ -97,6 +100,11 @@ def test_table_has_no_field_in_two_splits():
 # --- small archives ---
 
 
+@pytest.fixture
+def archive(tmp_path):
+    return write_zip(tmp_path / "a.zip", tiny())
+
+
 @pytest.mark.parametrize("write", [write_zip, write_folder])
 @pytest.mark.parametrize("prefix", ["", "stage1_train/"])
 def test_layouts(tmp_path, write, prefix):
@@ -112,9 +120,8 @@ def test_layouts(tmp_path, write, prefix):
     assert len(list(data)) == 2
 
 
-def test_transform_and_target(tmp_path):
-    root = write_zip(tmp_path / "a.zip", tiny())
-    data = NucleiDataset(root, target="three_class", transform=lambda image, mask: (mask, image))
+def test_transform_and_target(archive):
+    data = NucleiDataset(archive, target="three_class", transform=lambda image, mask: (mask, image))
     mask, image = data[1]
     assert mask.unique().tolist() == [0, 1, 2]
     assert image.shape == (1, 16, 20)
@@ -134,15 +141,14 @@ def test_colour_becomes_grey(tmp_path):
 
 def test_overlap_goes_to_the_first_and_a_hidden_mask_is_no_nucleus(tmp_path):
     files = tiny(ids=TRAIN[:1])
-    folder = f"stage1_train/{TRAIN[0]}/masks"
-    files |= {f"{folder}/aa.png": box(2, 2), f"{folder}/c.png": box(9, 14)}
+    files |= {f"{MASKS}/aa.png": box(2, 2), f"{MASKS}/c.png": box(9, 14)}
     instances = NucleiDataset(write_zip(tmp_path / "a.zip", files)).instances(0)
     assert np.bincount(instances.ravel()).tolist()[1:] == [25, 25, 10]
 
 
 def test_what_the_table_does_not_know_is_left_out(tmp_path):
     files = tiny(ids=[TRAIN[0], HELD_BACK, "0" * 64])
-    files |= {"__MACOSX/stage1_train/x.png": b"", f"stage1_train/{TRAIN[0]}/masks/._a.png": b""}
+    files |= {"__MACOSX/stage1_train/x.png": b"", f"{MASKS}/._a.png": b""}
     files |= {"stage1_train/notes.txt": b"", f"../{TRAIN[1]}/images/{TRAIN[1]}.png": b""}
     root = write_zip(tmp_path / "a.zip", files)
     assert NucleiDataset(root, modality=None).image_ids == TRAIN[:1]
@@ -155,7 +161,6 @@ def test_what_the_table_does_not_know_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "reserve"}, "never used"),
         ({"split": "val"}, "split must be 'train', 'validation' or 'test', got 'val'"),
         ({"modality": "fluo"}, "modality must be .* or None, got 'fluo'"),
         ({"target": "boxes"}, "target must be"),
@@ -166,19 +171,12 @@ def test_options_refused(tmp_path, options, message):
         NucleiDataset(**{"root": tmp_path} | options)
 
 
-def test_indices_as_for_a_list(tmp_path):
-    data = NucleiDataset(write_zip(tmp_path / "a.zip", tiny()))
-    assert torch.equal(data[-1][0], data[torch.tensor(1)][0])
-    for index in (2, -3):
-        with pytest.raises(IndexError):
-            data[index]
-    for index in ("a", None, 0.0, slice(1)):
-        with pytest.raises(ValueError, match="index must be an integer"):
-            data[index]
+def test_indices_as_for_a_list(archive):
+    indexed_like_a_list(NucleiDataset(archive), 2)
 
 
-def test_writing_into_what_was_read_changes_nothing(tmp_path):
-    data = NucleiDataset(write_zip(tmp_path / "a.zip", tiny()))
+def test_writing_into_what_was_read_changes_nothing(archive):
+    data = NucleiDataset(archive)
     image, mask = data[0]
     before = image.clone(), mask.clone()
     image.zero_(), mask.zero_()
@@ -210,58 +208,40 @@ def test_nothing_outside_and_no_half_cache(tmp_path, monkeypatch, case):
         assert not list(folder.glob("*.npz")) or case.what == "the cache is damaged inside"
 
 
-def broken(kind):
-    files, image = tiny(), f"stage1_train/{TRAIN[0]}/images/{TRAIN[0]}.png"
-    masks = f"stage1_train/{TRAIN[0]}/masks"
-    if kind == "no image":
-        del files[image]
-    elif kind == "in two layouts":
-        files[image.removeprefix("stage1_train/")] = files[image]
-    elif kind == "size":
-        files[f"{masks}/a.png"] = box(2, 2, (16, 16))
-    elif kind == "text":
-        files[f"{masks}/a.png"] = b"../../etc/hosts"
-    elif kind == "cut picture":
-        files[image] = files[image][:60]
-    elif kind == "other layout":
-        files = {"a/b/" + name: content for name, content in files.items()}
-    return files
+BROKEN = {  # by what is said of it
+    "0 images and 2 masks, expected": {name: tiny()[name] for name in tiny() if name != IMAGE},
+    "2 images and 2 masks, expected": tiny() | {IMAGE.removeprefix("stage1_train/"): picture()},
+    r"shape \(16, 16\), but its image has \(16, 20\)": tiny()
+    | {f"{MASKS}/a.png": box(2, 2, (16, 16))},
+    "cannot read .*a.png": tiny() | {f"{MASKS}/a.png": b"../../etc/hosts"},
+    "cannot read .*/images/": tiny() | {IMAGE: picture()[:60]},
+    "no image of the course's table; expected": tiny("a/b/stage1_train/"),
+}
 
 
 @pytest.mark.parametrize("write", [write_zip, write_folder])
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("no image", "0 images and 2 masks, expected"),
-        ("in two layouts", "2 images and 2 masks, expected"),
-        ("size", r"shape \(16, 16\), but its image has \(16, 20\)"),
-        ("text", "cannot read .*a.png"),
-        ("cut picture", "cannot read"),
-        ("other layout", "no image of the course's table; expected"),
-    ],
-)
-def test_broken_archives_leave_no_cache(tmp_path, write, kind, message):
-    root = write(tmp_path / "archive", broken(kind))
+@pytest.mark.parametrize(("message", "files"), BROKEN.items())
+def test_broken_archives_leave_no_cache(tmp_path, write, message, files):
+    root = write(tmp_path / "archive", files)
     with pytest.raises(ValueError, match=message):
         prepare_nuclei(root)
     assert list(tmp_path.iterdir()) == [root]
 
 
-def test_no_changed_bit_of_a_picture_goes_unnoticed(tmp_path, monkeypatch):
+def test_no_changed_bit_of_a_picture_goes_unnoticed(archive, tmp_path, monkeypatch):
     monkeypatch.setattr(nuclei, "tqdm", lambda images, *args, **options: images)
-    root = write_zip(tmp_path / "a.zip", tiny())
-    whole, right = root.read_bytes(), contents(cache := prepare_nuclei(root))
+    whole, right = archive.read_bytes(), contents(cache := prepare_nuclei(archive))
     refused = 0
     for place in range(0, whole.index(b"PK\1\2"), 5):
         cache.unlink(missing_ok=True)
         damaged = bytearray(whole)
         damaged[place] ^= 1 << place % 8
-        root.write_bytes(damaged)
+        archive.write_bytes(damaged)
         try:  # dates and the like may change
-            assert contents(prepare_nuclei(root)) == right
+            assert contents(prepare_nuclei(archive)) == right
         except ValueError:
             refused += 1
-            assert list(tmp_path.iterdir()) == [root]
+            assert list(tmp_path.iterdir()) == [archive]
     assert refused > 200
 
 
@@ -283,25 +263,24 @@ def test_cache_is_made_again_when_the_source_changes(tmp_path, write):
     cache = prepare_nuclei(root)
     made = cache.stat().st_ino
     assert prepare_nuclei(root).stat().st_ino == made
-    write(root, tiny() | {f"stage1_train/{TRAIN[0]}/images/{TRAIN[0]}.png": picture(80)})
+    write(root, tiny() | {IMAGE: picture(80)})
     assert NucleiDataset(root).grey(0)[3, 3] == 80
     assert cache.stat().st_ino != made
 
 
-def test_a_damaged_cache_is_made_again_or_named(tmp_path):
-    root = write_zip(tmp_path / "a.zip", tiny())
-    whole = (cache := prepare_nuclei(root)).read_bytes()
-    right = list(NucleiDataset(root))
+def test_a_damaged_cache_is_made_again_or_named(archive):
+    whole = (cache := prepare_nuclei(archive)).read_bytes()
+    right = list(NucleiDataset(archive))
     chance = random.Random(0)
     for trial in range(150):
         damaged = bytearray(whole)
         damaged[chance.randrange(len(whole))] ^= 1 << trial % 8
         cache.write_bytes(damaged[: chance.randrange(len(whole))] if trial % 5 == 0 else damaged)
         try:
-            data = NucleiDataset(root)
+            data = NucleiDataset(archive)
         except ValueError:
             with pytest.raises(ValueError, match=r"a.zip.segedu.npz is damaged; delete it"):
-                NucleiDataset(root)
+                NucleiDataset(archive)
             continue
         for got, wanted in zip(data, right, strict=True):
             assert all(map(torch.equal, got, wanted))
@@ -319,8 +298,7 @@ def test_old_format_and_other_source_are_replaced(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_failure_while_writing_leaves_nothing(tmp_path, monkeypatch, error):
-    root = write_zip(tmp_path / "a.zip", tiny())
+def test_failure_while_writing_leaves_nothing(archive, tmp_path, monkeypatch, error):
 
     def fail(file, **arrays):
         Path(file).write_bytes(b"half")
@@ -329,9 +307,9 @@ def test_failure_while_writing_leaves_nothing(tmp_path, monkeypatch, error):
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez_compressed", fail)
         with pytest.raises(type(error)):
-            prepare_nuclei(root)
-    assert list(tmp_path.iterdir()) == [root]
-    assert len(NucleiDataset(root)) == 2
+            prepare_nuclei(archive)
+    assert list(tmp_path.iterdir()) == [archive]
+    assert len(NucleiDataset(archive)) == 2
 
 
 def test_read_only_folder_uses_the_users_cache(tmp_path, monkeypatch):
@@ -350,13 +328,12 @@ def test_read_only_folder_uses_the_users_cache(tmp_path, monkeypatch):
     assert not cache.exists()
 
 
-def test_many_at_once_do_not_harm_each_other(tmp_path):
-    root = write_zip(tmp_path / "a.zip", tiny())
+def test_many_at_once_do_not_harm_each_other(archive, tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        caches = set(pool.map(prepare_nuclei, [root] * 8))
+        caches = set(pool.map(prepare_nuclei, [archive] * 8))
     assert len(caches) == 1
-    assert sorted(tmp_path.iterdir()) == [root, *caches]
-    assert len(NucleiDataset(root)) == 2
+    assert sorted(tmp_path.iterdir()) == [archive, *caches]
+    assert len(NucleiDataset(archive)) == 2
 
 
 def test_processes_at_once_of_which_one_is_killed(tmp_path):
@@ -384,16 +361,11 @@ def test_processes_at_once_of_which_one_is_killed(tmp_path):
 # --- download ---
 
 
-def test_download(tmp_path, capsys):
-    with server(archive_bytes(tmp_path)):
-        root = download_nuclei(tmp_path / "data")
-    assert root == tmp_path / "data" / "stage1_train.zip"
-    assert "100%" in capsys.readouterr().err
-
-
-def test_download_by_default_goes_to_the_users_cache(tmp_path, monkeypatch):
+def test_download(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "user" / name)
     with server(archive_bytes(tmp_path)):
+        assert download_nuclei(tmp_path / "data") == tmp_path / "data" / "stage1_train.zip"
+        assert "100%" in capsys.readouterr().err
         assert download_nuclei() == tmp_path / "user" / "segedu" / "stage1_train.zip"
 
 

@@ -45,16 +45,9 @@ def test_normalize_by_other_percentiles():
     assert not torch.equal(normalize(image, (1, 99)), normalize(image))
 
 
-@pytest.mark.parametrize(
-    "percentiles", [(99, 1), (5, 5), (-1, 99), (1, 101), (1, np.nan), (1,), (1, 50, 99)]
-)
-def test_normalize_refuses_other_percentiles(percentiles):
-    with pytest.raises(ValueError, match=r"percentiles must be two numbers, .*, got "):
-        normalize(np.eye(16), percentiles)
-
-
-def test_normalize_of_a_constant_is_zero():
-    assert not normalize(np.full((8, 8), 7, np.uint8)).any()
+@pytest.mark.parametrize("value", [7, 1e300])
+def test_normalize_of_a_constant_is_zero(value):
+    assert not normalize(np.full((8, 8), value)).any()
 
 
 def test_normalize_sees_one_bright_pixel():
@@ -64,31 +57,10 @@ def test_normalize_sees_one_bright_pixel():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
-@pytest.mark.parametrize("everywhere", [False, True])
-def test_normalize_refuses_what_is_not_finite(value, everywhere):
-    image = np.full((64, 64), value) if everywhere else np.eye(64)
+def test_normalize_refuses_what_is_not_finite(value):
+    image = np.eye(64)
     image[0, 0] = value
-    if everywhere and value == 1e300:
-        assert not normalize(image).any()
-    else:
-        with pytest.raises(ValueError, match="NaN"):
-            normalize(image)
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        np.zeros((4, 4, 4), np.uint8),
-        np.zeros((3, 16, 16), np.uint8),
-        np.zeros(4),
-        np.zeros((0, 4)),
-        np.zeros((4, 4), bool),
-        np.zeros((4, 4), complex),
-        np.full((4, 4), "a"),
-    ],
-)
-def test_normalize_refuses_other_shapes_and_dtypes(image):
-    with pytest.raises(ValueError, match="image"):
+    with pytest.raises(ValueError, match="NaN"):
         normalize(image)
 
 
@@ -108,43 +80,22 @@ def test_targets_by_hand():
     assert (kept.numpy() == instances).all()
 
 
-@pytest.mark.parametrize(
-    ("instances", "kind"),
-    [
-        (np.zeros((4, 4), int), "semantic"),
-        (np.zeros((4, 4)), "binary"),
-        (np.full((4, 4), -1), "binary"),
-        (np.zeros((1, 4, 4), int), "binary"),
-    ],
-)
-def test_targets_refuse(instances, kind):
-    with pytest.raises(ValueError, match=r"expected an \(H, W\) label image|kind must be"):
-        instances_to_target(instances, kind)
-
-
 def test_three_classes_separate_touching_nuclei():
     """On the real field 125 nuclei are 102 connected pieces; the interior counts them."""
-    instances = sample().instances
+    instances, ious = sample().instances, []
     back = three_class_to_instances(instances_to_target(instances, "three_class"))
     assert ((back > 0) == (instances > 0)).all()
     assert abs(back.max() - 125) <= 1
-    found = [np.bincount(back[instances == k]).argmax() for k in range(1, 126)]
-    ious = [
-        ((instances == k) & (back == j)).sum() / ((instances == k) | (back == j)).sum()
-        for k, j in enumerate(found, start=1)
-    ]
+    for number in range(1, 126):
+        whole = instances == number
+        found = back == np.bincount(back[whole]).argmax()
+        ious.append((whole & found).sum() / (whole | found).sum())
     assert np.mean(ious) > 0.98
 
 
 def test_three_class_without_interior_or_anything():
     assert three_class_to_instances(np.zeros((4, 4), int)).max() == 0
     assert three_class_to_instances(np.array([[2, 0, 2]])).tolist() == [[1, 0, 2]]
-
-
-@pytest.mark.parametrize("mask", [np.full((4, 4), 3), np.zeros((1, 4, 4)), np.full((4, 4), np.nan)])
-def test_three_class_refuses(mask):
-    with pytest.raises(ValueError, match="expected"):
-        three_class_to_instances(mask)
 
 
 def pair(height=150, width=200, channels=1):
@@ -189,9 +140,3 @@ def test_train_transform_reaches_all_eight_poses():
     transform, (image, mask) = train_transform(8), pair(8, 8)
     poses = {tuple(transform(image, mask)[1].flatten().tolist()) for _ in range(100)}
     assert len(poses) == 8
-
-
-@pytest.mark.parametrize("size", [0, (64, 64)])
-def test_train_transform_refuses_other_sizes(size):
-    with pytest.raises(ValueError, match="crop_size must be"):
-        train_transform(size)

@@ -9,6 +9,7 @@ import torch
 
 from segedu import UNet, UNetPlusPlus, diagrams, plotting
 from segedu.diagrams import FAINT, draw_grid, draw_unet, grid_edges
+from tests.helpers import unchanged
 
 matplotlib.use("agg")
 CHANNELS = (4, 8, 16, 32)
@@ -127,11 +128,9 @@ def test_unet_boxes_have_the_traced_shapes(model):
 
 def test_drawing_leaves_the_model_alone():
     model = UNet(1, 1, channels=(4, 8)).train()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    draw_unet(model, 32)
-    draw_grid(model)
-    assert model.training
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    with unchanged(model):
+        draw_unet(model, 32)
+        draw_grid(model)
 
 
 def test_size_that_does_not_fit_is_an_error():

@@ -115,16 +115,6 @@ def test_evaluate_leaves_ignored_pixels_out():
     assert [column.item() for column in counts] == [0, 0, 1, 2]
 
 
-def test_no_image_is_no_result():
-    for measure in (
-        lambda: evaluate(lambda images: images[:, 0] > 0, [], num_classes=1),
-        lambda: validate(UNet(1, 3, channels=(2, 4)), []),
-        lambda: concatenate([]),
-    ):
-        with pytest.raises(ValueError, match="data set is empty: expected at least one pair"):
-            measure()
-
-
 def test_otsu_averages_the_channels_and_blurs():
     image = SyntheticNuclei(1, size=64)[0][0][None]
     mask = otsu_threshold(image)

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from functools import partial
 
 import ipywidgets
 import numpy as np
@@ -133,49 +134,35 @@ def test_unknown_arguments_are_refused():
         explorers.LossExplorer(delta=1)
 
 
-def test_too_much_data_is_refused():
+def test_data_that_a_page_can_hold_is_taken():
     assert explorers.ThresholdExplorer(np.zeros((150, 150)), np.zeros((150, 150)))
-    with pytest.raises(ValueError, match=r"would add .* at most 60,000 .* smaller part"):
-        explorers.ThresholdExplorer(np.zeros((300, 300)), np.zeros((300, 300)))
-    masks = np.zeros((5000, 2, 2), dtype=int)
-    with pytest.raises(ValueError, match="PoolingExplorer would add"):
-        explorers.PoolingExplorer(masks, masks, num_classes=2)
+
+
+threshold, grid = explorers.ThresholdExplorer, explorers.GridExplorer
+two_classes = partial(explorers.PoolingExplorer, num_classes=2)
+FLAT, MASKS = np.zeros((2, 2)), np.zeros((5000, 2, 2), dtype=int)
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "target", "message"),
+    ("explorer", "message"),
     [
-        (np.zeros((2, 2, 2)), np.zeros((2, 2, 2)), r"both be \(H, W\), got \(2, 2, 2\)"),
-        (np.zeros((2, 2)), np.zeros((2, 3)), r"got \(2, 2\) and \(2, 3\)"),
-        (np.zeros((0, 2)), np.zeros((0, 2)), r"both be \(H, W\)"),
-        (np.full((2, 2), 1.5), np.zeros((2, 2)), "logits, or NaN"),
-        (np.full((2, 2), np.nan), np.zeros((2, 2)), "logits, or NaN"),
-        (np.zeros((2, 2)), np.full((2, 2), 255), "target must hold 0 and 1"),
+        (partial(threshold, *np.zeros((2, 300, 300))), r"would add .* at most 60,000 .* smaller"),
+        (partial(threshold, FLAT[None], FLAT[None]), r"both be \(H, W\), got \(1, 2, 2\)"),
+        (partial(threshold, FLAT, np.zeros((2, 3))), r"got \(2, 2\) and \(2, 3\)"),
+        (partial(threshold, FLAT[:0], FLAT[:0]), r"both be \(H, W\)"),
+        (partial(threshold, FLAT + 1.5, FLAT), "logits, or NaN"),
+        (partial(threshold, FLAT * np.nan, FLAT), "logits, or NaN"),
+        (partial(threshold, FLAT, FLAT + 255), "target must hold 0 and 1"),
+        (partial(two_classes, MASKS, MASKS), "PoolingExplorer would add"),
+        (partial(two_classes, MASKS[:1], MASKS[0]), "preds and target"),
+        (partial(two_classes, MASKS[:1], MASKS[:1], num_classes=1), "integer of at least 2, got 1"),
+        (partial(grid, image_size=100), "multiples of 16"),
+        (partial(grid, channels=(8,)), "channels"),
     ],
 )
-def test_threshold_refuses_other_maps(probabilities, target, message):
+def test_other_data_are_refused(explorer, message):
     with pytest.raises(ValueError, match=message):
-        explorers.ThresholdExplorer(probabilities, target)
-
-
-def test_pooling_refuses_other_masks():
-    mask = np.zeros((1, 4, 4), dtype=int)
-    with pytest.raises(ValueError, match="num_classes must be an integer of at least 2, got 1"):
-        explorers.PoolingExplorer(mask, mask, num_classes=1)
-    with pytest.raises(ValueError, match="preds and target"):
-        explorers.PoolingExplorer(mask, mask[0], num_classes=2)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"image_size": 100}, "multiples of 16"),
-        ({"channels": (8,)}, "channels"),
-    ],
-)
-def test_grid_refuses_other_networks(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        explorers.GridExplorer(**arguments)
+        explorer()
 
 
 @pytest.mark.parametrize("shape", ["disc", "square"])

@@ -51,12 +51,8 @@ def test_a_network_with_summed_convolutions_trains_the_same_weights(network):
 def test_the_plain_blocks_come_back_after_an_error():
     model = UNet(1, 1, channels=(4, 8))
 
-    def fail():
-        with summed_convolutions(model):
-            raise RuntimeError("in the middle of training")
-
-    with pytest.raises(RuntimeError):
-        fail()
+    with pytest.raises(RuntimeError), summed_convolutions(model):
+        raise RuntimeError("in the middle of training")
     assert all(type(block) is ConvBlock for block in model.blocks.values())
 
 

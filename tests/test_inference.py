@@ -8,24 +8,10 @@ import torch
 
 from segedu import UNet, UNetPlusPlus, predict, segmenter, to_mask
 from segedu.inference import _halo
+from tests.helpers import unchanged
 from tests.test_models import CHANNELS, trained_a_little
 
 # predict: any size, and heads.
-
-
-@pytest.mark.parametrize("size", [(1, 1), (7, 130), (64, 64), (65, 31)])
-def test_predict_takes_any_size(size):
-    model = trained_a_little(UNetPlusPlus(1, 3, channels=CHANNELS, deep_supervision=True))
-    probabilities = predict(model, torch.rand(2, 1, *size))
-    assert probabilities.shape == (2, 3, *size)
-    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(2, *size))
-
-
-def test_predict_is_the_forward_pass_where_nothing_is_padded():
-    model = trained_a_little(UNet(1, 1, channels=CHANNELS))
-    image = torch.rand(1, 1, 64, 64)
-    with torch.no_grad():
-        assert torch.equal(predict(model, image), model(image).sigmoid())
 
 
 def test_padding_repeats_the_last_pixel():
@@ -70,17 +56,12 @@ def test_predict_takes_floats_of_any_precision():
 
 
 def test_predict_leaves_the_model_as_it_was():
-    model = UNet(1, 1, channels=CHANNELS).train()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    predict(model, torch.rand(1, 1, 50, 50))
-    assert model.training
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name])
-    with pytest.raises(ValueError, match="expected images"):
-        predict(model, torch.rand(1, 3, 50, 50))
-    assert model.training
-    predict(model.eval(), torch.rand(1, 1, 50, 50))
-    assert not model.training
+    for training in (True, False):
+        model = UNet(1, 1, channels=CHANNELS).train(training)
+        with unchanged(model):
+            predict(model, torch.rand(1, 1, 50, 50))
+            with pytest.raises(ValueError, match="expected images"):
+                predict(model, torch.rand(1, 3, 50, 50))
 
 
 # Tiles.
@@ -105,8 +86,7 @@ def test_too_small_a_halo_would_be_noticed(monkeypatch):
 
 
 def test_the_halo_is_the_reach_rounded_up_to_the_pooling_grid():
-    """A U-Net of depth 4 sees at most 122 rows to either side; one of depth 1 sees 10."""
-    assert _halo(UNet(1, 1)) == 128
+    assert _halo(UNet(1, 1)) == 128  # it sees at most 122 rows to either side
     assert _halo(UNet(1, 1, channels=(4, 8))) == 10
 
 
@@ -165,36 +145,15 @@ def test_predict_takes_the_memory_of_a_tile():
     assert beyond(4, 2048) - small < 32 * 1024
 
 
-# What predict refuses.
-
-
-def test_predict_refuses_what_would_give_nan():
-    model, images = UNet(1, 1, channels=CHANNELS), torch.rand(1, 1, 16, 16)
-    for value in (torch.nan, torch.inf, -torch.inf):
-        images[0, 0, 3, 4] = value
-        with pytest.raises(ValueError, match="images must be finite, got"):
-            predict(model, images)
+def test_broken_weights_are_named():
+    model = UNet(1, 1, channels=CHANNELS)
     torch.nn.init.constant_(model.heads["4"].bias, torch.nan)
     with pytest.raises(ValueError, match="weights are broken"):
         predict(model, torch.rand(1, 1, 16, 16))
     assert model.training
 
 
-def test_predict_says_what_it_cannot_do():
-    with pytest.raises(ValueError, match=r"images must be floats \(N, C, H, W\)"):
-        predict(UNet(1, 1), torch.rand(1, 64, 64))
-    with pytest.raises(ValueError, match="group norm cannot be run in tiles"):
-        predict(UNet(1, 1, norm="group"), torch.rand(1, 1, 64, 64), tile_size=32)
-
-
 # Masks.
-
-
-def test_a_mask_of_several_classes_is_the_most_probable_one():
-    probabilities = torch.tensor([[0.2, 0.5, 0.1], [0.3, 0.4, 0.2], [0.5, 0.1, 0.7]])
-    mask = to_mask(probabilities[None, :, None])  # a row of three pixels
-    assert mask.tolist() == [[[2, 0, 2]]]
-    assert mask.dtype == torch.int64
 
 
 def test_to_mask_takes_what_rounding_makes_of_a_probability_and_no_logits():

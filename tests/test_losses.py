@@ -14,6 +14,7 @@ import segedu.losses as L
 
 IGNORE = 255
 GAMMAS = [0, 0.1, 0.5, 1, 2, 5]
+WEIGHT = torch.tensor([0.1, 1.0, 2.0, 0.5, 3.0])
 tversky = functools.partial(L.tversky_loss, alpha=0.3, beta=0.7)
 BINARY = [L.binary_cross_entropy, L.focal_loss, tversky, L.compound_loss]
 MULTI = [L.cross_entropy, L.focal_loss, tversky, L.compound_loss]
@@ -31,17 +32,17 @@ def example(num_classes, *, size=32, seed=0, dtype=torch.float32, scale=2.0):
     return logits, torch.randint(num_classes, (2, size, size), generator=generator)
 
 
-def value_and_gradient(loss, logits, target):
+def value_and_gradient(loss, logits, target, **options):
     logits = logits.clone().requires_grad_()
-    value = loss(logits, target)
+    value = loss(logits, target, **options)
     value.backward()
     return value.detach(), logits.grad
 
 
-def assert_same(ours, reference, logits, target):
+def assert_same(ours, reference, logits, target, **options):
     """Value and gradient equal to 1e-6, relative to the size of the whole gradient."""
-    value, gradient = value_and_gradient(ours, logits, target)
-    other_value, other_gradient = value_and_gradient(reference, logits, target)
+    value, gradient = value_and_gradient(ours, logits, target, **options)
+    other_value, other_gradient = value_and_gradient(reference, logits, target, **options)
     torch.testing.assert_close(value, other_value, rtol=1e-6, atol=0)
     assert (gradient - other_gradient).norm() <= 1e-6 * other_gradient.norm()
 
@@ -51,41 +52,23 @@ def assert_same(ours, reference, logits, target):
 
 @pytest.mark.parametrize("scale", [0.1, 2.0, 20.0])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_cross_entropy_equals_torch(scale, reduction):
+@pytest.mark.parametrize(
+    "options", [{}, {"weight": WEIGHT}, {"weight": WEIGHT, "ignore_index": IGNORE}]
+)
+def test_cross_entropy_equals_torch(scale, reduction, options):
     logits, target = example(5, scale=scale)
-    weight = torch.tensor([0.1, 1.0, 2.0, 0.5, 3.0])
-    for options in ({}, {"weight": weight}):
-        assert_same(
-            functools.partial(L.cross_entropy, **options, reduction=reduction),
-            functools.partial(F.cross_entropy, **options, reduction=reduction),
-            logits,
-            target,
-        )
-
-
-def test_weighted_cross_entropy_with_ignored_pixels_equals_torch():
-    logits, target = example(3)
-    target[:, ::3] = IGNORE
-    options = {"weight": torch.tensor([0.2, 1.0, 3.0]), "ignore_index": IGNORE}
-    assert_same(
-        functools.partial(L.cross_entropy, **options),
-        functools.partial(F.cross_entropy, **options),
-        logits,
-        target,
-    )
+    if "ignore_index" in options:
+        target[:, ::3] = IGNORE
+    assert_same(L.cross_entropy, F.cross_entropy, logits, target, reduction=reduction, **options)
 
 
 @pytest.mark.parametrize("scale", [0.1, 2.0, 20.0])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_binary_cross_entropy_equals_torch(scale, reduction):
     logits, target = example(1, scale=scale)
+    ours, theirs = L.binary_cross_entropy, F.binary_cross_entropy_with_logits
     for hard_or_soft in (target, torch.rand_like(target)):
-        assert_same(
-            functools.partial(L.binary_cross_entropy, reduction=reduction),
-            functools.partial(F.binary_cross_entropy_with_logits, reduction=reduction),
-            logits,
-            hard_or_soft,
-        )
+        assert_same(ours, theirs, logits, hard_or_soft, reduction=reduction)
 
 
 @pytest.mark.parametrize("gamma", [0, 1, 2, 5])
@@ -93,9 +76,10 @@ def test_binary_cross_entropy_equals_torch(scale, reduction):
 def test_focal_loss_equals_torchvision(gamma, alpha):
     their_alpha = -1 if alpha is None else alpha  # torchvision's way to say none
     assert_same(
-        functools.partial(L.focal_loss, gamma=gamma, alpha=alpha),
-        functools.partial(sigmoid_focal_loss, gamma=gamma, alpha=their_alpha, reduction="mean"),
+        functools.partial(L.focal_loss, alpha=alpha),
+        functools.partial(sigmoid_focal_loss, alpha=their_alpha, reduction="mean"),
         *example(1),
+        gamma=gamma,
     )
 
 
@@ -138,38 +122,31 @@ def test_two_classes_with_one_logit_at_zero_are_the_binary_case():
 @pytest.mark.parametrize(("alpha", "beta"), [(0.5, 0.5), (1.0, 1.0), (0.3, 0.7)])
 def test_tversky_loss_equals_monai(num_classes, alpha, beta):
     # MONAI averages over images and classes too; its alpha and beta have the same sense.
-    logits, target = example(num_classes)
+    kind = {"sigmoid": True} if num_classes == 1 else {"softmax": True, "to_onehot_y": True}
     reference = monai.losses.TverskyLoss(
-        sigmoid=num_classes == 1,
-        softmax=num_classes > 1,
-        to_onehot_y=num_classes > 1,
-        alpha=alpha,
-        beta=beta,
-        smooth_nr=1.0,
-        smooth_dr=1.0,
+        **kind, alpha=alpha, beta=beta, smooth_nr=1.0, smooth_dr=1.0
     )
     assert_same(
         functools.partial(L.tversky_loss, alpha=alpha, beta=beta),
         lambda x, y: reference(x, y.view(2, 1, 32, 32)),
-        logits,
-        target,
+        *example(num_classes),
     )
 
 
-def test_tversky_loss_equals_smp_for_one_image():
+@pytest.mark.parametrize(
+    ("ours", "reference"),
+    [
+        (tversky, smp.TverskyLoss("binary", alpha=0.3, beta=0.7, smooth=1.0)),
+        (L.dice_loss, smp.DiceLoss("binary", smooth=1.0)),
+        (L.jaccard_loss, smp.JaccardLoss("binary", smooth=1.0)),
+    ],
+)
+def test_losses_equal_smp_for_one_image(ours, reference):
     # smp sums the counts over the whole batch before the ratio, so it agrees for one image only.
-    logits, target = (tensor[:1] for tensor in example(1))
-    reference = smp.TverskyLoss("binary", alpha=0.3, beta=0.7, smooth=1.0)
-    assert_same(tversky, reference, logits, target)
     logits, target = example(1)
+    assert_same(ours, reference, logits[:1], target[:1])
     target[1] = 0
-    assert abs(tversky(logits, target) - reference(logits, target)) > 0.05
-
-
-def test_dice_and_jaccard_equal_smp_for_one_image():
-    logits, target = (tensor[:1] for tensor in example(1))
-    assert_same(L.dice_loss, smp.DiceLoss("binary", smooth=1.0), logits, target)
-    assert_same(L.jaccard_loss, smp.JaccardLoss("binary", smooth=1.0), logits, target)
+    assert abs(ours(logits, target) - reference(logits, target)) > 5e-3
 
 
 def test_tversky_loss_by_hand_for_each_image_and_class():
@@ -220,18 +197,16 @@ def extreme_logits(num_classes, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("gamma", GAMMAS)
-def test_focal_is_finite_at_extremes(gamma, dtype):
-    binary, multi = extreme_logits(1, dtype), extreme_logits(3, dtype)
-    for alpha, y in itertools.product([None, 0.0, 0.25, 1.0], [0.0, 0.3, 1.0]):
-        loss = functools.partial(L.focal_loss, gamma=gamma, alpha=alpha)
-        value, gradient = value_and_gradient(loss, binary, torch.full((1, 1, 3, 3), y))
-        assert value.isfinite()
-        assert gradient.isfinite().all()
-    for alpha, k in itertools.product([None, torch.tensor([0.0, 0.5, 1.0])], range(3)):
-        loss = functools.partial(L.focal_loss, gamma=gamma, alpha=alpha)
-        value, gradient = value_and_gradient(loss, multi, torch.full((1, 3, 3), k))
-        assert value.isfinite()
-        assert gradient.isfinite().all()
+@pytest.mark.parametrize(
+    ("num_classes", "alphas", "values"),
+    [(1, [None, 0.0, 0.25, 1.0], [0.0, 0.3, 1.0]), (3, [None, [0.0, 0.5, 1.0]], [0, 1, 2])],
+)
+def test_focal_is_finite_at_extremes(gamma, dtype, num_classes, alphas, values):
+    logits = extreme_logits(num_classes, dtype)
+    for alpha, y in itertools.product(alphas, values):
+        target = torch.full((1, 1, 3, 3) if num_classes == 1 else (1, 3, 3), y)
+        results = value_and_gradient(L.focal_loss, logits, target, gamma=gamma, alpha=alpha)
+        assert all(result.isfinite().all() for result in results)
 
 
 @pytest.mark.parametrize("case", ["random", "empty", "full"])
@@ -250,22 +225,19 @@ def test_losses_are_finite_at_extremes_and_under_autocast(dtype, num_classes, lo
     assert logits.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("num_classes", [1, 3])
-def test_half_precision_is_computed_in_float32(num_classes):
+@CASES
+def test_half_precision_is_computed_in_float32(num_classes, loss):
     logits, target = example(num_classes)
-    for loss in BINARY if num_classes == 1 else MULTI:
-        half = logits.bfloat16()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert loss(half, target) == loss(half.float(), target)
+    half = logits.bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert loss(half, target) == loss(half.float(), target)
 
 
 def test_focal_loss_can_follow_a_logit_down_to_nothing():
     """The gradient of a positive pixel vanishes smoothly as its logit grows."""
+    logits, target = torch.linspace(0, 120, 50).view(1, 1, 5, 10), torch.ones(1, 1, 5, 10)
     for gamma in GAMMAS:
-        loss = functools.partial(L.focal_loss, gamma=gamma)
-        _, gradient = value_and_gradient(
-            loss, torch.linspace(0, 120, 50).view(1, 1, 5, 10), torch.ones(1, 1, 5, 10)
-        )
+        _, gradient = value_and_gradient(L.focal_loss, logits, target, gamma=gamma)
         assert (gradient.flatten().diff() >= 0).all()
         assert (gradient <= 0).all()
 
@@ -278,9 +250,7 @@ def test_ignored_pixels_are_as_if_cut_away(num_classes, loss):
     logits, target = example(num_classes)
     masked = target.clone()
     masked[..., 20:] = IGNORE
-    value, gradient = value_and_gradient(
-        functools.partial(loss, ignore_index=IGNORE), logits, masked
-    )
+    value, gradient = value_and_gradient(loss, logits, masked, ignore_index=IGNORE)
     expected, expected_gradient = value_and_gradient(loss, logits[..., :20], target[..., :20])
     torch.testing.assert_close(value, expected)
     torch.testing.assert_close(gradient[..., :20], expected_gradient)
@@ -290,12 +260,12 @@ def test_ignored_pixels_are_as_if_cut_away(num_classes, loss):
 @CASES
 def test_everything_ignored_is_0_with_a_live_graph(num_classes, loss):
     logits, target = example(num_classes)
-    everything = functools.partial(loss, ignore_index=IGNORE)
-    value, gradient = value_and_gradient(everything, logits * 1e4, target * 0 + IGNORE)
+    nothing = target * 0 + IGNORE
+    value, gradient = value_and_gradient(loss, logits * 1e4, nothing, ignore_index=IGNORE)
     assert value == 0
     assert not gradient.any()
-    if num_classes > 1 and loss is L.cross_entropy:  # in contrast
-        assert F.cross_entropy(logits, target * 0 + IGNORE, ignore_index=IGNORE).isnan()
+    if loss is L.cross_entropy:  # in contrast
+        assert F.cross_entropy(logits, nothing, ignore_index=IGNORE).isnan()
 
 
 def test_an_image_that_is_ignored_altogether_does_not_count_in_tversky():
@@ -332,13 +302,6 @@ def test_deep_supervision_averages_the_heads():
     torch.testing.assert_close(weighted, (losses[1] + 3 * losses[2]) / 4)
 
 
-@pytest.mark.parametrize("weights", [[1], [1, -1, 1], [0, 0, 0]])
-def test_deep_supervision_rejects_weights(weights):
-    logits, target = example(1)
-    with pytest.raises(ValueError, match="weights needs 3 numbers, one per head"):
-        L.deep_supervision(L.compound_loss, [logits] * 3, target, weights=weights)
-
-
 def test_class_balance():
     mask = torch.zeros(2, 1, 5, 5)
     mask[0, 0, 0] = 1
@@ -346,9 +309,8 @@ def test_class_balance():
     assert L.class_balance(mask.long()) == L.class_balance(mask.bool()) == L.class_balance(mask)
     mask[1] = IGNORE
     assert L.class_balance(mask, ignore_index=IGNORE) == pytest.approx(0.8)
-    for bad, options in ((mask, {}), (mask[1], {"ignore_index": IGNORE})):
-        with pytest.raises(ValueError, match="ignore"):
-            L.class_balance(bad, **options)
+    with pytest.raises(ValueError, match="ignore_index"):
+        L.class_balance(mask)
 
 
 @pytest.mark.parametrize(
@@ -419,37 +381,11 @@ def test_entropies_reject_the_other_number_of_classes():
         L.cross_entropy(ONE, ONE)
     with pytest.raises(ValueError, match="K = 3"):
         L.binary_cross_entropy(THREE, CLASSES)
-    with pytest.raises(ValueError, match="weight needs 3"):
-        L.cross_entropy(THREE, CLASSES, weight=torch.ones(2))
-
-
-@pytest.mark.parametrize(
-    ("num_classes", "options"),
-    [
-        (1, {"gamma": -1}),
-        (1, {"gamma": float("nan")}),
-        (1, {"alpha": 1.5}),
-        (3, {"alpha": torch.ones(2)}),
-        (3, {"alpha": 0.5}),
-        (3, {"alpha": -torch.ones(3)}),
-        (1, {"reduction": "average"}),
-    ],
-)
-def test_bad_focal_options_raise(num_classes, options):
-    with pytest.raises(ValueError, match=next(iter(options))):
-        L.focal_loss(*example(num_classes), **options)
-
-
-@pytest.mark.parametrize("options", [{"alpha": -1}, {"beta": -1}, {"smooth": 0}])
-def test_bad_tversky_options_raise(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
-        L.tversky_loss(*example(1), **{"alpha": 0.5, "beta": 0.5, **options})
 
 
 def test_a_list_of_heads_needs_deep_supervision():
-    logits, target = example(1)
     with pytest.raises(TypeError, match="DeepSupervision"):
-        L.compound_loss([logits], target)
+        L.compound_loss([ONE], ONE)
 
 
 # -- pitfalls, in numbers ----------------------------------------------------------------------
@@ -493,10 +429,10 @@ def test_pitfall_focal_loss_changes_the_scale(alpha, scale):
 @pytest.mark.parametrize("gamma", [0.1, 0.5])
 def test_pitfall_naive_power_has_no_gradient_where_gamma_is_below_1(gamma):
     logits, target = torch.full((1, 1, 1, 1), 17.0), torch.ones(1, 1, 1, 1)
-    _, gradient = value_and_gradient(functools.partial(L.focal_loss, gamma=gamma), logits, target)
+    _, gradient = value_and_gradient(L.focal_loss, logits, target, gamma=gamma)
     assert gradient.isfinite().all()
-    naive = functools.partial(sigmoid_focal_loss, gamma=gamma, alpha=-1, reduction="mean")
-    _, gradient = value_and_gradient(naive, logits, target)
+    naive = functools.partial(sigmoid_focal_loss, alpha=-1, reduction="mean")
+    _, gradient = value_and_gradient(naive, logits, target, gamma=gamma)
     assert gradient.isnan().all()  # torchvision; if this ever fails, it is fixed
 
 
@@ -512,9 +448,8 @@ def test_pitfall_bce_on_probabilities_does_not_learn_from_a_confident_error():
 
 def test_pitfall_multiclass_focal_mean_of_monai_is_too_small_by_the_number_of_classes():
     logits, target = example(5)
-    theirs = monai.losses.FocalLoss(gamma=0.0, use_softmax=True, to_onehot_y=True)(
-        logits, target[:, None]
-    )
+    loss = monai.losses.FocalLoss(gamma=0.0, use_softmax=True, to_onehot_y=True)
+    theirs = loss(logits, target[:, None])
     ours = L.focal_loss(logits, target, gamma=0)
     assert (ours / theirs).item() == pytest.approx(5, rel=1e-5)
 

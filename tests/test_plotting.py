@@ -1,5 +1,7 @@
 """Images, masks, errors and histories: what is drawn, where, and what is refused."""
 
+from functools import partial
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,20 +9,14 @@ import pytest
 import torch
 
 from segedu.files import write_rows
-from segedu.plotting import (
-    COLOURS,
-    overlay_mask,
-    plot_history,
-    show_errors,
-    show_images,
-    use_style,
-)
+from segedu.plotting import COLOURS, overlay_mask, plot_history, show_errors, show_images, use_style
 
 matplotlib.use("agg")
 IMAGE = np.random.default_rng(0).random((12, 16))
 MASK = np.zeros((12, 16), dtype=int)
 MASK[2:5, 0:6], MASK[6:11, 8:16] = 1, 2
 ROWS = [{"step": k, "loss": 1 / k, "validation_iou": 0.5 if k == 4 else None} for k in range(1, 9)]
+NO_HISTORY = "at least one row, each with a step and a finite loss"
 
 
 @pytest.fixture(autouse=True)
@@ -58,35 +54,11 @@ def test_constant_image_is_shown():
     assert (ax.images[0].get_array() == 0).all()
 
 
-@pytest.mark.parametrize(
-    "image", [np.zeros(4), np.zeros((2, 8, 8)), np.zeros((1, 1, 8, 8)), np.zeros((0, 8))]
-)
-def test_wrong_image_shape_is_an_error(image):
-    with pytest.raises(ValueError, match="got an image of shape"):
-        show_images([image])
-
-
-def test_nan_is_an_error():
-    with pytest.raises(ValueError, match="NaN"):
-        show_images([np.full((4, 4), np.nan)])
-
-
 def test_images_in_rows_with_titles_and_masks():
     axes = show_images([IMAGE] * 3, ["a", "b", "c"], masks=[None, MASK, MASK > 0], columns=2)
     assert [ax.get_title() for ax in axes] == ["a", "b", "c"]
     assert [len(ax.images) for ax in axes] == [1, 3, 2]
     assert len(axes[0].figure.axes) == 3  # the fourth place is empty
-
-
-@pytest.mark.parametrize("wrong", [{"titles": ["a"]}, {"masks": [MASK]}, {"ax": [None] * 3}])
-def test_wrong_numbers_are_errors(wrong):
-    with pytest.raises(ValueError, match="for 2 images, expected one per image"):
-        show_images([IMAGE, IMAGE], **wrong)
-
-
-def test_no_images_are_an_error():
-    with pytest.raises(ValueError, match="no images"):
-        show_images([])
 
 
 def test_overlay_fills_exactly_the_mask():
@@ -116,20 +88,6 @@ def test_empty_mask_leaves_the_image_alone():
     assert (len(ax.images), len(ax.collections)) == (1, 0)
 
 
-@pytest.mark.parametrize(
-    ("mask", "names", "message"),
-    [
-        (MASK[:-1], None, r"shape \(11, 16\)"),
-        (MASK.astype(float), None, "float64 values .* threshold probabilities"),
-        (MASK, ["cell"], "1 names"),
-        (-MASK, ["cell", "debris"], "int64 values from -2 on"),
-    ],
-)
-def test_wrong_masks_are_errors(mask, names, message):
-    with pytest.raises(ValueError, match=message):
-        overlay_mask(IMAGE, mask, names=names)
-
-
 def test_errors_are_counted_and_placed():
     preds = np.roll(MASK > 0, 1, axis=0)
     ax = show_errors(IMAGE, preds, torch.from_numpy(MASK))
@@ -139,13 +97,6 @@ def test_errors_are_counted_and_placed():
     assert areas == [tp, fp, fn]
     hatches = [patch.get_hatch() for patch in ax.get_legend().get_patches()]
     assert len(set(hatches)) == 3
-
-
-def test_errors_of_other_sizes_are_refused():
-    with pytest.raises(ValueError, match="got preds of shape"):
-        show_errors(IMAGE, MASK.T, MASK)
-    with pytest.raises(ValueError, match="got target with float64 values"):
-        show_errors(IMAGE, MASK, MASK / 2)
 
 
 def test_history_from_rows_and_from_a_file(tmp_path):
@@ -163,10 +114,32 @@ def test_history_without_validation_has_one_axis():
     assert ax.figure.axes == [ax]
 
 
-@pytest.mark.parametrize("history", [[], [{"step": 1}], [{"step": 1, "loss": np.inf}]])
-def test_wrong_history_is_an_error(history):
-    with pytest.raises(ValueError, match="at least one row, each with a step and a finite loss"):
-        plot_history(history)
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (partial(show_images, [np.zeros(4)]), r"got an image of shape \(4,\)"),
+        (partial(show_images, [np.zeros((2, 8, 8))]), "got an image of shape"),
+        (partial(show_images, [np.zeros((1, 1, 8, 8))]), "got an image of shape"),
+        (partial(show_images, [np.zeros((0, 8))]), "got an image of shape"),
+        (partial(show_images, [np.full((4, 4), np.nan)]), "NaN"),
+        (partial(show_images, []), "no images"),
+        (partial(show_images, [IMAGE] * 2, titles=["a"]), "for 2 images, expected one per image"),
+        (partial(show_images, [IMAGE] * 2, masks=[MASK]), "for 2 images, expected one per image"),
+        (partial(show_images, [IMAGE] * 2, ax=[None]), "for 2 images, expected one per image"),
+        (partial(overlay_mask, IMAGE, MASK[:-1]), r"shape \(11, 16\)"),
+        (partial(overlay_mask, IMAGE, MASK / 1), "float64 values .* threshold probabilities"),
+        (partial(overlay_mask, IMAGE, MASK, names=["cell"]), "1 names"),
+        (partial(overlay_mask, IMAGE, -MASK), "int64 values from -2 on"),
+        (partial(show_errors, IMAGE, MASK.T, MASK), "got preds of shape"),
+        (partial(show_errors, IMAGE, MASK, MASK / 2), "got target with float64 values"),
+        (partial(plot_history, []), NO_HISTORY),
+        (partial(plot_history, [{"step": 1}]), NO_HISTORY),
+        (partial(plot_history, [{"step": 1, "loss": np.inf}]), NO_HISTORY),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()
 
 
 @pytest.mark.parametrize(

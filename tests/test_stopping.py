@@ -1,5 +1,6 @@
 """Training that is killed, interrupted or out of disk space: no file is lost or half-written."""
 
+import functools
 import io
 import itertools
 import multiprocessing
@@ -14,30 +15,21 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from segedu import UNetPlusPlus, load_model, losses, read_notes
-from segedu.data import SyntheticNuclei
+from segedu import load_model, read_notes
 from segedu.files import read_history
-from segedu.training import TrainConfig, fit
+from segedu.training import TrainConfig
+from tests import test_training
 
 CONFIG = TrainConfig(steps=8, batch_size=2, crop_size=32, validate_every=2)
 WRITTEN = ("best.safetensors", "last.safetensors")
 
 
-def small_fit(out, **options):
-    torch.manual_seed(0)
-    model = UNetPlusPlus(1, 1, channels=(4, 8, 8), deep_supervision=True)
-    fit(
-        model, losses.DeepSupervision(losses.compound_loss),
-        SyntheticNuclei(6, size=48, seed=1), SyntheticNuclei(3, size=48, seed=2),
-        CONFIG, out=out, **options,
-    )  # fmt: skip
-
+small_fit = functools.partial(test_training.small_fit, config=CONFIG)
 
 # A process of its own for each run, from a server that has imported torch already.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["segedu.training", "segedu.data"])
+processes.set_forkserver_preload(["tests.test_training"])
 
 
 def in_a_process(function, *arguments) -> multiprocessing.Process:
@@ -46,13 +38,18 @@ def in_a_process(function, *arguments) -> multiprocessing.Process:
     return process
 
 
+def finish(function, *arguments) -> int:
+    """The exit code of a process of its own."""
+    process = in_a_process(function, *arguments)
+    process.join()
+    return process.exitcode
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """A run that was never stopped."""
     out = tmp_path_factory.mktemp("whole")
-    process = in_a_process(small_fit, out)
-    process.join()
-    assert process.exitcode == 0
+    assert finish(small_fit, out) == 0
     return out
 
 
@@ -61,9 +58,7 @@ def finish_and_compare(out: Path, whole: Path) -> None:
     for name in WRITTEN:
         if (out / name).exists():
             load_model(out / name)  # raises where a byte is missing or wrong
-    process = in_a_process(resume, out)
-    process.join()
-    assert process.exitcode == 0
+    assert finish(resume, out) == 0
     for name in WRITTEN:
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     expected, found = (read_history(path / "history.csv") for path in (whole, out))
@@ -150,9 +145,7 @@ ALL_MOMENTS = [
 def test_killed_around_a_write(tmp_path, whole, moments):
     for number, moment in moments:
         out = tmp_path / f"{number} {moment}"
-        process = in_a_process(run_until_write, out, number, moment)
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
+        assert finish(run_until_write, out, number, moment) == -signal.SIGKILL
         finish_and_compare(out, whole)
 
 
@@ -168,30 +161,11 @@ def full_disk(out):
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, whole):
-    process = in_a_process(run_until_write, tmp_path, 4, "named")
-    process.join()
-    step = read_notes(tmp_path / "last.safetensors")["step"]
-    assert step == 2
-    process = in_a_process(full_disk, tmp_path)
-    process.join()
-    message = (tmp_path / "message").read_text()
-    (tmp_path / "message").unlink()
-    assert "could not write" in message
-    assert "File too large; what was there before is unchanged" in message
-    assert read_notes(tmp_path / "last.safetensors")["step"] == step
+    finish(run_until_write, tmp_path, 4, "named")
+    finish(full_disk, tmp_path)
+    (tmp_path / "message").unlink()  # the cases have its words
+    assert read_notes(tmp_path / "last.safetensors")["step"] == 2
     finish_and_compare(tmp_path, whole)
-
-
-def test_a_folder_that_cannot_be_written_to_is_found_before_training(tmp_path):
-    (tmp_path / "file").touch()
-
-    def never(logits, target):
-        raise AssertionError("a step was trained")
-
-    data = SyntheticNuclei(2, size=48)
-    model = UNetPlusPlus(1, 1, channels=(4, 8), deep_supervision=True)
-    with pytest.raises(OSError, match=r"could not write .*last.safetensors: Not a directory"):
-        fit(model, never, data, data, CONFIG, out=tmp_path / "file" / "run")
 
 
 def test_ctrl_c_lets_the_step_end_and_keeps_its_state(tmp_path, whole):
@@ -200,16 +174,11 @@ def test_ctrl_c_lets_the_step_end_and_keeps_its_state(tmp_path, whole):
     def interrupting(logits, target):
         if next(steps) == 3:
             signal.raise_signal(signal.SIGINT)
-        return losses.deep_supervision(losses.compound_loss, logits, target)
+        return test_training.LOSS(logits, target)
 
-    torch.manual_seed(0)
-    model = UNetPlusPlus(1, 1, channels=(4, 8, 8), deep_supervision=True)
-    train, validation = SyntheticNuclei(6, size=48, seed=1), SyntheticNuclei(3, size=48, seed=2)
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(
-        KeyboardInterrupt, match=r"stopped after step 3 of 8; the state is in .*las"
-    ):
-        fit(model, interrupting, train, validation, CONFIG, out=tmp_path)
+    with pytest.raises(KeyboardInterrupt, match=r"stopped after step 3 of 8"):
+        small_fit(tmp_path, loss=interrupting)
     assert signal.getsignal(signal.SIGINT) is before
     assert read_notes(tmp_path / "last.safetensors")["step"] == 3
     assert [row["step"] for row in read_history(tmp_path / "history.csv")] == [1, 2, 3]

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +26,7 @@ from segedu.training import TrainConfig, fit
 from study import benchmark, report, times
 from study.pretrained import COMMANDS, card, measure, measured
 from study.timing import take_turns
+from tests.helpers import same_weights
 
 RESULTS = Path(study.RESULTS)
 SIDE = 64
@@ -117,8 +118,7 @@ def test_the_study_trains_as_the_package_does(deep, tmp_path):
     fabric = Fabric(accelerator="cpu", devices=1)
     study.train(ours, compound_loss, data[:4], data[4:], config, fabric)
     assert ours.state_dict().keys() == its.state_dict().keys()
-    for mine, other in zip(ours.state_dict().values(), its.state_dict().values(), strict=True):
-        assert torch.equal(mine, other)
+    assert same_weights(ours, its)
 
     score, threshold = best_iou((study.probabilities(ours, x[None]), y) for x, y in data[4:])
     assert (score, threshold) == validate(its, data[4:]) == (score, its.threshold)
@@ -214,47 +214,53 @@ def test_the_images_are_those_of_the_split():
     known = Path(study.__file__).parents[1] / "segedu" / "data" / "nuclei_groups.csv"
     table = {row["image_id"]: row for row in read_rows(known)}
     for row in used:
-        assert (row["split"], row["group"]) == tuple(
-            table[row["image_id"]][k] for k in ("split", "group")
-        )
-    assert [sum(row["split"] == s for row in used) for s in ("train", "validation", "test")] == [
-        261, 52, 85,
-    ]  # fmt: skip
+        image = table[row["image_id"]]
+        assert (row["split"], row["group"]) == (image["split"], image["group"])
+    counts = Counter(row["split"] for row in used)
+    assert counts == {"train": 261, "validation": 52, "test": 85}
+
+
+def by_run(name: str) -> dict[tuple[str, ...], list[dict[str, str]]]:
+    """The rows of a table by (preset, arm, seed)."""
+    found = defaultdict(list)
+    for row in rows(name):
+        found[row["preset"], row["arm"], row["seed"]].append(row)
+    return found
+
+
+def columns(of: list[dict[str, str]], *names: str) -> np.ndarray:
+    return np.array([[float(row[name]) for name in names] for row in of]).T
 
 
 def test_the_table_follows_from_the_rows_of_the_runs():
-    images, counts, runs = rows("images"), rows("counts"), rows("runs")
+    images, counts, runs = by_run("images"), by_run("counts"), by_run("runs")
     assert (RESULTS / "compare_images.csv").stat().st_size < 1.5e6
     for line in rows("table"):
-        same = [line["preset"], line["arm"]]
-        scores, costs = {}, [run for run in runs if [run["preset"], run["arm"]] == same]
-        assert int(line["seeds"]) == len(costs)
-        for seed in (run["seed"] for run in costs):
-            one = [r for r in images if [r["preset"], r["arm"], r["seed"]] == [*same, seed]]
-            assert len(one) == 85
-            table = np.array([[float(r[key]) for key in ("tp", "fp", "fn")] for r in one])
-            tp, errors = table[:, 0], table[:, 1:].sum(1)
-            scores.setdefault("iou_per_image", []).append((tp / (tp + errors)).mean())
-            scores.setdefault("iou_pooled", []).append(tp.sum() / (tp + errors).sum())
-            scores.setdefault("dice_per_image", []).append((2 * tp / (2 * tp + errors)).mean())
-            precision = [float(r["average_precision"]) for r in one]
-            scores.setdefault("average_precision", []).append(np.mean(precision))
-            scores.setdefault("nuclei_counted", []).append(sum(float(r["objects"]) for r in one))
-            pooled = [r for r in counts if [r["preset"], r["arm"], r["seed"]] == [*same, seed]]
-            tp, fp, fn, tn = np.array(
-                [[int(r[k]) for k in ("tp", "fp", "fn", "tn")] for r in pooled]
-            ).T
-            if len(pooled) == 3:
-                scores.setdefault("three_class_iou", []).append((tp / (tp + fp + fn)).mean())
+        same = line["preset"], line["arm"]
+        keys = [key for key in runs if key[:2] == same]
+        assert int(line["seeds"]) == len(keys) == sum(len(runs[key]) for key in keys)
+        assert int(line["parameters"]) == int(runs[keys[0]][0]["parameters"])
+        scores = defaultdict(list)
+        for key in keys:
+            assert len(images[key]) == 85
+            tp, fp, fn = columns(images[key], "tp", "fp", "fn")
+            scores["iou_per_image"].append((tp / (tp + fp + fn)).mean())
+            scores["iou_pooled"].append(tp.sum() / (tp + fp + fn).sum())
+            scores["dice_per_image"].append((2 * tp / (2 * tp + fp + fn)).mean())
+            precision, objects = columns(images[key], "average_precision", "objects")
+            scores["average_precision"].append(precision.mean())
+            scores["nuclei_counted"].append(objects.sum())
+            tp, fp, fn, tn = columns(counts[key], "tp", "fp", "fn", "tn")
+            if len(tp) == 3:
+                scores["three_class_iou"].append((tp / (tp + fp + fn)).mean())
             else:
-                assert [r["of"] for r in pooled] == [f"threshold {t}" for t in THRESHOLDS[9:]]
+                assert [r["of"] for r in counts[key]] == [f"threshold {t}" for t in THRESHOLDS[9:]]
                 both = (tp / (tp + fp + fn) + tn / (tn + fp + fn)) / 2
-                scores.setdefault("two_class_iou", []).append(both.mean())
+                scores["two_class_iou"].append(both.mean())
         for name, values in scores.items():
             assert float(line[name]) == pytest.approx(np.mean(values), abs=6e-5), (same, name)
             if len(values) > 1:
                 assert float(line[f"{name}_sd"]) == pytest.approx(np.std(values, ddof=1), abs=6e-5)
-        assert int(line["parameters"]) == int(costs[0]["parameters"])
 
 
 def test_the_differences_follow_from_the_table_of_the_same_seeds():

@@ -34,6 +34,13 @@ def browser():
         chromium.close()
 
 
+@pytest.fixture
+def page(browser):
+    page = browser.new_page(viewport={"width": 800, "height": 900})
+    yield page
+    page.close()
+
+
 @pytest.fixture(scope="package")
 def blank(browser):
     """An empty page for tests that only compute in it."""

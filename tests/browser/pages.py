@@ -1,5 +1,6 @@
 """What can be wrong with a page, in the words that a failing test prints."""
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 HERE = {None, "127.0.0.1", "localhost"}  # hosts of file:, data: and of a local server
@@ -31,6 +32,17 @@ def watch(page) -> list[str]:
     page.on("console", on_console)
     page.on("pageerror", lambda error: problems.append(f"uncaught: {error}"))
     return problems
+
+
+def write_and_open(page, path: Path, main: str, theme: str = "light") -> None:
+    """Make a page with this between its tags <main>, as a file, and open it."""
+    path.write_text(
+        f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width"><title>A page</title></head>'
+        f"<body><main><h1>A page</h1>{main}</main></body></html>",
+        encoding="utf-8",
+    )
+    page.goto(path.as_uri())
 
 
 def too_wide(page) -> list[str]:

@@ -13,7 +13,7 @@ from segedu import analysis, explorers, losses, metrics, models
 from segedu.explorers import base
 from segedu.explorers.iou import _pixels
 
-from .pages import inaccessible, too_wide, watch
+from .pages import inaccessible, too_wide, watch, write_and_open
 
 NUMBERS = np.random.default_rng(0)
 MASKS = [NUMBERS.integers(0, 3, (40, 5, 6)) for _ in range(2)]
@@ -32,27 +32,13 @@ MAKERS = {
 
 
 @pytest.fixture
-def page(browser):
-    page = browser.new_page(viewport={"width": 800, "height": 900})
-    yield page
-    page.close()
-
-
-@pytest.fixture
 def show(page, tmp_path):
     """Write a page, as a file, and open it; at the end nothing may have gone wrong in it."""
 
     def show(*names: str, theme: str = "light", width: int = 800):
         figures = "".join(f"<section>{MAKERS[name]().to_html()}</section>" for name in names)
-        head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        path = Path(tmp_path / "page.html")
-        path.write_text(
-            f'<!doctype html><html lang="en" data-theme="{theme}"><head>{head}<title>page</title>'
-            f"</head><body><main><h1>Explorers</h1>{figures}</main></body></html>",
-            encoding="utf-8",
-        )
         page.set_viewport_size({"width": width, "height": 900})
-        page.goto(path.as_uri())
+        write_and_open(page, tmp_path / "page.html", figures, theme)
         return page
 
     problems = watch(page)
@@ -137,7 +123,7 @@ def test_share_and_scale(call):
             ])))""",
         {"gammas": gammas, "alphas": alphas, "foregrounds": foregrounds},
     )
-    (loss, gradient), f = np.moveaxis(focal_table(gammas, alphas, [0.5, 0.1]), 2, 0), foregrounds
+    loss, gradient = np.moveaxis(focal_table(gammas, alphas, [0.5, 0.1]), 2, 0)
     f = np.array(foregrounds)
     foreground, (start, later) = f * gradient[:, :, 0, :1], np.moveaxis(gradient[:, :, 1], 2, 0)
     expected = [
@@ -472,9 +458,8 @@ def test_nodes_are_chosen(show):
     page.get_by_role("radio", name="U-Net", exact=True).click()
     assert page.locator("h4").inner_text() == "X(0,4)"
     assert "nothing can be pruned" in page.get_by_role("status").inner_text()
-    page.get_by_role("button", name="X(0,4)").press(
-        "ArrowLeft"
-    )  # over the nodes that are not there
+    # Over the nodes that are not there.
+    page.get_by_role("button", name="X(0,4)").press("ArrowLeft")
     assert page.locator("h4").inner_text() == "X(0,0)"
 
 

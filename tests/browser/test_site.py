@@ -9,20 +9,13 @@ import pytest
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from .conftest import serving
-from .pages import bad_math, inaccessible, too_wide, watch
+from .pages import bad_math, inaccessible, too_wide, watch, write_and_open
 
 CONTENTS = list(parse_toc_yaml(Path(__file__).parents[2] / "_toc.yml"))
 PAGES = [*CONTENTS, "search", "genindex"]
 WIDTHS = [1400, 768, 360]
 THEMES = ["light", "dark"]
 LOOKS = [(1400, "light"), (360, "dark")]  # in which the rules of accessibility are checked
-
-
-@pytest.fixture
-def page(browser):
-    page = browser.new_page()
-    yield page
-    page.close()
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +126,6 @@ WRONG = {  # what is found, by its first words, and what makes it
     "color-contrast": '<p style="color: #ccc; background: #fff">Grey</p>',
     "scrollable-region-focusable": '<pre style="width: 9px; overflow: auto">A long line</pre>',
 }
-
-
-def write_and_open(page, path: Path, body: str):
-    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>A page</title>'
-    path.write_text(f"{head}<main><h1>A page</h1>{body}</main>", encoding="utf-8")
-    page.goto(path.as_uri())
 
 
 def test_a_good_page_has_no_problems(page, tmp_path):

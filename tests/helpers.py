@@ -1,0 +1,45 @@
+"""What several test modules do."""
+
+import copy
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+
+def build_book(source: Path, output: Path) -> Path:
+    """Build the book with every warning an error. Returns the folder of its pages."""
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "-W", "-n"]
+    command += ["--path-output", output]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return output / "_build" / "html"
+
+
+def same_weights(a: nn.Module, b: nn.Module) -> bool:
+    return all(map(torch.equal, a.state_dict().values(), b.state_dict().values()))
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Afterwards the network has the weights, the statistics and the mode that it had before."""
+    before = copy.deepcopy(model)
+    yield
+    assert same_weights(model, before)
+    assert model.training == before.training
+
+
+def indexed_like_a_list(data, count: int) -> None:
+    assert len(data) == len(list(data)) == count
+    assert torch.equal(data[-1][0], data[torch.tensor(count - 1)][0])
+    for index in (count, -count - 1):
+        with pytest.raises(IndexError):
+            data[index]
+    for index in ("a", None, 0.0, slice(1)):
+        with pytest.raises(ValueError, match="index must be an integer"):
+            data[index]
