@@ -168,7 +168,7 @@ def evaluate_command(
 ):
     """Measure a network on images: IoU, Dice, precision and recall, beside Otsu's threshold."""
     model = _load(weights, level)
-    dataset = _dataset(data, root, model.num_classes, split)
+    dataset = _dataset(data, root, model.num_classes, split, channels=model.in_channels)
     _report(model, dataset, split, _fabric(accelerator, precision))
 
 
@@ -305,13 +305,13 @@ def export_command(
     print(f"{out}: {len(content) / 1e3:.0f} kB, {len(gzip.compress(content)) / 1e3:.0f} kB gzipped")
 
 
-def _dataset(data: Data, root: Path | None, num_classes: int, split: Split):
+def _dataset(data: Data, root: Path | None, num_classes: int, split: Split, *, channels=None):
     from . import data as sets
 
     if root is None and data != "synthetic":
         raise ValueError(f"--data {data} needs --root: the zip or the folder that holds it")
     if data == "folder":
-        return sets.FolderDataset(root, num_classes=num_classes, split=split)
+        return sets.FolderDataset(root, num_classes=num_classes, split=split, channels=channels)
     if num_classes not in (1, 3):
         raise ValueError(
             f"--data {data} has 1 class (nucleus) or 3 (background, interior, boundary), "

@@ -30,15 +30,17 @@ class FolderDataset(Dataset):
 
     A mask is a grey or palette picture of the values 0 (background) to `num_classes` - 1. It cannot
     be a JPEG, which changes values. With `num_classes=1` there is one foreground class, and masks
-    may be 0/1 or 0/255. If any image of the folder is stored in colour, all are read as RGB
-    (`in_channels` is 3), otherwise as grey (1). A photograph is turned as its camera noted (EXIF),
-    so draw its mask on the picture as a viewer shows it.
+    may be 0/1 or 0/255. Images keep their values and their channels, however many; if some are in
+    colour and some are grey, all are read as RGB. A photograph is turned as its camera noted
+    (EXIF), so draw its mask on the picture as a viewer shows it.
 
     Parameters
     ----------
     root : the folder.
     num_classes : number of classes including the background, or 1 for one foreground class.
     split : "train", "validation" or "test".
+    channels : read all images with so many channels, for a network that has them; by default as
+        they are stored.
     ignore_index : value in the masks for pixels that belong to no class.
     transform : joint transform of `(image, mask)`, such as `train_transform(128)`.
 
@@ -70,6 +72,7 @@ class FolderDataset(Dataset):
         *,
         num_classes: int,
         split: str = "train",
+        channels: int | None = None,
         ignore_index: int | None = None,
         transform: Callable | None = None,
     ) -> None:
@@ -92,8 +95,12 @@ class FolderDataset(Dataset):
             }
         self.pairs = list(parts[split].values())
         # The same for all splits, so that a network trained on one can read the others.
-        colours = [_check_headers(*pair) for part in parts.values() for pair in part.values()]
-        self.in_channels = 3 if any(colours) else 1
+        counts = {
+            path: _check_headers(path, mask_path)
+            for part in parts.values()
+            for path, mask_path in part.values()
+        }
+        self.in_channels = _common_channels(counts) if channels is None else channels
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -162,8 +169,19 @@ def _some(names: Collection[str]) -> str:
     return ", ".join(sorted(names)[:3]) + dots if names else "none"
 
 
-def _check_headers(image_path: Path, mask_path: Path) -> bool:
-    """Refuse a mask that cannot belong to its image; return whether the image is in colour."""
+def _common_channels(counts: dict[Path, int]) -> int:
+    """How many channels to read of every image, given how many each has."""
+    first, most = min(counts, key=counts.get), max(counts, key=counts.get)
+    if counts[first] != counts[most] and set(counts.values()) != {1, 3}:
+        raise ValueError(
+            f"{first} has {counts[first]} channels and {most} has {counts[most]}, expected the "
+            "same number; put them into folders of their own"
+        )
+    return counts[most]
+
+
+def _check_headers(image_path: Path, mask_path: Path) -> int:
+    """Refuse a mask that cannot belong to its image; return the number of the image's channels."""
     image, mask = read_header(image_path), read_header(mask_path)
     if image.size != mask.size:
         is_turned = mask.size == image.size[::-1]
@@ -177,7 +195,7 @@ def _check_headers(image_path: Path, mask_path: Path) -> bool:
             f"{mask_path} is a JPEG, which changes class indices; save masks as PNG (threshold a "
             "black and white one at 128)"
         )
-    return image.in_colour
+    return image.channels
 
 
 def _read_mask(path: Path, num_classes: int, ignore_index: int | None) -> np.ndarray:

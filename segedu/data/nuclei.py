@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from ..checks import check_choice, check_integer
 from ..files import atomic_path
-from .pictures import explain_errors, open_picture
+from .pictures import explain_errors
 from .splits import SPLITS
 from .synthetic import SyntheticNuclei
 from .transforms import TARGETS, instances_to_target, normalize
@@ -379,7 +379,7 @@ def _files_by_image(root: Path, names: Collection[str]) -> dict[str, dict[str, l
 
 def _read_png(read: Callable[[str], bytes], name: str, mode: str) -> np.ndarray:
     with explain_errors(name, "download or unpack the archive again"):
-        return np.asarray(open_picture(io.BytesIO(read(name))).convert(mode))
+        return np.asarray(Image.open(io.BytesIO(read(name))).convert(mode))
 
 
 def _read_instances(

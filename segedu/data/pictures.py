@@ -1,45 +1,63 @@
-"""Reading picture files: the header, the values as stored, or grey or colour for a network.
+"""Reading picture files: every value as it is stored, or a refusal that says why.
 
-Pillow opens every format so far. One that needs another library gets a branch in `read_image`,
-`read_values` and `read_header`; what they return, arrays and a `Header`, stays the same.
+TIFF is read by tifffile, which knows the kinds that microscopes write. Everything else is read by
+Pillow, but for PNG with 16 bits a colour, of which Pillow would drop half.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
+import imagecodecs
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+import tifffile
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from ..checks import check_choice
+from ..checks import check_integer
 
 ADVICE = "check the file, or save it again as PNG or TIFF"
+ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# Other pictures, so that none is passed over in silence.
+FOREIGN_ENDINGS = (
+    ".arw", ".avif", ".cr2", ".czi", ".dcm", ".dng", ".heic", ".heif", ".ims", ".j2k", ".jp2",
+    ".lif", ".mrc", ".nd2", ".ndpi", ".nef", ".nii", ".npy", ".oib", ".oir", ".psd", ".svs", ".vsi",
+    ".zvi",
+)  # fmt: skip
+FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "WEBP")  # of Pillow
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "F")  # how Pillow holds pixels exactly
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the first bytes, also of BigTIFF
+PHOTOMETRIC, EXTRASAMPLE = tifffile.PHOTOMETRIC, tifffile.EXTRASAMPLE
 
 
 class Header(NamedTuple):
     """What a picture file says about itself before its pixels are read."""
 
     size: tuple[int, int]  # (width, height) in pixels, as a viewer shows it
-    in_colour: bool
+    channels: int  # 1 for grey, 3 for colour, or any other number; alpha is none
     is_jpeg: bool  # so that its values are not exact
 
 
+class _Stored(NamedTuple):
+    values: np.ndarray  # (H, W) or (H, W, C), upright
+    palette: np.ndarray | None  # (n, 3) uint8, the colours of the values
+    alphas: int  # how many of the last channels are alpha
+
+
 def read_image(path: str | Path, *, channels: int) -> np.ndarray:
-    """Read a picture of any kind as grey or as colour.
+    """Read a picture with its values as they are stored, as grey, as colour, or all its channels.
 
     Alpha is dropped, colour becomes grey by ITU-R 601 luma, and grey becomes colour by repetition.
-    16-bit and float grey keep their values; 16-bit colour is read as 8-bit. A photograph is turned
-    the way a viewer shows it, by the orientation that the camera noted (EXIF).
+    A photograph is turned the way a viewer shows it, by the orientation that the camera noted.
 
     Parameters
     ----------
     path : the file.
-    channels : 1 for grey, 3 for colour.
+    channels : 1 for grey, 3 for colour, or the number that the picture has.
 
-    Returns an (H, W) array for grey, (H, W, 3) for colour; uint8, or the file's type if it is
-    deeper. Raises ValueError if Pillow cannot read the file as a picture, if it holds several
-    pictures, or if channels is neither 1 nor 3.
+    Returns an (H, W) array for one channel, else (H, W, C), of the dtype in the file; black and
+    white becomes uint8 of 0 and 255. Raises ValueError if the file is no picture, holds several, or
+    has another number of channels.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "deep.png"
@@ -47,13 +65,18 @@ def read_image(path: str | Path, *, channels: int) -> np.ndarray:
     >>> read_image(path, channels=3)[0, 0]
     array([1000, 1000, 1000], dtype=uint16)
     """
-    check_choice("channels", channels, (1, 3))
+    check_integer("channels", channels, 1)
     with explain_errors(f"{path} as a picture", ADVICE):
-        picture = open_picture(path)
-        if picture.mode[0] in "IF":  # 16-bit, 32-bit or float grey
-            grey = np.asarray(picture)
-            return grey if channels == 1 else np.stack([grey] * 3, axis=-1)
-        return np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+        values, palette, alphas = _read(path)
+        values = values if palette is None else palette[values]
+    values = values[..., None] if values.ndim == 2 else values[..., : values.shape[2] - alphas]
+    values = values * np.uint8(255) if values.dtype == bool else values
+    count = values.shape[2]
+    if (count, channels) == (3, 1):
+        return _luma(values)
+    if count != channels and (count, channels) != (1, 3):
+        raise ValueError(f"{path} has {count} channels, expected {channels}")
+    return values[..., 0] if channels == 1 else np.repeat(values, channels // count, axis=2)
 
 
 def read_values(path: str | Path) -> np.ndarray:
@@ -62,37 +85,40 @@ def read_values(path: str | Path) -> np.ndarray:
     Of a palette picture these are the indices. Raises ValueError like `read_image`.
     """
     with explain_errors(f"{path} as a picture", ADVICE):
-        return np.asarray(open_picture(path))
+        return _read(path).values
 
 
 def read_header(path: str | Path) -> Header:
     """Read only the header, which is quick at any size. Raises ValueError like `read_image`."""
-    with explain_errors(f"{path} as a picture", ADVICE), _open_one(path) as picture:
-        return Header(
-            size=picture.size[::-1] if _orientation(picture) >= 5 else picture.size,
-            in_colour=picture.mode not in ("1", "L", "LA") and picture.mode[0] not in "IF",
-            is_jpeg=picture.format in ("JPEG", "MPO"),
-        )
+    with explain_errors(f"{path} as a picture", ADVICE):
+        if _is_tiff(path):
+            with _open_tiff(path) as (series, page):
+                sides = dict(zip(series.axes, series.shape, strict=True))
+                size, turn = (sides["X"], sides["Y"]), _tiff_turn(page)
+                channels = sides.get("S", 1) * sides.get("C", 1) - _tiff_alphas(page)
+                has_palette = page.photometric == PHOTOMETRIC.PALETTE
+                is_jpeg = "JPEG" in page.compression.name
+        else:
+            with _open(path) as picture:
+                size, turn = picture.size, _turn(picture)
+                channels, has_palette = 3 if "RGB" in picture.mode else 1, picture.mode == "P"
+                is_jpeg = picture.format in ("JPEG", "MPO")
+    return Header(size[::-1] if turn >= 5 else size, 3 if has_palette else channels, is_jpeg)
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
-    """The picture files of a folder, by name; hidden files and other endings are passed over."""
-    known = Image.registered_extensions()
-    return [
-        path
-        for path in sorted(Path(folder).iterdir())
-        if path.suffix.lower() in known and not path.name.startswith(".")
-    ]
+    """The pictures of a folder, by name; hidden files and files of other kinds are passed over.
 
-
-def open_picture(file: str | Path | BinaryIO) -> Image.Image:
-    """The one picture in a file, turned the way a viewer shows it; raises what Pillow raises."""
-    with _open_one(file) as picture:
-        size = picture.size
-        picture.load()
-        if picture.size != size:  # Pillow 13 garbles a TIFF that is turned and not compressed
-            raise ValueError("it is stored turned")
-        return picture if _orientation(picture) == 1 else ImageOps.exif_transpose(picture)
+    Raises ValueError for a picture in a format that is not read, rather than leave it out.
+    """
+    paths = [path for path in sorted(Path(folder).iterdir()) if not path.name.startswith(".")]
+    for path in paths:
+        if path.suffix.lower() in FOREIGN_ENDINGS:
+            raise ValueError(
+                f"{path} is in a format that is not read here; save it as TIFF or PNG, or take it "
+                "out of the folder"
+            )
+    return [path for path in paths if path.suffix.lower() in ENDINGS]
 
 
 @contextmanager
@@ -106,23 +132,111 @@ def explain_errors(what: str | Path, advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:  # Pillow and zipfile report damage with a dozen kinds of error
+    except Exception as error:  # the libraries report damage with a dozen kinds of error
         reason = getattr(error, "strerror", None) or str(error)  # strerror has no path
         if isinstance(error, UnidentifiedImageError):
-            reason = "it is in no format that Pillow knows"
+            reason = "it is in no format that is read here"
         if isinstance(error, Image.DecompressionBombError):
             advice = "cut it into smaller pictures"
         raise ValueError(f"cannot read {what} ({reason}); {advice}") from error
 
 
-def _open_one(file: str | Path | BinaryIO) -> Image.Image:
-    picture = Image.open(file)
+def _read(path: str | Path) -> _Stored:
+    if _is_tiff(path):
+        with _open_tiff(path) as (series, page):
+            sides = zip(series.axes, series.shape, strict=True)
+            shape = [n for axis, n in sides if axis in "YX" or n > 1]
+            values, palette = series.asarray().reshape(shape), None
+            if values.ndim == 3 and not series.axes.endswith("S"):  # planes, one after the other
+                values = np.moveaxis(values, 0, -1)
+            if page.photometric == PHOTOMETRIC.PALETTE:
+                palette = (page.colormap.T >> 8).astype(np.uint8)
+            return _Stored(_upright(values, _tiff_turn(page)), palette, _tiff_alphas(page))
+    with _open(path) as picture:
+        depth, mode, palette = _png_depth(path), picture.mode, None
+        if depth == 16 and mode not in ("I", "I;16"):
+            values = imagecodecs.png_decode(Path(path).read_bytes())
+        else:
+            values = np.asarray(picture)
+        if depth in (2, 4) and mode == "L":  # Pillow spreads these over 0 to 255
+            values = values // (255 // (2**depth - 1))
+        if mode == "P":
+            palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        return _Stored(_upright(values, _turn(picture)), palette, int(mode in ("LA", "RGBA")))
+
+
+def _is_tiff(path: str | Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(4) in TIFF
+
+
+@contextmanager
+def _open_tiff(path: str | Path) -> Iterator[tuple[tifffile.TiffPageSeries, tifffile.TiffPage]]:
+    """The one picture in a TIFF, and its first page, which says how the values are meant."""
+    with tifffile.TiffFile(path) as file:
+        if len(file.series) != 1:
+            raise ValueError(f"it holds {len(file.series)} pictures, expected one")
+        series, page = file.series[0], file.series[0].keyframe
+        pages = [n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in "YXSC"]
+        if np.prod(pages) != 1:
+            raise ValueError(f"it is a stack of {np.prod(pages)} pictures, expected one")
+        if not {"Y", "X"} <= set(series.axes):
+            raise ValueError(f"it has the axes {series.axes}, expected rows and columns")
+        kind, is_jpeg = page.photometric, "JPEG" in page.compression.name
+        known = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB)
+        if kind not in (*known, PHOTOMETRIC.PALETTE) and not (
+            kind == PHOTOMETRIC.YCBCR and is_jpeg
+        ):
+            raise ValueError(f"its colours are {kind.name}, expected grey, RGB or a palette")
+        if series.dtype.kind not in "buif":
+            raise ValueError(f"its values are {series.dtype}")
+        if page.bitspersample % 8 and page.samplesperpixel > 1 and page.planarconfig == 1:
+            raise ValueError(  # tifffile mixes up their bits
+                f"it has interleaved bands of {page.bitspersample} bits"
+            )
+        yield series, page
+
+
+def _tiff_turn(page: tifffile.TiffPage) -> int:
+    return page.tags.valueof("Orientation", 1)
+
+
+def _tiff_alphas(page: tifffile.TiffPage) -> int:
+    return sum(kind != EXTRASAMPLE.UNSPECIFIED for kind in page.extrasamples)
+
+
+def _open(path: str | Path) -> Image.Image:
+    picture = Image.open(path)
     count = getattr(picture, "n_frames", 1)
     if count > 1 and picture.format != "MPO":  # a photograph that carries a second one, of depth
         raise ValueError(f"it holds {count} pictures, expected one")
+    is_scaled = picture.format == "PPM" and picture.tile[0][0] != "raw"  # to 255 or 65535
+    if picture.format not in FORMATS or picture.mode not in MODES or is_scaled:
+        raise ValueError(f"it is a {picture.format} of the mode {picture.mode}, which is not read")
     return picture
 
 
-def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation: 1 is upright, 5 to 8 lie on their side. Pillow turns a TIFF itself."""
+def _turn(picture: Image.Image) -> int:
     return picture.getexif().get(ExifTags.Base.Orientation, 1) if "exif" in picture.info else 1
+
+
+def _png_depth(path: str | Path) -> int | None:
+    """Bits of a value in a PNG file; None for other files."""
+    with open(path, "rb") as file:
+        start = file.read(25)
+    return start[24] if start.startswith(b"\x89PNG") else None
+
+
+def _upright(values: np.ndarray, turn: int) -> np.ndarray:
+    """Turn (H, W) or (H, W, C) by its orientation in EXIF or TIFF, where 1 is upright."""
+    values = values.swapaxes(0, 1) if turn >= 5 else values
+    upside_down, mirrored = turn in (3, 4, 7, 8), turn in (2, 3, 6, 7)
+    return values[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
+
+
+def _luma(colours: np.ndarray) -> np.ndarray:
+    """Grey of (H, W, 3) colours, of the same dtype; of uint8 as Pillow computes it."""
+    if colours.dtype == np.uint8:
+        return np.asarray(Image.fromarray(colours).convert("L"))
+    grey = colours @ np.array([0.299, 0.587, 0.114])
+    return (grey.round() if colours.dtype.kind in "ui" else grey).astype(colours.dtype)

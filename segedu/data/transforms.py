@@ -18,15 +18,17 @@ PERCENTILES = (1.0, 99.9)  # of the pixel values, which become 0 and 1
 
 
 def normalize(image: np.ndarray, percentiles: tuple[float, float] = PERCENTILES) -> torch.Tensor:
-    """Scale a picture by two percentiles of its own values, taken over all channels together.
+    """Scale a picture by two percentiles of its own values.
 
     Microscopes differ in exposure by orders of magnitude, so each image sets its own scale: by
-    default the 1st percentile becomes 0 and the 99.9th becomes 1. The map is linear and nothing is
-    clipped, so a few pixels lie outside 0 to 1. A constant image becomes zeros.
+    default the 1st percentile becomes 0 and the 99.9th becomes 1. The three channels of a colour
+    picture share a scale; two, or more than three, are separate stains with a scale each. The map
+    is linear and nothing is clipped, so a few pixels lie outside 0 to 1. A constant image becomes
+    zeros.
 
     Parameters
     ----------
-    image : (H, W) or (H, W, C) array of integers or floats, with C = 1 or 3.
+    image : (H, W) or (H, W, C) array of integers or floats, with C of at most 16.
     percentiles : the two percentiles that become 0 and 1. Give a network the ones that it was
         trained with.
 
@@ -44,22 +46,26 @@ def normalize(image: np.ndarray, percentiles: tuple[float, float] = PERCENTILES)
     image = np.asarray(image)
     if image.ndim == 2:
         image = image[..., None]
-    is_picture = image.ndim == 3 and image.shape[2] in (1, 3) and image.size > 0
+    is_picture = image.ndim == 3 and image.size > 0 and image.shape[2] <= 16
+    if is_picture and image.shape[2] not in (1, 3):  # (C, H, W) is a common mistake
+        is_picture = image.shape[2] < min(image.shape[:2])
     if not is_picture or image.dtype.kind not in "uif":
         raise ValueError(
-            "image must be integers or floats of shape (H, W), (H, W, 1) or (H, W, 3), not empty, "
-            f"got {describe(image)}; put the channels last, and drop an alpha channel"
+            "image must be integers or floats of shape (H, W) or (H, W, C) with C up to 16, not "
+            f"empty, got {describe(image)}; put the channels last"
         )
     if not (len(percentiles) == 2 and 0 <= percentiles[0] < percentiles[1] <= 100):
         raise ValueError(
             f"percentiles must be two numbers, 0 <= low < high <= 100, got {percentiles}"
         )
 
+    each = {"axis": None if image.shape[2] in (1, 3) else (0, 1), "keepdims": True}
+    image = image.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        low, high = (float(value) for value in np.percentile(image, percentiles))
-        if high == low:  # nearly all pixels have the same value: scale by the extremes
-            low, high = float(image.min()), float(image.max())
-        scaled = ((image.astype(np.float64) - low) / (high - low or 1)).astype(np.float32)
+        low, high = np.percentile(image, percentiles, **each)
+        flat = high == low  # nearly all pixels have the same value: scale by the extremes
+        low, high = np.where(flat, image.min(**each), low), np.where(flat, image.max(**each), high)
+        scaled = ((image - low) / np.where(high > low, high - low, 1)).astype(np.float32)
     if not np.isfinite(scaled).all():
         raise ValueError("image holds NaN, infinite or extremely large values; replace them first")
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
