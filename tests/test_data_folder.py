@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import tifffile
 import torch
 from PIL import Image
 
@@ -150,13 +149,6 @@ def test_large_pictures_cause_a_warning_and_too_large_ones_an_error(tmp_path):
         read_image(tmp_path / "b.png", channels=1)
 
 
-def test_sixteen_bit_colour_is_read(tmp_path):
-    """As 8-bit, by its upper byte."""
-    tifffile.imwrite(tmp_path / "a.tif", np.full((4, 5, 3), 256 * 200, np.uint16))
-    image = read_image(tmp_path / "a.tif", channels=3)
-    assert (image.dtype, image.shape, image.max()) == (np.uint8, (4, 5, 3), 200)
-
-
 def one_empty_part(root):
     fill(root / "train")
     (root / "validation" / "images").mkdir(parents=True)
@@ -210,8 +202,8 @@ def test_options_refused(tmp_path, options, message):
 @pytest.mark.parametrize(
     ("name", "channels", "message"),
     [
-        ("images/a.png", 2, "channels must be 1 or 3"),
-        ("images/a.png", "1", "channels must be 1 or 3"),
+        ("images/a.png", 2, "has 1 channels, expected 2"),
+        ("images/a.png", "1", "channels must be an integer"),
         ("absent.png", 1, "cannot read .* as a picture"),
         (".", 1, "cannot read .* as a picture"),
     ],

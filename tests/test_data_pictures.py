@@ -63,6 +63,7 @@ def test_a_tiff_is_read_as_stored_or_refused(
 ):
     values = values_of(dtype, (*sides, channels) if channels > 1 else sides)
     planes = np.moveaxis(values, -1, 0) if planarconfig == "separate" and channels > 1 else values
+    assume(photometric != "rgb" or channels >= 3)
     options |= {"photometric": photometric}
     if channels > 1:
         options |= {"planarconfig": planarconfig}
@@ -77,8 +78,7 @@ def test_a_tiff_is_read_as_stored_or_refused(
     else:
         refused = ""
         check_read(tmp_path / "a.tif", values)
-    reasons = ("it is a stack of", "interleaved bands of 1 bits", "it has the axes S, expected")
-    assert not refused or any(reason in refused for reason in reasons)
+    assert not refused or "it is a stack of" in refused or "interleaved bands of 1 bits" in refused
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -108,7 +108,7 @@ def test_channels_of_a_microscope(tmp_path, options):
     [
         ((5, 9, 12), {}, "a stack of 5 pictures"),
         ((9, 12, 2), {}, "a stack of 9 pictures"),  # of 12 x 2, as tifffile writes it
-        ((9, 12, 4), {"photometric": "separated"}, "colours are SEPARATED, expected grey, RGB"),
+        ((9, 12, 4), {"photometric": "separated"}, "colours are CMYK.; convert it to"),
         ((9, 12, 3), {"photometric": "ycbcr"}, "colours are YCBCR"),
     ],
 )
@@ -193,14 +193,14 @@ def test_a_pgm_is_read_unless_it_would_be_scaled(tmp_path, most):
     if most in (255, 65535):
         np.testing.assert_array_equal(read_values(tmp_path / "a.pgm"), values)
     else:
-        with pytest.raises(ValueError, match=r"is a PPM of the mode .*, which is not read"):
+        with pytest.raises(ValueError, match=r"is a PPM of the mode .*; save it as PNG or TIFF"):
             read_values(tmp_path / "a.pgm")
 
 
 @pytest.mark.parametrize(("mode", "ending"), [("CMYK", "jpg"), ("L", "jp2"), ("LAB", "tif")])
 def test_other_colours_and_formats_are_refused(tmp_path, mode, ending):
     Image.new("RGB", (9, 8)).convert(mode).save(tmp_path / f"a.{ending}")
-    with pytest.raises(ValueError, match=r"which is not read|CIELAB"):
+    with pytest.raises(ValueError, match=r"of the mode (CMYK|L)\); save it as|CIELAB"):
         read_values(tmp_path / f"a.{ending}")
 
 

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from ..checks import check_integer
 
 ADVICE = "check the file, or save it again as PNG or TIFF"
+ONE_BY_ONE = "save each of them as a file of its own"
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Other pictures, so that none is passed over in silence.
 FOREIGN_ENDINGS = (
@@ -36,6 +37,10 @@ class Header(NamedTuple):
     size: tuple[int, int]  # (width, height) in pixels, as a viewer shows it
     channels: int  # 1 for grey, 3 for colour, or any other number; alpha is none
     is_jpeg: bool  # so that its values are not exact
+
+
+class _RefusedError(ValueError):
+    """A picture that is sound, but not of a kind that is read: why, and what to do."""
 
 
 class _Stored(NamedTuple):
@@ -134,6 +139,8 @@ def explain_errors(what: str | Path, advice: str) -> Iterator[None]:
         yield
     except Exception as error:  # the libraries report damage with a dozen kinds of error
         reason = getattr(error, "strerror", None) or str(error)  # strerror has no path
+        if isinstance(error, _RefusedError):
+            reason, advice = error.args
         if isinstance(error, UnidentifiedImageError):
             reason = "it is in no format that is read here"
         if isinstance(error, Image.DecompressionBombError):
@@ -175,25 +182,26 @@ def _open_tiff(path: str | Path) -> Iterator[tuple[tifffile.TiffPageSeries, tiff
     """The one picture in a TIFF, and its first page, which says how the values are meant."""
     with tifffile.TiffFile(path) as file:
         if len(file.series) != 1:
-            raise ValueError(f"it holds {len(file.series)} pictures, expected one")
+            raise _RefusedError(f"it holds {len(file.series)} pictures", ONE_BY_ONE)
         series, page = file.series[0], file.series[0].keyframe
         pages = [n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in "YXSC"]
         if np.prod(pages) != 1:
-            raise ValueError(f"it is a stack of {np.prod(pages)} pictures, expected one")
+            raise _RefusedError(f"it is a stack of {np.prod(pages)} pictures", ONE_BY_ONE)
         if not {"Y", "X"} <= set(series.axes):
-            raise ValueError(f"it has the axes {series.axes}, expected rows and columns")
+            raise _RefusedError(f"it has the axes {series.axes}", ADVICE)
         kind, is_jpeg = page.photometric, "JPEG" in page.compression.name
         known = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB)
         if kind not in (*known, PHOTOMETRIC.PALETTE) and not (
             kind == PHOTOMETRIC.YCBCR and is_jpeg
         ):
-            raise ValueError(f"its colours are {kind.name}, expected grey, RGB or a palette")
+            name = "CMYK" if kind == PHOTOMETRIC.SEPARATED else kind.name
+            raise _RefusedError(f"its colours are {name}", "convert it to grey or RGB")
         if series.dtype.kind not in "buif":
-            raise ValueError(f"its values are {series.dtype}")
+            raise _RefusedError(f"its values are {series.dtype}", "save real numbers")
         if page.bitspersample % 8 and page.samplesperpixel > 1 and page.planarconfig == 1:
-            raise ValueError(  # tifffile mixes up their bits
-                f"it has interleaved bands of {page.bitspersample} bits"
-            )
+            # tifffile mixes up their bits
+            reason = f"it has interleaved bands of {page.bitspersample} bits"
+            raise _RefusedError(reason, "save it with 8 bits for each")
         yield series, page
 
 
@@ -209,10 +217,11 @@ def _open(path: str | Path) -> Image.Image:
     picture = Image.open(path)
     count = getattr(picture, "n_frames", 1)
     if count > 1 and picture.format != "MPO":  # a photograph that carries a second one, of depth
-        raise ValueError(f"it holds {count} pictures, expected one")
+        raise _RefusedError(f"it holds {count} pictures", ONE_BY_ONE)
     is_scaled = picture.format == "PPM" and picture.tile[0][0] != "raw"  # to 255 or 65535
     if picture.format not in FORMATS or picture.mode not in MODES or is_scaled:
-        raise ValueError(f"it is a {picture.format} of the mode {picture.mode}, which is not read")
+        reason = f"it is a {picture.format} of the mode {picture.mode}"
+        raise _RefusedError(reason, "save it as PNG or TIFF in grey or RGB, with all of its bits")
     return picture
 
 
