@@ -26,6 +26,7 @@ from segedu import (
     cli,
     count_multiply_adds,
     count_parameters,
+    exercises,
     load_model,
     load_pretrained,
     losses,
@@ -554,6 +555,22 @@ def test_explorers():
         (LiveSegmentation, load_pretrained("unetpp-nuclei-tiny")),
     ):
         assert_same(lambda *values, kind=kind: kind(*values).to_html(), *arguments)
+
+
+def test_a_learner_may_compute_on_the_gpu(gpu):
+    def accurate_mode(logits):
+        return torch.stack(logits).cuda().sigmoid().mean(0)
+
+    def deep_loss(logits, target):
+        bce = F.binary_cross_entropy_with_logits
+        return sum(bce(head.cuda(), target.cuda()) for head in logits) / len(logits)
+
+    def first_head(logits):
+        return logits[0].cuda().sigmoid()
+
+    assert exercises.check_accurate_mode(accurate_mode).correct
+    assert exercises.check_deep_loss(deep_loss).correct
+    assert "gave" in exercises.check_accurate_mode(first_head).message
 
 
 # -- chapters ----------------------------------------------------------------------------------
