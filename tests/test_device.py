@@ -8,6 +8,7 @@ import copy
 import functools
 import itertools
 import re
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -48,10 +49,11 @@ from segedu.evaluation import (
     threshold_counts,
     validate,
 )
+from segedu.exercises.answer import check
 from segedu.explorers import LiveSegmentation, PoolingExplorer, ThresholdExplorer
 from segedu.export import dequantized, to_onnx, to_web
 from segedu.training import TrainConfig, fit
-from tests.pretend_device import DEVICE, pretend_device, tensors_in
+from tests.pretend_device import DEVICE, pretend_device, replaced, tensors_in
 
 IGNORE = 255
 CHAPTERS = sorted((Path(__file__).parents[1] / "chapters").glob("*.ipynb"))
@@ -557,20 +559,28 @@ def test_explorers():
         assert_same(lambda *values, kind=kind: kind(*values).to_html(), *arguments)
 
 
-def test_a_learner_may_compute_on_the_gpu(gpu):
-    def accurate_mode(logits):
-        return torch.stack(logits).cuda().sigmoid().mean(0)
+ON_THE_CPU = {"check_one_hot"}  # its solution compares the labels with a tensor of its own
 
-    def deep_loss(logits, target):
-        bce = F.binary_cross_entropy_with_logits
-        return sum(bce(head.cuda(), target.cuda()) for head in logits) / len(logits)
 
-    def first_head(logits):
-        return logits[0].cuda().sigmoid()
+@pytest.mark.parametrize("name", sorted({*exercises.__all__} - ON_THE_CPU))
+def test_a_learner_may_compute_on_the_gpu(name, monkeypatch, gpu):
+    """With the solution that the exercise hands to `check`, and its arguments moved."""
 
-    assert exercises.check_accurate_mode(accurate_mode).correct
-    assert exercises.check_deep_loss(deep_loss).correct
-    assert "gave" in exercises.check_accurate_mode(first_head).message
+    def moved(submission, solution, *parts, **options):
+        def learner(*case):
+            return solution(*replaced(case, Tensor.cuda))
+
+        return check(learner, solution, *parts, **options)
+
+    exercise = getattr(exercises, name)
+    monkeypatch.setattr(sys.modules[exercise.__module__], "check", moved)
+    said = exercise(None)
+    assert said.correct, said.message
+
+
+def test_a_wrong_answer_on_the_gpu_is_shown(gpu):
+    said = exercises.check_accurate_mode(lambda logits: logits[0].cuda().tanh()).message
+    assert re.search(r"gave -?0\.\d+, expected 0\.\d+", said)
 
 
 # -- chapters ----------------------------------------------------------------------------------
