@@ -5,8 +5,8 @@
 
 Inside the block a tensor on "cuda" keeps its values on the CPU and computes there, but says that it
 is on cuda:0, and is refused wherever torch would refuse it: beside a tensor on the CPU, and as an
-array of numpy. What is true of the hardware only, such as half precision, streams, memory, speed
-and the operations that CUDA lacks, is not pretended.
+array of numpy. What is true of the hardware only is not pretended: autocast, generators of the
+device, several GPUs, streams, memory, speed, rounding, and the operations that CUDA lacks.
 """
 
 import functools
@@ -239,10 +239,8 @@ def pretend_device() -> Iterator[None]:
         "empty_cache": None,
         "_lazy_init": None,
     }
-    swap, lift = (
-        torch.__future__.get_swap_module_params_on_conversion(),
-        torch._C._only_lift_cpu_tensors(),
-    )
+    swap = torch.__future__.get_swap_module_params_on_conversion()
+    lift = torch._C._only_lift_cpu_tensors()
     with ExitStack() as stack:
         for name, answer in answers.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, return_value=answer))
