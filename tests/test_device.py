@@ -7,6 +7,7 @@ refuses, and then everything that takes tensors runs on it.
 import copy
 import functools
 import itertools
+import operator
 import re
 import sys
 from pathlib import Path
@@ -100,6 +101,13 @@ def assert_same(compute, *values, answer_on=DEVICE):
 MIXED = "Expected all tensors to be on the same device"
 NO_ARRAY = re.escape("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu()")
 WRONG_INDEX = "indices should be either on cpu or on the same device"
+
+
+def assigned(x, index, value):
+    x[index] = value
+    return x
+
+
 REFUSED = {
     "a sum": (lambda x, y: x + y, MIXED),
     "a number on the device": (lambda x, y: y * x.sum(), MIXED),
@@ -131,8 +139,9 @@ ALLOWED = {
     "a number on the CPU": lambda x, y: x * y.sum(),
     "an index on the CPU": lambda x, y: x[y.long()],
     "a mask on the CPU": lambda x, y: x[y > 0.5],
-    "assignment": lambda x, y: [x.__setitem__(0, y[1]), x][-1],
-    "assignment to pixels": lambda x, y: [x.__setitem__(y > 0.5, 2), x][-1],
+    "assignment": lambda x, y: assigned(x, 0, y[1]),
+    "assignment to pixels": lambda x, y: assigned(x, y > 0.5, 2),
+    "assignment of a number": lambda x, y: assigned(x, x > 0.5, y.sum()),
     "copy_": lambda x, y: x.copy_(y),
     "to the tensor": lambda x, y: y.to(x),
     "made like it": lambda x, y: torch.zeros_like(x).scatter_(1, x.long(), 1.0),
@@ -174,7 +183,8 @@ def test_the_pretended_device_moves_gradients_and_networks(gpu):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     assert network.to("cuda") is network
     assert {value.device for value in network.state_dict().values()} == {DEVICE}
-    assert optimizer.param_groups[0]["params"] == [*network.parameters()]
+    (group,) = optimizer.param_groups
+    assert all(map(operator.is_, group["params"], network.parameters()))
     assert network.to("cuda").cpu().heads["1"].weight.numpy(force=True).shape == (1, 2, 1, 1)
 
 
