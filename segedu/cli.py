@@ -398,8 +398,10 @@ def _report(model, dataset, split: Split, fabric) -> None:
     score = dataset_iou(counts)
     kind = "IoU per image" if num_classes == 1 else "IoU over the classes"
     print(f"{len(dataset)} {split} images: mean {kind} {score:.3f}")
+    totals = [count.sum(0, keepdim=True) for count in counts]
     for function in (dice, precision, recall):
-        value = function(*counts, average="class", absent="skip")
+        # 0 / 0 is left out, and if nothing is left, as where nothing was predicted, this is nan.
+        value = function(*totals, average="none", absent="skip").nanmean()
         print(f"  {function.__name__} over all pixels: {value:.3f}")
     if num_classes == 1:
         otsu = dataset_iou(evaluate(otsu_threshold, dataset, num_classes=1))

@@ -179,7 +179,7 @@ def _same(a, b, tolerance: float) -> bool:
             return False
         return not _different(a, b, tolerance)
     try:
-        a, b = (torch.as_tensor(value).detach().double() for value in (a, b))
+        a, b = (torch.as_tensor(value).detach().cpu().double() for value in (a, b))
         return a.shape == b.shape and torch.allclose(a, b, tolerance, tolerance, equal_nan=True)
     except (TypeError, ValueError, RuntimeError):  # not numbers
         return False
