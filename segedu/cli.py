@@ -2,6 +2,7 @@
 
 import glob
 import itertools
+import math
 import sys
 import time
 from pathlib import Path
@@ -97,7 +98,7 @@ def train_command(
 
     The defaults are for two CPU cores. In --out: best.safetensors, last.safetensors, history.csv
     and history.png. Ctrl-C keeps the state, and --resume goes on from it. The IoU is printed beside
-    that of Otsu's threshold: a network that does not clearly beat a threshold has learnt nothing.
+    the best answer without a network: if it is not clearly better, it has learnt nothing.
     """
     from . import losses
     from .analysis import count_parameters
@@ -166,7 +167,7 @@ def evaluate_command(
     accelerator: AcceleratorOption = "cpu",
     precision: PrecisionOption = "32-true",
 ):
-    """Measure a network on images: IoU, Dice, precision and recall, beside Otsu's threshold."""
+    """Measure a network on images: IoU, Dice, precision and recall of each class."""
     model = _load(weights, level)
     dataset = _dataset(data, root, model.num_classes, split, channels=model.in_channels)
     _report(model, dataset, split, _fabric(accelerator, precision))
@@ -387,10 +388,9 @@ def _integers(text: str) -> tuple[int, ...]:
 
 
 def _report(model, dataset, split: Split, fabric) -> None:
-    """Print what the network gets right on a data set, beside Otsu's threshold."""
-    from .evaluation import dataset_iou, evaluate, otsu_threshold
+    """Print what the network gets right on a data set, beside the best answer without a network."""
+    from .evaluation import baselines, dataset_iou, evaluate
     from .inference import segmenter
-    from .metrics import dice, precision, recall
 
     num_classes = model.num_classes
     with fabric.autocast():
@@ -398,14 +398,36 @@ def _report(model, dataset, split: Split, fabric) -> None:
     score = dataset_iou(counts)
     kind = "IoU per image" if num_classes == 1 else "IoU over the classes"
     print(f"{len(dataset)} {split} images: mean {kind} {score:.3f}")
+    print(_per_class(counts, model.class_names))
+    scores = {
+        name: dataset_iou(evaluate(answer, dataset, num_classes=num_classes))
+        for name, answer in baselines(num_classes).items()
+    }
+    best = max(scores, key=scores.get)
+    print(f"without a network: {best} {scores[best]:.3f}, so {score - scores[best]:+.3f}")
+
+
+def _per_class(counts, names: tuple[str, ...]) -> str:
+    """A table of each class over all pixels; "-" where there is nothing to divide by."""
+    from .metrics import dice, iou, precision, recall
+
     totals = [count.sum(0, keepdim=True) for count in counts]
-    for function in (dice, precision, recall):
-        # 0 / 0 is left out, and if nothing is left, as where nothing was predicted, this is nan.
-        value = function(*totals, average="none", absent="skip").nanmean()
-        print(f"  {function.__name__} over all pixels: {value:.3f}")
-    if num_classes == 1:
-        otsu = dataset_iou(evaluate(otsu_threshold, dataset, num_classes=1))
-        print(f"Otsu's threshold on the same images: {otsu:.3f}, so {score - otsu:+.3f}")
+    tp, fp, fn, tn = (total[0] for total in totals)
+    columns = {
+        "of truth": (tp + fn) / (tp + fp + fn + tn),
+        "of answer": (tp + fp) / (tp + fp + fn + tn),
+    }
+    for function in (iou, dice, precision, recall):
+        columns[function.__name__] = function(*totals, average="none", absent="skip")[0]
+    names = names or (["foreground"] if len(tp) == 1 else [f"class {k}" for k in range(len(tp))])
+    width = max(map(len, names))
+    lines = [f"  {'':{width}}" + "".join(f"{name:>11}" for name in columns)]
+    for name, *numbers in zip(
+        names, *(column.tolist() for column in columns.values()), strict=True
+    ):
+        cells = ("-" if math.isnan(number) else f"{number:.3f}" for number in numbers)
+        lines.append(f"  {name:{width}}" + "".join(f"{cell:>11}" for cell in cells))
+    return "\n".join(lines)
 
 
 def _draw_history(out: Path) -> None:

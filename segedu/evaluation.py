@@ -73,6 +73,27 @@ def otsu_threshold(images: Tensor) -> Tensor:
     return torch.from_numpy(blurred > threshold_otsu(blurred))[None]
 
 
+def baselines(num_classes: int) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Answers that need no network, for `evaluate`: every class everywhere, and Otsu's threshold.
+
+    A network that is not clearly better than the best of them has learnt nothing.
+
+    >>> list(baselines(1)), list(baselines(3))[0]
+    (['background everywhere', 'foreground everywhere', "Otsu's threshold"], 'class 0 everywhere')
+    """
+
+    def constant(index: int) -> Callable[[Tensor], Tensor]:
+        return lambda images: torch.full_like(images[:, 0], index, dtype=torch.int64)
+
+    if num_classes > 1:
+        return {f"class {k} everywhere": constant(k) for k in range(num_classes)}
+    return {
+        "background everywhere": constant(0),
+        "foreground everywhere": constant(1),
+        "Otsu's threshold": otsu_threshold,
+    }
+
+
 def threshold_counts(probabilities: Tensor, mask: Tensor) -> StatScores:
     """The counts of one image at every one of THRESHOLDS, in one pass over its pixels.
 

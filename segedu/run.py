@@ -70,7 +70,10 @@ class RunFolder:
 
 @contextmanager
 def interrupt_noted() -> Iterator[threading.Event]:
-    """Set the event on Ctrl-C instead of stopping anywhere; a second Ctrl-C stops at once."""
+    """Set the event on Ctrl-C, or on SIGTERM, which a cluster sends before it ends a job.
+
+    A second signal of the same kind stops at once.
+    """
     noted = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only there can it be caught
         yield noted
@@ -78,10 +81,11 @@ def interrupt_noted() -> Iterator[threading.Event]:
 
     def note(number, frame):
         noted.set()
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before[number])
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield noted
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -169,9 +169,10 @@ def fit(
 ) -> list[dict]:
     """Train with AdamW on a one-cycle schedule; keep the best network and the last state in `out`.
 
-    Ctrl-C finishes the current step, saves the state and raises KeyboardInterrupt. A killed run can
-    be resumed from its last validation. With several processes each computes an equal part of the
-    batch; the result is that of one process, except that batch norm sees only the part.
+    Ctrl-C, or SIGTERM, finishes the current step, saves the state and raises KeyboardInterrupt. A
+    killed run can be resumed from its last validation. With several processes each computes an
+    equal part of the batch; the result is that of one process, except that batch norm sees only the
+    part.
 
     Parameters
     ----------

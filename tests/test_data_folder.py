@@ -102,6 +102,53 @@ def test_ignore_index_is_among_the_expected_values(tmp_path):
         data[0]
 
 
+def soft(dtype=np.uint8):
+    """A mask of 0 and 255 with an edge that was interpolated."""
+    return np.repeat(np.clip(np.arange(-56, 72, 8) * 20, 0, 255), 12).reshape(16, 12).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("mask", "num_classes", "advice"),
+    [
+        (soft(), 1, "resized with interpolation or was a JPEG: threshold it at 128"),
+        (halves(0, 128), 1, r"two values, so save it as 0 and 1 \(mask == 128\)"),
+        (
+            np.arange(192, dtype=np.uint8).reshape(16, 12) // 6,
+            1,
+            r"numbers of objects, .*mask > 0",
+        ),
+        (
+            np.arange(192, dtype=np.uint8).reshape(16, 12) // 6,
+            3,
+            r"numbers of objects, .*mask > 0",
+        ),
+        (
+            np.arange(3, dtype=np.uint8).repeat(64).reshape(16, 12) * 100,
+            3,
+            "number the classes 0 to 2",
+        ),
+        (halves(0, 255), 3, "set num_classes=1"),
+        (halves(1, 255), 3, "set ignore_index=255"),
+        (halves(0, 3), 3, "set num_classes=4"),
+        (np.full((16, 12), 0.5, np.float32), 1, "threshold or round"),
+    ],
+)
+def test_a_wrong_mask_is_recognised(tmp_path, mask, num_classes, advice):
+    root = tmp_path / "data"
+    for name in "abcdef":
+        save(root / "images" / f"{name}.png", np.zeros(mask.shape, np.uint8))
+        save(root / "masks" / f"{name}.tif", mask)
+    with pytest.raises(ValueError, match=advice):
+        FolderDataset(root, num_classes=num_classes)[0]
+
+
+def test_val_is_validation(tmp_path):
+    for part in ("train", "val", "test"):
+        fill(tmp_path / part, part)
+    validation = FolderDataset(tmp_path, num_classes=1, split="validation")
+    assert [image.stem for image, _ in validation.pairs] == sorted("val")
+
+
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_picture_is_turned_the_way_a_viewer_shows_it(tmp_path, ending, orientation):

@@ -168,18 +168,20 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, whole):
     finish_and_compare(tmp_path, whole)
 
 
-def test_ctrl_c_lets_the_step_end_and_keeps_its_state(tmp_path, whole):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_step_end_and_keeps_its_state(tmp_path, whole, number):
+    """Ctrl-C, and what a cluster sends."""
     steps = itertools.count(1)
 
     def interrupting(logits, target):
         if next(steps) == 3:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return test_training.LOSS(logits, target)
 
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt, match=r"stopped after step 3 of 8"):
         small_fit(tmp_path, loss=interrupting)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
     assert read_notes(tmp_path / "last.safetensors")["step"] == 3
     assert [row["step"] for row in read_history(tmp_path / "history.csv")] == [1, 2, 3]
     finish_and_compare(tmp_path, whole)

@@ -22,11 +22,11 @@ class FolderDataset(Dataset):
 
     `images/` holds the pictures and `masks/` a picture of class indices for each, under the same
     name (the ending may differ). Hidden files and files that are not pictures are ignored. Either
-    `root` has the subfolders `train/`, `validation/` and `test/`, each with `images/` and `masks/`,
-    or it has `images/` and `masks/` itself and is split by a hash of the names: 15 % (at least one
-    image) for testing, as many for validation, the rest for training. That split stays as it is
-    until files are added, removed or renamed. It does not know which images show the same specimen:
-    if some do, make the subfolders yourself.
+    `root` has the subfolders `train/`, `validation/` (or `val/`) and `test/`, each with `images/`
+    and `masks/`, or it has `images/` and `masks/` itself and is split by a hash of the names: 15 %
+    (at least one image) for testing, as many for validation, the rest for training. That split
+    stays as it is until files are added, removed or renamed. It does not know which images show the
+    same specimen: if some do, make the subfolders yourself.
 
     A mask is a grey or palette picture of the values 0 (background) to `num_classes` - 1. It cannot
     be a JPEG, which changes values. With `num_classes=1` there is one foreground class, and masks
@@ -85,8 +85,9 @@ class FolderDataset(Dataset):
             check_integer("ignore_index", ignore_index)
         self.ignore_index, self.transform = ignore_index, transform
 
-        if any((root / name).is_dir() for name in SPLITS):
-            parts = {name: _find_pairs(root / name) for name in SPLITS}
+        if any((root / name).is_dir() for name in (*SPLITS, "val")):
+            short = {"validation": "val"} if (root / "val").is_dir() else {}
+            parts = {name: _find_pairs(root / short.get(name, name)) for name in SPLITS}
         else:
             pairs = _find_pairs(root)
             parts = {
@@ -218,17 +219,34 @@ def _read_mask(path: Path, num_classes: int, ignore_index: int | None) -> np.nda
         mask = mask > 0
     known = [*range(top + 1), *([] if ignore_index is None else [ignore_index])]
     if not np.isin(mask, known).all():
+        ignored = "" if ignore_index is None else f" and {ignore_index}"
         wrong = np.setdiff1d(mask, known)
-        if (wrong % 1).any():
-            advice = "class indices are whole numbers, so threshold or round the mask first"
-        elif black_and_white:
-            advice = "for masks of 0 and 255, set num_classes=1"
-        elif wrong.tolist() == [255]:
-            advice = "if 255 marks pixels without a class, set ignore_index=255"
-        else:
-            advice = f"set num_classes={int(wrong[-1]) + 1} if all of them are classes"
         raise ValueError(
             f"{path} holds the values {wrong[:5].tolist()}, expected class indices from 0 to {top}"
-            f"{'' if ignore_index is None else f' and {ignore_index}'}; {advice}"
+            f"{ignored}; {_advice(mask, wrong, num_classes)}"
         )
     return mask.astype(np.int64)
+
+
+def _advice(mask: np.ndarray, wrong: np.ndarray, num_classes: int) -> str:
+    """What a mask with the values `wrong` probably is, and what to do."""
+    values, counts = np.unique(mask, return_counts=True)
+    largest, ends = values[-1], counts[[0, -1]].sum() / counts.sum()
+    if (wrong % 1).any():
+        return "class indices are whole numbers, so threshold or round the mask first"
+    if values.tolist() == [0, 255]:
+        return "for masks of 0 and 255, set num_classes=1"
+    if wrong.tolist() == [255]:
+        return "if 255 marks pixels without a class, set ignore_index=255"
+    if len(values) > 2 and ends > 0.7 and largest in (1, 128, 255, 65535):
+        return (
+            "only few pixels lie between its two main values, so it was resized with interpolation "
+            f"or was a JPEG: threshold it at {(int(largest) + 1) // 2}"
+        )
+    if len(values) <= 2 and num_classes == 1:
+        return f"it has two values, so save it as 0 and 1 (mask == {largest})"
+    if np.diff(values).min(initial=largest) > 1 and largest >= 10:
+        return f"its values have gaps, so number the classes 0 to {len(values) - 1} (np.unique)"
+    if num_classes == 1 or len(values) > 20:
+        return "if these are numbers of objects, save the mask as 0 and 1 (mask > 0)"
+    return f"set num_classes={int(largest) + 1} if all of them are classes"
