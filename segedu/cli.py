@@ -40,6 +40,10 @@ ClassesOption = Annotated[
         min=1,
     ),
 ]
+IgnoreOption = Annotated[
+    int | None,
+    typer.Option(help="Value in the masks for pixels that belong to no class, such as 255."),
+]
 OutOption = Annotated[Path, typer.Option(help="Folder for the results.")]
 WeightsOption = Annotated[
     Path | None, typer.Option(help="A .safetensors file; the committed weights if not given.")
@@ -58,6 +62,7 @@ def train_command(
     data: DataOption = "synthetic",
     root: RootOption = None,
     num_classes: ClassesOption = 1,
+    ignore_index: IgnoreOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -83,6 +88,20 @@ def train_command(
     batch_size: Annotated[int, typer.Option(help="Crops per update.", min=1)] = 8,
     crop_size: Annotated[int, typer.Option(help="Side of a crop in pixels.", min=1)] = 128,
     learning_rate: Annotated[float, typer.Option(help="At the peak of the schedule.")] = 3e-3,
+    validate_every: Annotated[
+        int | None,
+        typer.Option(help="Steps between two validations; a third of all if not given.", min=1),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that prepare crops in the background.", min=0)
+    ] = 0,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Start from the network in this .safetensors file, in place of a new one; or from "
+            "'unetpp-nuclei', which comes with the package."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same run (on the same machine).")] = 0,
     accelerator: AcceleratorOption = "cpu",
     devices: Annotated[
@@ -111,19 +130,28 @@ def train_command(
     out = out or _free_folder(Path("runs"))
     config = TrainConfig(
         steps=steps, batch_size=batch_size, crop_size=crop_size, learning_rate=learning_rate,
-        validate_every=max(1, steps // 3), seed=seed,
+        validate_every=validate_every or max(1, steps // 3), seed=seed, workers=workers,
+        ignore_index=ignore_index,
     )  # fmt: skip
     if batch_size % (devices * nodes):  # before so many processes start
         raise ValueError(
             f"--batch-size {batch_size} cannot be shared equally by {devices * nodes} processes"
         )
     fabric = _fabric(accelerator, precision, devices=devices, num_nodes=nodes)
-    train_set = _dataset(data, root, num_classes, "train")
-    validation_set = _dataset(data, root, num_classes, "validation")
+    start = None if init is None else _load(init, None)
+    options = {"ignore_index": ignore_index, "channels": start and start.in_channels}
+    train_set = _dataset(data, root, num_classes, "train", **options)
+    validation_set = _dataset(data, root, num_classes, "validation", **options)
     fabric.launch()
     fabric.seed_everything(seed, verbose=False)
     shape = {"channels": _integers(channels), "norm": norm}
-    if model == "unetpp":
+    if start is not None:
+        net = start
+        if net.num_classes != num_classes:
+            raise ValueError(
+                f"{init} has {net.num_classes} classes, but --num-classes is {num_classes}"
+            )
+    elif model == "unetpp":
         net = UNetPlusPlus(train_set[0][0].shape[0], num_classes, deep_supervision=True, **shape)
     else:
         net = UNet(train_set[0][0].shape[0], num_classes, **shape)
@@ -136,8 +164,8 @@ def train_command(
     started = time.monotonic()
     try:
         fit(
-            net, losses.DeepSupervision(losses.compound_loss), train_set, validation_set, config,
-            out=out, fabric=fabric, resume=resume,
+            net, losses.DeepSupervision(losses.CompoundLoss(ignore_index=ignore_index)),
+            train_set, validation_set, config, out=out, fabric=fabric, resume=resume,
         )  # fmt: skip
     except KeyboardInterrupt as stopped:
         fabric.print(
@@ -152,7 +180,8 @@ def train_command(
         f"\ntrained {steps} steps in {seconds:.0f} s; best after step {notes['step']}: "
         f"validation IoU {notes['validation_iou']:.3f}, threshold {best.threshold}"
     )
-    _report(best, _dataset(data, root, num_classes, "test"), "test", fabric)
+    test_set = _dataset(data, root, num_classes, "test", **options)
+    _report(best, test_set, "test", fabric, ignore_index)
     _draw_history(out)
     print(f"weights: {out / 'best.safetensors'}")
 
@@ -163,14 +192,16 @@ def evaluate_command(
     data: DataOption = "synthetic",
     root: RootOption = None,
     split: Annotated[Split, typer.Option(help="Which part of the data.")] = "test",
+    ignore_index: IgnoreOption = None,
     level: LevelOption = None,
     accelerator: AcceleratorOption = "cpu",
     precision: PrecisionOption = "32-true",
 ):
     """Measure a network on images: IoU, Dice, precision and recall of each class."""
     model = _load(weights, level)
-    dataset = _dataset(data, root, model.num_classes, split, channels=model.in_channels)
-    _report(model, dataset, split, _fabric(accelerator, precision))
+    options = {"ignore_index": ignore_index, "channels": model.in_channels}
+    dataset = _dataset(data, root, model.num_classes, split, **options)
+    _report(model, dataset, split, _fabric(accelerator, precision), ignore_index)
 
 
 @app.command("predict")
@@ -235,6 +266,7 @@ def info_command(
     data: DataOption = "synthetic",
     root: RootOption = None,
     num_classes: ClassesOption = 1,
+    ignore_index: IgnoreOption = None,
     out: OutOption = Path("runs/info"),
 ):
     """Look at data before training: how many images, how large, how balanced; and preview.png."""
@@ -244,9 +276,11 @@ def info_command(
     from .plotting import overlay_mask, save_figure
 
     for split in get_args(Split):
-        dataset = _dataset(data, root, num_classes, split)
+        dataset = _dataset(data, root, num_classes, split, ignore_index=ignore_index)
         masks = [np.asarray(mask) for _, mask in dataset]
-        pixels = sum(np.bincount(mask.flatten(), minlength=max(num_classes, 2)) for mask in masks)
+        pixels = sum(
+            np.bincount(mask[mask != ignore_index], minlength=max(num_classes, 2)) for mask in masks
+        )
         shares = [f"class {k}: {share:.1%}" for k, share in enumerate(pixels / pixels.sum())]
         smallest, largest = (
             " x ".join(map(str, choose((mask.shape for mask in masks), key=np.prod)))
@@ -259,7 +293,8 @@ def info_command(
             figure, axes = plt.subplots(1, 4, figsize=(12, 3.2))
             for ax, index in zip(axes, range(len(dataset)), strict=False):
                 image, mask = dataset[index]
-                overlay_mask(image, mask, ax=ax)
+                shown = np.where(mask == np.array(ignore_index), 0, mask)
+                overlay_mask(image, shown, ax=ax)
             for ax in axes[len(dataset) :]:
                 ax.axis("off")
             save_figure(figure, out / "preview.png")
@@ -306,13 +341,14 @@ def export_command(
     print(f"{out}: {len(content) / 1e3:.0f} kB, {len(gzip.compress(content)) / 1e3:.0f} kB gzipped")
 
 
-def _dataset(data: Data, root: Path | None, num_classes: int, split: Split, *, channels=None):
+def _dataset(data: Data, root: Path | None, num_classes: int, split: Split, **options):
+    """The images of a split; the options, ignore_index and channels, are for a folder."""
     from . import data as sets
 
     if root is None and data != "synthetic":
         raise ValueError(f"--data {data} needs --root: the zip or the folder that holds it")
     if data == "folder":
-        return sets.FolderDataset(root, num_classes=num_classes, split=split, channels=channels)
+        return sets.FolderDataset(root, num_classes=num_classes, split=split, **options)
     if num_classes not in (1, 3):
         raise ValueError(
             f"--data {data} has 1 class (nucleus) or 3 (background, interior, boundary), "
@@ -376,7 +412,9 @@ def _fabric(accelerator: str, precision: str, *, devices: int = 1, num_nodes: in
 def _load(weights: Path | None, level: int | None):
     from .checkpoint import load_model, pretrained_path
 
-    model = load_model(weights or pretrained_path())
+    if weights is None or not weights.suffix:  # a name of the committed ones
+        weights = pretrained_path(*([] if weights is None else [str(weights)]))
+    model = load_model(weights)
     return model if level is None else model.prune(level)
 
 
@@ -387,20 +425,21 @@ def _integers(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _report(model, dataset, split: Split, fabric) -> None:
+def _report(model, dataset, split: Split, fabric, ignore_index: int | None) -> None:
     """Print what the network gets right on a data set, beside the best answer without a network."""
     from .evaluation import baselines, dataset_iou, evaluate
     from .inference import segmenter
 
     num_classes = model.num_classes
+    options = {"num_classes": num_classes, "ignore_index": ignore_index}
     with fabric.autocast():
-        counts = evaluate(segmenter(model.to(fabric.device)), dataset, num_classes=num_classes)
+        counts = evaluate(segmenter(model.to(fabric.device)), dataset, **options)
     score = dataset_iou(counts)
     kind = "IoU per image" if num_classes == 1 else "IoU over the classes"
     print(f"{len(dataset)} {split} images: mean {kind} {score:.3f}")
     print(_per_class(counts, model.class_names))
     scores = {
-        name: dataset_iou(evaluate(answer, dataset, num_classes=num_classes))
+        name: dataset_iou(evaluate(answer, dataset, **options))
         for name, answer in baselines(num_classes).items()
     }
     best = max(scores, key=scores.get)

@@ -94,13 +94,15 @@ def baselines(num_classes: int) -> dict[str, Callable[[Tensor], Tensor]]:
     }
 
 
-def threshold_counts(probabilities: Tensor, mask: Tensor) -> StatScores:
+def threshold_counts(
+    probabilities: Tensor, mask: Tensor, ignore_index: int | None = None
+) -> StatScores:
     """The counts of one image at every one of THRESHOLDS, in one pass over its pixels.
 
     Parameters
     ----------
     probabilities : (1, 1, H, W), the foreground's.
-    mask : (H, W) of 0 and 1.
+    mask : (H, W) of 0 and 1, and `ignore_index` where a pixel does not count.
 
     Returns tp, fp, fn and tn, each (len(THRESHOLDS), 1) int64, as `stat_scores` counts them.
 
@@ -108,6 +110,9 @@ def threshold_counts(probabilities: Tensor, mask: Tensor) -> StatScores:
     >>> counts.tp.flatten().tolist()  # 0.7 exceeds the thresholds 0.05 to 0.65
     [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
     """
+    if ignore_index is not None:
+        counted = mask != ignore_index
+        probabilities, mask = probabilities[0, 0, counted], mask[counted]
     check_range("mask", mask, 0, 1)
     # How many thresholds each pixel exceeds; then how many pixels exceed each threshold.
     thresholds = torch.tensor(THRESHOLDS, device=probabilities.device)
@@ -133,29 +138,37 @@ def best_threshold(counts: list[StatScores]) -> tuple[float, float]:
     )
 
 
-def validate(model: NodeGrid, dataset: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+def validate(
+    model: NodeGrid, dataset: Iterable[tuple[Tensor, Tensor]], ignore_index: int | None = None
+) -> tuple[float, float]:
     """The IoU on a data set (see `dataset_iou`) at the best threshold, and that threshold.
 
     For several classes the most probable one counts: there is no threshold to choose, and 0.5 is
     returned.
     """
-    return best_iou((predict(model, image[None]).cpu(), mask) for image, mask in dataset)
+    pairs = ((predict(model, image[None]).cpu(), mask) for image, mask in dataset)
+    return best_iou(pairs, ignore_index)
 
 
-def best_iou(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+def best_iou(
+    pairs: Iterable[tuple[Tensor, Tensor]], ignore_index: int | None = None
+) -> tuple[float, float]:
     """As `validate`, for pairs of probabilities (1, K, H, W) and masks (H, W)."""
-    counts = [count_pixels(*pair) for pair in pairs]
+    counts = [count_pixels(*pair, ignore_index) for pair in pairs]
     _check_not_empty(counts)
     if len(counts[0].tp) > 1:  # one row per threshold
         return best_threshold(counts)
     return dataset_iou(concatenate(counts)), 0.5
 
 
-def count_pixels(probabilities: Tensor, mask: Tensor) -> StatScores:
+def count_pixels(
+    probabilities: Tensor, mask: Tensor, ignore_index: int | None = None
+) -> StatScores:
     """The counts of one image: for one class at each of THRESHOLDS, (T, 1), else (1, K)."""
     if (num_classes := probabilities.shape[1]) == 1:
-        return threshold_counts(probabilities, mask)
-    return stat_scores(probabilities.argmax(1), mask[None], num_classes=num_classes)
+        return threshold_counts(probabilities, mask, ignore_index)
+    answer, target = probabilities.argmax(1), mask[None]
+    return stat_scores(answer, target, num_classes=num_classes, ignore_index=ignore_index)
 
 
 def concatenate(counts: list[StatScores]) -> StatScores:

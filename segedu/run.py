@@ -34,8 +34,8 @@ class RunFolder:
         if not self.last.exists():
             return []
         notes = load_training(self.last, state.network, state.optimizer)
-        if (saved := notes.get("settings", {})) != self.settings:
-            changed = [name for name in self.settings if saved.get(name) != self.settings[name]]
+        saved = notes.get("settings", {})
+        if changed := [name for name in self.settings if saved.get(name) != self.settings[name]]:
             then, now = (
                 {name: run.get(name) for name in changed} for run in (saved, self.settings)
             )

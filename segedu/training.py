@@ -43,12 +43,15 @@ class TrainConfig:
     validate_every: int = 100  # steps
     seed: int = 0
     workers: int = 0  # processes that prepare crops in the background
+    ignore_index: int | None = None  # value of the masks for pixels that do not count
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "crop_size", "validate_every"):
             check_integer(name, getattr(self, name), 1)
         for name in ("seed", "workers"):
             check_integer(name, getattr(self, name), 0)
+        if self.ignore_index is not None:
+            check_integer("ignore_index", self.ignore_index)
         for name in ("learning_rate", "weight_decay"):
             check_number(name, getattr(self, name), 0)
 
@@ -125,7 +128,9 @@ def training_steps(
 
     Between two steps the caller may validate, save the state, or stop.
     """
-    stream = TrainingStream(train_set, train_transform(config.crop_size), config.seed)
+    stream = TrainingStream(
+        train_set, train_transform(config.crop_size, config.ignore_index), config.seed
+    )
     for images, masks in _batches(stream, state.step, config, fabric):
         state.wrapped.train()  # at every step, because validation switches to eval mode
         logits = state.wrapped(images.contiguous(memory_format=torch.channels_last))
@@ -179,7 +184,7 @@ def fit(
     model : changed in place; at the end it holds the last weights, and the threshold that was best
         in the last validation.
     loss : takes what the model returns and the target, (N, 1, H, W) float for one class, else
-        (N, H, W) int64.
+        (N, H, W) int64. If some pixels do not count, it has to know their value, too.
     train_set, validation_set : data sets of (image, mask), see `segedu.data`.
     config : `TrainConfig()` unless given.
     out : folder for `best.safetensors` (by validation IoU), `last.safetensors` (with all that is
@@ -228,7 +233,7 @@ def fit(
             must_validate = is_last_step or state.step % config.validate_every == 0
             must_stop = _any_process(interrupted.is_set(), fabric)
             if must_validate:
-                score, model.threshold = validate(model, validation_set)
+                score, model.threshold = validate(model, validation_set, config.ignore_index)
                 history[-1]["validation_iou"] = score
                 bar.set_postfix(loss=f"{mean_loss:.3f}", validation_iou=f"{score:.3f}")
                 if score > state.best_score:

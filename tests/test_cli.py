@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import io
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -130,6 +131,34 @@ def test_a_folder_of_ones_own_from_end_to_end(folder, tmp_path):
     assert (tmp_path / "out" / "field0_overlay.png").exists()
 
 
+def test_pixels_that_do_not_count(folder, tmp_path):
+    """With a third of every mask ignored, training, its report and the preview work as without."""
+    shutil.copytree(folder, tmp_path / "data")
+    for path in (tmp_path / "data" / "masks").iterdir():
+        mask = np.array(Image.open(path)) // 255
+        mask[:20] = 7
+        Image.fromarray(mask).save(path)
+    data = ("--data", "folder", "--root", tmp_path / "data")
+    refused = segedu("train", *data, *SMALL, "--out", tmp_path / "run")
+    assert "holds the values [7]" in refused.err
+    data += ("--ignore-index", 7)
+    assert "class 1: " in done("info", *data, "--out", tmp_path)
+    trained = done("train", *data, *SMALL, "--crop-size", 96, "--out", tmp_path / "run")  # padded
+    line = next(line for line in trained.splitlines() if "mean IoU" in line)
+    assert line in done("evaluate", *data, "--weights", tmp_path / "run" / "best.safetensors")
+
+
+def test_training_starts_from_given_weights(folder, tmp_path):
+    data = ("--data", "folder", "--root", folder, "--crop-size", 32, "--steps", 1)
+    options = ("--init", "unetpp-nuclei-tiny", "--learning-rate", 0)
+    done("train", *data, *options, "--out", tmp_path / "run")
+    tuned, given = load_model(tmp_path / "run" / "last.safetensors"), load_pretrained(options[1])
+    for name, weight in given.named_parameters():
+        assert torch.equal(tuned.get_parameter(name), weight)
+    refused = segedu("train", *data, *options, "--num-classes", 3, "--out", tmp_path / "other")
+    assert "has 1 classes, but --num-classes is 3" in refused.err
+
+
 def test_a_run_goes_on_with_resume(folder, tmp_path):
     train = ("train", "--data", "folder", "--root", folder, *SMALL, "--out", tmp_path)
     done(*train)
@@ -142,7 +171,7 @@ def test_a_run_goes_on_with_resume(folder, tmp_path):
 
 
 def test_synthetic_is_the_default_of_train(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "_report", lambda model, dataset, split, fabric: print(len(dataset)))
+    monkeypatch.setattr(cli, "_report", lambda model, dataset, *others: print(len(dataset)))
     (tmp_path / "runs" / "1").mkdir(parents=True)
     small = ("--steps", 1, "--batch-size", 1, "--crop-size", 32, "--channels", "2,4")
     trained = done("train", "--model", "unet", *small, cwd=tmp_path)
@@ -332,6 +361,7 @@ def test_the_defaults_of_train_are_those_of_the_package():
     assert asdict(config) == {
         "steps": 300, "batch_size": 8, "crop_size": 128, "learning_rate": 3e-3,
         "weight_decay": 1e-2, "validate_every": 100, "seed": 0, "workers": 0,
+        "ignore_index": None,
     }  # fmt: skip
     for name in ("steps", "batch_size", "crop_size", "learning_rate", "seed"):
         assert options[name].default == getattr(config, name)

@@ -140,3 +140,10 @@ def test_train_transform_reaches_all_eight_poses():
     transform, (image, mask) = train_transform(8), pair(8, 8)
     poses = {tuple(transform(image, mask)[1].flatten().tolist()) for _ in range(100)}
     assert len(poses) == 8
+
+
+def test_padding_of_a_small_mask_is_ignored_if_asked():
+    image, mask = tv_tensors.Image(torch.rand(1, 8, 8)), tv_tensors.Mask(torch.ones(8, 8).long())
+    _, mask = train_transform(32, ignore_index=255)(image, mask)
+    assert mask.unique(return_counts=True)[1].tolist() == [64, 32 * 32 - 64]
+    assert mask.unique().tolist() == [1, 255]

@@ -7,6 +7,7 @@ from segedu import UNet, UNetPlusPlus, predict, segmenter, to_mask
 from segedu.data import NucleiDataset, SyntheticNuclei
 from segedu.evaluation import (
     THRESHOLDS,
+    best_iou,
     best_threshold,
     concatenate,
     dataset_iou,
@@ -134,3 +135,14 @@ def test_otsu_on_the_real_test_images(nuclei_zip):
     assert dataset_iou(evaluate(otsu_threshold, data, num_classes=1)) == pytest.approx(
         0.78, abs=0.03
     )
+
+
+def test_ignored_pixels_count_at_no_threshold():
+    probabilities, mask = torch.rand(1, 1, 8, 8), torch.randint(2, (8, 8))
+    half = mask.clone()
+    half[:4] = 255
+    expected = threshold_counts(probabilities[:, :, 4:], mask[4:])
+    for counts, wanted in zip(threshold_counts(probabilities, half, 255), expected, strict=True):
+        assert torch.equal(counts, wanted)
+    pairs = [(probabilities, half)]
+    assert best_iou(pairs, 255) == best_iou([(probabilities[:, :, 4:], mask[4:])])

@@ -128,17 +128,17 @@ def three_class_to_instances(mask: np.ndarray) -> np.ndarray:
     return np.where(rest > 0, rest + instances.max(initial=0), instances).astype(np.int32)
 
 
-def train_transform(crop_size: int) -> v2.Compose:
+def train_transform(crop_size: int, ignore_index: int | None = None) -> v2.Compose:
     """Random square crop, flip, quarter turn and change of light, jointly for `(image, mask)`.
 
     Crops, flips and quarter turns need no interpolation, so the mask follows exactly and keeps its
     classes. The change of light is for the image alone. An image smaller than the crop is padded
-    with zeros, its mask with background. All randomness is torch's: `torch.manual_seed` makes it
-    repeatable.
+    with zeros. All randomness is torch's: `torch.manual_seed` makes it repeatable.
 
     Parameters
     ----------
     crop_size : side of the crop in pixels, at least 1.
+    ignore_index : what the mask is padded with; by default 0, the background.
 
     >>> image = tv_tensors.Image(torch.rand(1, 100, 300))
     >>> mask = tv_tensors.Mask((image[0] > 0.5).long())
@@ -147,9 +147,10 @@ def train_transform(crop_size: int) -> v2.Compose:
     (torch.Size([1, 128, 128]), torch.Size([128, 128]))
     """
     check_integer("crop_size", crop_size, 1)
+    fill = {tv_tensors.Mask: ignore_index or 0, "others": 0}
     return v2.Compose(
         [
-            v2.RandomCrop(crop_size, pad_if_needed=True),
+            v2.RandomCrop(crop_size, pad_if_needed=True, fill=fill),
             v2.RandomHorizontalFlip(),
             v2.RandomVerticalFlip(),
             v2.RandomApply([v2.RandomRotation((90, 90))]),  # with the flips: all eight poses
