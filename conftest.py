@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]):
     items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
 
 
-MOST_MEMORY = 1.5e9  # bytes that a chapter may take at its peak: Binder gives 2 GB
+MOST_MEMORY = 1.5  # GiB that a chapter may take at its peak: Binder gives 2
 
 
 @pytest.hookimpl(wrapper=True)
@@ -44,7 +44,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None):
         status = Path(f"/proc/{kernel.km.provisioner.pid}/status")
         if status.exists():
             text = status.read_text(encoding="utf-8")
-            peak = 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", text)[1])
-            print(f"{item.parent.name} took {peak / 1e9:.2f} GB of memory at its peak")
+            peak = int(re.search(r"VmHWM:\s*(\d+) kB", text)[1]) / 2**20
+            print(f"{item.parent.name} took {peak:.2f} GiB of memory at its peak")
     yield
-    assert peak < MOST_MEMORY, f"a chapter may take 1.5 GB of memory, got {peak / 1e9:.2f}"
+    assert peak < MOST_MEMORY, f"a chapter may take {MOST_MEMORY} GiB of memory, got {peak:.2f}"

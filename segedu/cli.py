@@ -20,7 +20,6 @@ app = typer.Typer(
 
 Data = Literal["synthetic", "nuclei", "folder"]
 Split = Literal["train", "validation", "test"]
-KINDS = ("mask", "overlay")  # of pictures that `predict` writes
 CLASS_NAMES = {1: ("nucleus",), 3: ("background", "interior", "boundary")}
 
 DataOption = Annotated[
@@ -219,44 +218,77 @@ def predict_command(
             help="For one class; the one that belongs to the weights if not given.", min=0, max=1
         ),
     ] = None,
+    objects: Annotated[
+        Literal["none", "regions", "split"],
+        typer.Option(
+            help="Also number the objects: regions are the connected ones, and split cuts these at "
+            "their waists, where round objects touch."
+        ),
+    ] = "none",
+    min_area: Annotated[int, typer.Option(help="Leave out objects of fewer pixels.", min=0)] = 0,
+    probabilities: Annotated[bool, typer.Option(help="Also write the probabilities.")] = False,
     accelerator: AcceleratorOption = "cpu",
     precision: PrecisionOption = "32-true",
 ):
     """Segment pictures: NAME_mask.png and NAME_overlay.png for each.
 
-    A mask of one class is 0 and 255; of several, the class indices.
+    A mask of one class is 0 and 255; of several, class indices with a palette. With --objects also
+    NAME_objects.tif, a number for each object, and objects.csv with their areas, positions and mean
+    values. With --probabilities also NAME_probability.tif.
     """
     import numpy as np
-    from PIL import Image
+    import tifffile
 
     from .data import normalize, read_image
-    from .files import atomic_path
-    from .inference import segmenter
+    from .files import atomic_path, write_rows
+    from .inference import predict, to_mask
+    from .objects import label_objects, measure_objects
     from .plotting import overlay_mask, save_figure
 
     model, fabric = _load(weights, level), _fabric(accelerator, precision)
-    segment = segmenter(model.to(fabric.device), threshold=threshold)
+    model.to(fabric.device)
+    threshold = model.threshold if threshold is None else threshold
     if model.num_classes == 1:
-        print(f"threshold {model.threshold if threshold is None else threshold}")
+        print(f"threshold {threshold}")
+    kinds = ["mask.png", "overlay.png"]
+    kinds += ["objects.tif"] * (objects != "none") + ["probability.tif"] * probabilities
     paths = _find_pictures(pictures)
-    targets = {path: [out / f"{path.stem}_{kind}.png" for kind in KINDS] for path in paths}
+    targets = {path: {kind: out / f"{path.stem}_{kind}" for kind in kinds} for path in paths}
     _check_targets(targets)
-    failed = 0
-    for path, (mask_path, overlay_path) in targets.items():
+    rows, failed = [], 0
+    for path, files in targets.items():
         try:
             picture = read_image(path, channels=model.in_channels)
             with fabric.autocast():
-                masks = segment(normalize(picture, model.normalization)[None])
+                answer = predict(model, normalize(picture, model.normalization)[None]).cpu()
         except (ValueError, OSError) as error:  # the other pictures are not to blame
             print(f"error: {error}", file=sys.stderr)
             failed += 1
             continue
-        mask = masks[0].cpu().numpy().astype(np.uint8)
-        with atomic_path(mask_path) as temporary:
-            Image.fromarray(mask * 255 if model.num_classes == 1 else mask).save(temporary)
-        save_figure(overlay_mask(picture, mask).figure, overlay_path)
-        covered = 100 * (mask > 0).mean()
-        print(f"{path}: {covered:.1f} % foreground -> {mask_path}, {overlay_path}")
+        mask = to_mask(answer, threshold)[0].numpy()
+        with atomic_path(files["mask.png"]) as temporary:
+            _mask_picture(mask, model.num_classes).save(temporary)
+        found = mask
+        line = f"{path}: {(mask > 0).mean():.1%} foreground"
+        if objects != "none":
+            found = label_objects(mask, split=objects == "split", min_area=min_area)
+            measured = measure_objects(found, picture)
+            rows += [{"picture": str(path), **row} for row in measured]
+            line += f", {len(measured)} objects"
+            with atomic_path(files["objects.tif"]) as temporary:
+                small = found.max(initial=0) < 2**16
+                numbers = found.astype(np.uint16 if small else np.int32)
+                tifffile.imwrite(temporary, numbers, compression="zlib")
+        if probabilities:
+            with atomic_path(files["probability.tif"]) as temporary:
+                maps = answer[0].numpy()
+                tifffile.imwrite(temporary, maps[0] if len(maps) == 1 else maps, compression="zlib")
+        visible = picture if picture.ndim == 2 or picture.shape[2] == 3 else picture[..., 0]
+        save_figure(overlay_mask(visible, found).figure, files["overlay.png"])
+        print(f"{line} -> {', '.join(map(str, files.values()))}")
+    if rows:
+        write_rows(out / "objects.csv", rows)
+        print(f"{len(rows)} objects in all -> {out / 'objects.csv'}")
     if failed:
         raise ValueError(f"{failed} of {len(paths)} pictures could not be segmented, see above")
 
@@ -358,11 +390,29 @@ def _dataset(data: Data, root: Path | None, num_classes: int, split: Split, **op
     return sets.nuclei_split(root if data == "nuclei" else "synthetic", split, target=target)
 
 
-def _check_targets(targets: dict[Path, list[Path]]) -> None:
+def _mask_picture(mask, num_classes: int):
+    """A mask as a picture: 0 and 255 for one class, else class indices that have colours."""
+    import numpy as np
+    from matplotlib.colors import to_rgb
+    from PIL import Image
+
+    from .plotting import COLOURS
+
+    if num_classes == 1:
+        return Image.fromarray((255 * mask).astype(np.uint8))
+    if num_classes > 256:
+        return Image.fromarray(mask.astype(np.uint16))
+    picture = Image.fromarray(mask.astype(np.uint8))
+    colours = [(0, 0, 0), *(to_rgb(list(COLOURS.values())[k % len(COLOURS)]) for k in range(255))]
+    picture.putpalette((255 * np.array(colours)).astype(np.uint8).tobytes())
+    return picture
+
+
+def _check_targets(targets: dict[Path, dict[str, Path]]) -> None:
     """That no picture's result would overwrite another one, or another's result."""
     taken = {path.resolve(): path for path in targets}
     for path, results in targets.items():
-        for result in results:
+        for result in results.values():
             other = taken.setdefault(result.resolve(), path)
             if other != path:
                 raise ValueError(

@@ -15,13 +15,15 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from segedu import UNet, cli, load_model, load_pretrained, save_checkpoint, segmenter
-from segedu.data import FolderDataset, normalize, read_image, synthetic_nuclei
+from segedu.data import FolderDataset, normalize, read_image, sample, synthetic_nuclei
 from segedu.evaluation import dataset_iou, evaluate
-from segedu.files import read_history
+from segedu.files import read_history, read_rows
+from segedu.metrics import average_precision
 from segedu.training import TrainConfig
 from tests.cases_data import save
 
@@ -146,6 +148,32 @@ def test_pixels_that_do_not_count(folder, tmp_path):
     trained = done("train", *data, *SMALL, "--crop-size", 96, "--out", tmp_path / "run")  # padded
     line = next(line for line in trained.splitlines() if "mean IoU" in line)
     assert line in done("evaluate", *data, "--weights", tmp_path / "run" / "best.safetensors")
+
+
+def test_predict_numbers_and_measures_objects(tmp_path):
+    field = sample()
+    tifffile.imwrite(tmp_path / "field.tif", field.grey)
+    options = ("--objects", "split", "--min-area", 10, "--probabilities")
+    printed = done("predict", tmp_path / "field.tif", *options, "--out", tmp_path)
+    objects = tifffile.imread(tmp_path / "field_objects.tif")
+    rows = read_rows(tmp_path / "objects.csv")
+    assert len(rows) == objects.max() > 100  # of 125
+    assert f"{len(rows)} objects in all" in printed
+    assert average_precision(objects.astype(int), field.instances).scores[0] > 0.75
+    assert [int(row["area"]) for row in rows] == np.bincount(objects.ravel())[1:].tolist()
+    probability = tifffile.imread(tmp_path / "field_probability.tif")
+    mask = mask_of(tmp_path / "field_mask.png")
+    np.testing.assert_array_equal(probability > load_pretrained().threshold, mask > 0)
+
+
+def test_a_mask_of_several_classes_has_a_palette(tmp_path):
+    save_checkpoint(tmp_path / "three.safetensors", UNet(1, 3, channels=(4, 8)))
+    Image.fromarray(synthetic_nuclei(0, size=64)[0]).save(tmp_path / "a.png")
+    weights = ("--weights", tmp_path / "three.safetensors")
+    done("predict", tmp_path / "a.png", *weights, "--out", tmp_path)
+    picture = Image.open(tmp_path / "a_mask.png")
+    assert picture.mode == "P"
+    assert set(np.unique(picture)) <= {0, 1, 2}
 
 
 def test_training_starts_from_given_weights(folder, tmp_path):
