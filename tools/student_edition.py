@@ -15,8 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 COPIED = [
-    "_config.yml", "_static", "_toc.yml", "binder", "chapters", "docs", "img", "intro.md", "LICENSE",
-    "LICENSE-TEXT.md", "pyproject.toml", "README.md", "references.bib", "references.md",
+    "_config.yml", "_static", "_toc.yml", "binder", "chapters", "docs", "img", "intro.md",
+    "LICENSE", "LICENSE-TEXT.md", "pyproject.toml", "README.md", "references.bib", "references.md",
     "requirements.txt", "segedu", "study",
 ]  # fmt: skip
 SOLUTION = re.compile(r"^<details>\s*<summary>Solution</summary>$.*?^</details>$\n*", re.M | re.S)
