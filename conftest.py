@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # The files that take longest, slow tests included, start first, so that all processes end together.
 LONGEST = [
+    "tests/test_device.py",
     "tests/test_study.py",
     "tests/browser/test_site.py",
     "tests/test_training.py",

@@ -10,10 +10,13 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
+from . import __version__
+
 app = typer.Typer(
     help="Train a U-Net or a U-Net++ on synthetic nuclei, real nuclei or your own pictures, "
     "measure it, and use it. Start with: segedu train",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -54,6 +57,16 @@ AcceleratorOption = Annotated[str, typer.Option(help="cpu, gpu, or auto: a GPU i
 PrecisionOption = Annotated[
     str, typer.Option(help="32-true, or bf16-mixed, which is faster where the hardware has it.")
 ]
+
+
+@app.callback(invoke_without_command=True)
+def version_option(
+    version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False,
+):
+    """Train a U-Net or a U-Net++, measure it, and use it."""
+    if version:
+        print(f"segedu {__version__}")
+        raise typer.Exit
 
 
 @app.command("train")
@@ -527,6 +540,9 @@ def _draw_history(out: Path) -> None:
 
 def main() -> None:
     """Run a command; a mistake is one line on the screen, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # a file's name may hold what a terminal cannot show
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="segedu")
     except (ValueError, OSError, FloatingPointError, ImportError) as error:

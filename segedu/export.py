@@ -132,7 +132,7 @@ def to_onnx(model: NodeGrid) -> bytes:
         3: step * torch.export.Dim("columns", min=1),
     }
     program = torch.onnx.export(
-        copy.deepcopy(model).cpu().eval(),
+        copy.deepcopy(model).cpu().float().eval(),
         (torch.zeros(2, model.in_channels, 2 * step, 3 * step),),
         input_names=["images"],
         output_names=[f"L{level}" for level in model.levels],

@@ -1,11 +1,14 @@
 """Writing files so that a reader finds the old one or the new one, never half of either."""
 
 import csv
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+LONGEST = 200  # letters of a name that a temporary name keeps: 255 bytes are allowed
 
 
 @contextmanager
@@ -28,7 +31,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         # In the same folder, since a file can be renamed only within its file system.
         handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
+            dir=path.parent, prefix=f".{path.stem[:LONGEST]}-", suffix=path.suffix
         )
         os.close(handle)
         temporary = Path(name)
@@ -56,7 +59,8 @@ def remove_unfinished(path: str | os.PathLike) -> None:
     []
     """
     path = Path(path)
-    for leftover in path.parent.glob(f".{path.stem}-????????{path.suffix}"):
+    name, ending = glob.escape(path.stem[:LONGEST]), glob.escape(path.suffix)
+    for leftover in path.parent.glob(f".{name}-????????{ending}"):
         leftover.unlink()
 
 

@@ -139,7 +139,7 @@ def _tversky(
     check_choice("average", average, ("none", "image", "image_set", "class", "set"))
     if absent != "skip":
         check_number("absent, unless 'skip',", absent, 0, 1)
-    counts = [torch.as_tensor(count).double().cpu() for count in (tp, fp, fn)]
+    counts = [torch.as_tensor(count).cpu().double() for count in (tp, fp, fn)]
     if any(count.shape != counts[0].shape or count.ndim != 2 for count in counts):
         got = ", ".join(str(tuple(count.shape)) for count in counts)
         raise ValueError(f"tp, fp and fn must be counts (N, K), got shapes {got}")

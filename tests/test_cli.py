@@ -19,7 +19,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from segedu import UNet, cli, load_model, load_pretrained, save_checkpoint, segmenter
+from segedu import UNet, __version__, cli, load_model, load_pretrained, save_checkpoint, segmenter
 from segedu.data import FolderDataset, normalize, read_image, sample, synthetic_nuclei
 from segedu.evaluation import dataset_iou, evaluate
 from segedu.files import read_history, read_rows
@@ -148,6 +148,22 @@ def test_pixels_that_do_not_count(folder, tmp_path):
     trained = done("train", *data, *SMALL, "--crop-size", 96, "--out", tmp_path / "run")  # padded
     line = next(line for line in trained.splitlines() if "mean IoU" in line)
     assert line in done("evaluate", *data, "--weights", tmp_path / "run" / "best.safetensors")
+
+
+@pytest.mark.parametrize("name", ["x" * 240, "caf\udce9", "cell [1]"])
+def test_pictures_with_unusual_names(tmp_path, name):
+    """As long as a file system allows, not Unicode, or with a pattern's characters."""
+    Image.fromarray(synthetic_nuclei(0, size=64)[0]).save(tmp_path / f"{name}.png")
+    printed = in_a_process("predict", tmp_path / f"{name}.png", "--out", tmp_path / "out")
+    assert printed.code == 0, printed.err
+    assert (tmp_path / "out" / f"{name}_mask.png").exists()
+
+
+def test_version_and_help():
+    assert done("--version") == f"segedu {__version__}\n"
+    assert done("-h") == done("--help")
+    for words in ("Start with: segedu train", "predict"):
+        assert words in done("-h")
 
 
 def test_predict_numbers_and_measures_objects(tmp_path):
