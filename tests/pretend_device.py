@@ -244,6 +244,9 @@ def pretend_device() -> Iterator[None]:
     with ExitStack() as stack:
         for name, answer in answers.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, return_value=answer))
+        # An optimizer asks whether a graph is being recorded there; from torch 2.15 on, in C++.
+        nobody = mock.patch.object(torch.accelerator, "current_accelerator", return_value=None)
+        stack.enter_context(nobody)
         try:
             # A module that moves keeps its parameters, and the optimizer that has them.
             torch.__future__.set_swap_module_params_on_conversion(True)

@@ -56,7 +56,7 @@ def call(blank):
         text = blank.evaluate(
             # NaN is no JSON; null is
             f"argument => JSON.stringify((() => {{ {source}; return {expression} }})())",
-            argument,
+            json.loads(json.dumps(argument)),  # whose keys are strings
         )
         return json.loads(text)
 
