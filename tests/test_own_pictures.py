@@ -43,7 +43,8 @@ def test_the_commands_of_the_page(tmp_path, monkeypatch, capsys, save):
     monkeypatch.chdir(tmp_path)
     assert [command.split()[1] for command in COMMANDS] == ["info", "train", "predict"]
     for command in COMMANDS:
-        quick = command.replace("--steps 300", "--steps 3 --batch-size 2 --crop-size 64")
+        line = command.replace("\\\n", "")
+        quick = line.replace("--steps 300", "--steps 3 --batch-size 2 --crop-size 64")
         monkeypatch.setattr("sys.argv", shlex.split(quick))
         with pytest.raises(SystemExit) as end:
             cli.main()
