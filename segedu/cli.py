@@ -473,11 +473,14 @@ def _fabric(accelerator: str, precision: str, *, devices: int = 1, num_nodes: in
 
 
 def _load(weights: Path | None, level: int | None):
-    from .checkpoint import load_model, pretrained_path
+    from .checkpoint import load_model, load_pretrained
 
-    if weights is None or not weights.suffix:  # a name of the committed ones
-        weights = pretrained_path(*([] if weights is None else [str(weights)]))
-    model = load_model(weights)
+    if weights is None:
+        model = load_pretrained()
+    elif weights.suffix:
+        model = load_model(weights)
+    else:  # the name of one that comes with the package
+        model = load_pretrained(str(weights))
     return model if level is None else model.prune(level)
 
 
@@ -490,7 +493,7 @@ def _integers(text: str) -> tuple[int, ...]:
 
 def _report(model, dataset, split: Split, fabric, ignore_index: int | None) -> None:
     """Print what the network gets right on a data set, beside the best answer without a network."""
-    from .evaluation import baselines, dataset_iou, evaluate
+    from .evaluation import constant_counts, dataset_iou, evaluate, otsu_threshold
     from .inference import segmenter
 
     num_classes = model.num_classes
@@ -501,10 +504,14 @@ def _report(model, dataset, split: Split, fabric, ignore_index: int | None) -> N
     kind = "IoU per image" if num_classes == 1 else "IoU over the classes"
     print(f"{len(dataset)} {split} images: mean {kind} {score:.3f}")
     print(_per_class(counts, model.class_names))
+    names = [f"class {k}" for k in range(num_classes)]
+    names = ["background", "foreground"] if num_classes == 1 else names
     scores = {
-        name: dataset_iou(evaluate(answer, dataset, **options))
-        for name, answer in baselines(num_classes).items()
+        f"{name} everywhere": dataset_iou(constant_counts(counts, k))
+        for k, name in enumerate(names)
     }
+    if num_classes == 1:
+        scores["Otsu's threshold"] = dataset_iou(evaluate(otsu_threshold, dataset, **options))
     best = max(scores, key=scores.get)
     print(f"without a network: {best} {scores[best]:.3f}, so {score - scores[best]:+.3f}")
 

@@ -73,25 +73,23 @@ def otsu_threshold(images: Tensor) -> Tensor:
     return torch.from_numpy(blurred > threshold_otsu(blurred))[None]
 
 
-def baselines(num_classes: int) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Answers that need no network, for `evaluate`: every class everywhere, and Otsu's threshold.
+def constant_counts(counts: StatScores, index: int) -> StatScores:
+    """The counts on the same data set if every pixel were answered with one class.
 
-    A network that is not clearly better than the best of them has learnt nothing.
+    Parameters
+    ----------
+    counts : of any answer: they say how many pixels each class has.
+    index : the class; of one class, 0 is the background and 1 the foreground.
 
-    >>> list(baselines(1)), list(baselines(3))[0]
-    (['background everywhere', 'foreground everywhere', "Otsu's threshold"], 'class 0 everywhere')
+    >>> constant_counts(StatScores(*torch.tensor([[[3]], [[1]], [[2]], [[4]]])), 1)
+    StatScores(tp=tensor([[5]]), fp=tensor([[5]]), fn=tensor([[0]]), tn=tensor([[0]]))
     """
-
-    def constant(index: int) -> Callable[[Tensor], Tensor]:
-        return lambda images: torch.full_like(images[:, 0], index, dtype=torch.int64)
-
-    if num_classes > 1:
-        return {f"class {k} everywhere": constant(k) for k in range(num_classes)}
-    return {
-        "background everywhere": constant(0),
-        "foreground everywhere": constant(1),
-        "Otsu's threshold": otsu_threshold,
-    }
+    positives, negatives = counts.tp + counts.fn, counts.fp + counts.tn
+    num_classes = positives.shape[1]
+    chosen = torch.arange(num_classes) == (index - 1 if num_classes == 1 else index)
+    return StatScores(
+        positives * chosen, negatives * chosen, positives * ~chosen, negatives * ~chosen
+    )
 
 
 def threshold_counts(

@@ -10,6 +10,7 @@ from segedu.evaluation import (
     best_iou,
     best_threshold,
     concatenate,
+    constant_counts,
     dataset_iou,
     evaluate,
     otsu_threshold,
@@ -135,6 +136,19 @@ def test_otsu_on_the_real_test_images(nuclei_zip):
     assert dataset_iou(evaluate(otsu_threshold, data, num_classes=1)) == pytest.approx(
         0.78, abs=0.03
     )
+
+
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_the_counts_of_a_constant_answer_are_those_of_evaluating_it(num_classes):
+    masks = torch.randint(max(num_classes, 2), (4, 8, 8))
+    masks[:, :2] = 255
+    data = [(torch.rand(1, 8, 8), mask) for mask in masks]
+    options = {"num_classes": num_classes, "ignore_index": 255}
+    counts = evaluate(lambda images: images[:, 0] > 0.5, data, **options)
+    for index in range(max(num_classes, 2)):
+        answer = evaluate(lambda images, k=index: torch.full((1, 8, 8), k), data, **options)
+        for ours, expected in zip(constant_counts(counts, index), answer, strict=True):
+            assert torch.equal(ours, expected)
 
 
 def test_ignored_pixels_count_at_no_threshold():

@@ -289,18 +289,10 @@ def sample() -> Sample:
 def _download_sample(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         # The wheels for all systems hold the same pictures. This one is the smallest.
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--no-cache-dir",
-        ]
-        command += ["--only-binary=:all:", "--platform=win_amd64", "--python-version=3.12"]
+        command = "pip download --quiet --no-deps --no-cache-dir --only-binary=:all: "
+        command += f"--platform=win_amd64 --python-version=3.12 {CARRIER} --dest"
         done = subprocess.run(
-            [*command, "--dest", temporary, CARRIER], capture_output=True, text=True, check=False
+            [sys.executable, "-m", *command.split(), temporary], capture_output=True, text=True
         )
         if done.returncode:
             reason = (done.stderr.strip() or "pip failed").splitlines()[-1]
