@@ -1,8 +1,6 @@
 """The command line: `segedu train | evaluate | predict | info | export`."""
 
-import glob
 import itertools
-import math
 import sys
 import time
 from pathlib import Path
@@ -134,6 +132,7 @@ def train_command(
     from . import losses
     from .analysis import count_parameters
     from .checkpoint import load_model, read_notes
+    from .commands.report import print_report
     from .models import UNet, UNetPlusPlus
     from .training import TrainConfig, fit
 
@@ -193,7 +192,7 @@ def train_command(
         f"validation IoU {notes['validation_iou']:.3f}, threshold {best.threshold}"
     )
     test_set = _dataset(data, root, num_classes, "test", **options)
-    _report(best, test_set, "test", fabric, ignore_index)
+    print_report(best, test_set, "test", fabric, ignore_index)
     _draw_history(out)
     print(f"weights: {out / 'best.safetensors'}")
 
@@ -210,10 +209,12 @@ def evaluate_command(
     precision: PrecisionOption = "32-true",
 ):
     """Measure a network on images: IoU, Dice, precision and recall of each class."""
+    from .commands.report import print_report
+
     model = _load(weights, level)
     options = {"ignore_index": ignore_index, "channels": model.in_channels}
     dataset = _dataset(data, root, model.num_classes, split, **options)
-    _report(model, dataset, split, _fabric(accelerator, precision), ignore_index)
+    print_report(model, dataset, split, _fabric(accelerator, precision), ignore_index)
 
 
 @app.command("predict")
@@ -249,61 +250,14 @@ def predict_command(
     NAME_objects.tif, a number for each object, and objects.csv with their areas, positions and mean
     values. With --probabilities also NAME_probability.tif.
     """
-    import numpy as np
-    import tifffile
-
-    from .data import normalize, read_image
-    from .files import atomic_path, write_rows
-    from .inference import predict, to_mask
-    from .objects import label_objects, measure_objects
-    from .plotting import overlay_mask, save_figure
+    from .commands.segment import find_pictures, segment_pictures
 
     model, fabric = _load(weights, level), _fabric(accelerator, precision)
-    model.to(fabric.device)
-    threshold = model.threshold if threshold is None else threshold
-    if model.num_classes == 1:
-        print(f"threshold {threshold}")
-    kinds = ["mask.png", "overlay.png"]
-    kinds += ["objects.tif"] * (objects != "none") + ["probability.tif"] * probabilities
-    paths = _find_pictures(pictures)
-    targets = {path: {kind: out / f"{path.stem}_{kind}" for kind in kinds} for path in paths}
-    _check_targets(targets)
-    rows, failed = [], 0
-    for path, files in targets.items():
-        try:
-            picture = read_image(path, channels=model.in_channels)
-            with fabric.autocast():
-                answer = predict(model, normalize(picture, model.normalization)[None]).cpu()
-        except (ValueError, OSError) as error:  # the other pictures are not to blame
-            print(f"error: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        mask = to_mask(answer, threshold)[0].numpy()
-        with atomic_path(files["mask.png"]) as temporary:
-            _mask_picture(mask, model.num_classes).save(temporary)
-        found = mask
-        line = f"{path}: {(mask > 0).mean():.1%} foreground"
-        if objects != "none":
-            found = label_objects(mask, split=objects == "split", min_area=min_area)
-            measured = measure_objects(found, picture)
-            rows += [{"picture": str(path), **row} for row in measured]
-            line += f", {len(measured)} objects"
-            with atomic_path(files["objects.tif"]) as temporary:
-                small = found.max(initial=0) < 2**16
-                numbers = found.astype(np.uint16 if small else np.int32)
-                tifffile.imwrite(temporary, numbers, compression="zlib")
-        if probabilities:
-            with atomic_path(files["probability.tif"]) as temporary:
-                maps = answer[0].numpy()
-                tifffile.imwrite(temporary, maps[0] if len(maps) == 1 else maps, compression="zlib")
-        visible = picture if picture.ndim == 2 or picture.shape[2] == 3 else picture[..., 0]
-        save_figure(overlay_mask(visible, found).figure, files["overlay.png"])
-        print(f"{line} -> {', '.join(map(str, files.values()))}")
-    if rows:
-        write_rows(out / "objects.csv", rows)
-        print(f"{len(rows)} objects in all -> {out / 'objects.csv'}")
-    if failed:
-        raise ValueError(f"{failed} of {len(paths)} pictures could not be segmented, see above")
+    segment_pictures(
+        model, find_pictures(pictures), out, fabric, objects=objects, min_area=min_area,
+        threshold=model.threshold if threshold is None else threshold,
+        probabilities=probabilities,
+    )  # fmt: skip
 
 
 @app.command("info")
@@ -403,59 +357,9 @@ def _dataset(data: Data, root: Path | None, num_classes: int, split: Split, **op
     return sets.nuclei_split(root if data == "nuclei" else "synthetic", split, target=target)
 
 
-def _mask_picture(mask, num_classes: int):
-    """A mask as a picture: 0 and 255 for one class, else class indices that have colours."""
-    import numpy as np
-    from matplotlib.colors import to_rgb
-    from PIL import Image
-
-    from .plotting import COLOURS
-
-    if num_classes == 1:
-        return Image.fromarray((255 * mask).astype(np.uint8))
-    if num_classes > 256:
-        return Image.fromarray(mask.astype(np.uint16))
-    picture = Image.fromarray(mask.astype(np.uint8))
-    colours = [(0, 0, 0), *(to_rgb(list(COLOURS.values())[k % len(COLOURS)]) for k in range(255))]
-    picture.putpalette((255 * np.array(colours)).astype(np.uint8).tobytes())
-    return picture
-
-
-def _check_targets(targets: dict[Path, dict[str, Path]]) -> None:
-    """That no picture's result would overwrite another one, or another's result."""
-    taken = {path.resolve(): path for path in targets}
-    for path, results in targets.items():
-        for result in results.values():
-            other = taken.setdefault(result.resolve(), path)
-            if other != path:
-                raise ValueError(
-                    f"the result of {path} would overwrite {other} or its result; "
-                    "give another --out, or do them one after the other"
-                )
-
-
 def _free_folder(parent: Path) -> Path:
     taken = {path.name for path in parent.iterdir()} if parent.is_dir() else set()
     return parent / next(str(number) for number in itertools.count(1) if str(number) not in taken)
-
-
-def _find_pictures(arguments: list[str]) -> list[Path]:
-    """Every picture that the arguments name: files, folders of pictures, and patterns."""
-    from .data.pictures import list_pictures
-
-    paths = []
-    for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            found = list_pictures(path)
-        elif path.exists() or not glob.has_magic(argument):
-            found = [path]
-        else:
-            found = [Path(name) for name in sorted(glob.glob(argument, recursive=True))]
-        if not found:
-            raise ValueError(f"there are no pictures in {argument}, expected at least one")
-        paths += found
-    return paths
 
 
 def _fabric(accelerator: str, precision: str, *, devices: int = 1, num_nodes: int = 1):
@@ -489,54 +393,6 @@ def _integers(text: str) -> tuple[int, ...]:
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise ValueError(f"--channels takes positive numbers like 16,32,64,128, got {text!r}")
     return tuple(map(int, parts))
-
-
-def _report(model, dataset, split: Split, fabric, ignore_index: int | None) -> None:
-    """Print what the network gets right on a data set, beside the best answer without a network."""
-    from .evaluation import constant_counts, dataset_iou, evaluate, otsu_threshold
-    from .inference import segmenter
-
-    num_classes = model.num_classes
-    options = {"num_classes": num_classes, "ignore_index": ignore_index}
-    with fabric.autocast():
-        counts = evaluate(segmenter(model.to(fabric.device)), dataset, **options)
-    score = dataset_iou(counts)
-    kind = "IoU per image" if num_classes == 1 else "IoU over the classes"
-    print(f"{len(dataset)} {split} images: mean {kind} {score:.3f}")
-    print(_per_class(counts, model.class_names))
-    names = [f"class {k}" for k in range(num_classes)]
-    names = ["background", "foreground"] if num_classes == 1 else names
-    scores = {
-        f"{name} everywhere": dataset_iou(constant_counts(counts, k))
-        for k, name in enumerate(names)
-    }
-    if num_classes == 1:
-        scores["Otsu's threshold"] = dataset_iou(evaluate(otsu_threshold, dataset, **options))
-    best = max(scores, key=scores.get)
-    print(f"without a network: {best} {scores[best]:.3f}, so {score - scores[best]:+.3f}")
-
-
-def _per_class(counts, names: tuple[str, ...]) -> str:
-    """A table of each class over all pixels; "-" where there is nothing to divide by."""
-    from .metrics import dice, iou, precision, recall
-
-    totals = [count.sum(0, keepdim=True) for count in counts]
-    tp, fp, fn, tn = (total[0] for total in totals)
-    columns = {
-        "of truth": (tp + fn) / (tp + fp + fn + tn),
-        "of answer": (tp + fp) / (tp + fp + fn + tn),
-    }
-    for function in (iou, dice, precision, recall):
-        columns[function.__name__] = function(*totals, average="none", absent="skip")[0]
-    names = names or (["foreground"] if len(tp) == 1 else [f"class {k}" for k in range(len(tp))])
-    width = max(map(len, names))
-    lines = [f"  {'':{width}}" + "".join(f"{name:>11}" for name in columns)]
-    for name, *numbers in zip(
-        names, *(column.tolist() for column in columns.values()), strict=True
-    ):
-        cells = ("-" if math.isnan(number) else f"{number:.3f}" for number in numbers)
-        lines.append(f"  {name:{width}}" + "".join(f"{cell:>11}" for cell in cells))
-    return "\n".join(lines)
 
 
 def _draw_history(out: Path) -> None:

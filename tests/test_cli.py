@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from segedu import UNet, __version__, cli, load_model, load_pretrained, save_checkpoint, segmenter
+from segedu.commands import report
 from segedu.data import FolderDataset, normalize, read_image, sample, synthetic_nuclei
 from segedu.evaluation import dataset_iou, evaluate
 from segedu.files import read_history, read_rows
@@ -215,7 +216,7 @@ def test_a_run_goes_on_with_resume(folder, tmp_path):
 
 
 def test_synthetic_is_the_default_of_train(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "_report", lambda model, dataset, *others: print(len(dataset)))
+    monkeypatch.setattr(report, "print_report", lambda _, dataset, *others: print(len(dataset)))
     (tmp_path / "runs" / "1").mkdir(parents=True)
     small = ("--steps", 1, "--batch-size", 1, "--crop-size", 32, "--channels", "2,4")
     trained = done("train", "--model", "unet", *small, cwd=tmp_path)

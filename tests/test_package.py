@@ -56,6 +56,7 @@ LAYERS = [
     {"inference", "run", "export"},
     {"evaluation", "explorers"},
     {"training"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from segedu import UNet, cli, metrics, save_checkpoint
+from segedu.commands import report
 from segedu.data import SyntheticNuclei
 
 
@@ -28,7 +29,7 @@ def test_a_network_that_finds_nothing_is_reported(tmp_path, monkeypatch, capsys)
 def test_classes_that_are_never_answered_are_seen():
     truth = torch.tensor([[[0, 0, 0, 1, 1, 2]]])
     counts = metrics.stat_scores(torch.zeros_like(truth), truth, num_classes=3)
-    table = cli._per_class(counts, ("background", "interior", "boundary"))
+    table = report._per_class(counts, ("background", "interior", "boundary"))
     assert [line.split() for line in table.splitlines()[1:]] == [
         ["background", "0.500", "1.000", "0.500", "0.667", "0.500", "1.000"],
         ["interior", "0.333", "0.000", "0.000", "0.000", "-", "0.000"],

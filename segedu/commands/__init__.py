@@ -1,0 +1,1 @@
+"""What the commands of `segedu` do; their options are in `segedu.cli`."""
