@@ -6,11 +6,32 @@ it checked, so that it can stand where the value is used.
 
 import math
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+_are_trusted = ContextVar("values that were looked at before", default=False)
+
+
+@contextmanager
+def trusted_values() -> Iterator[None]:
+    """In this block `check_range` does not look: the caller has, before they went to a GPU.
+
+    There each look would wait for everything that was computed before it.
+
+    >>> with trusted_values():
+    ...     check_range("target", torch.tensor([255]), 0, 1)
+    tensor([255])
+    """
+    token = _are_trusted.set(True)
+    try:
+        yield
+    finally:
+        _are_trusted.reset(token)
 
 
 def describe(value) -> str:
@@ -95,13 +116,15 @@ def check_tensor(name: str, value, shape: str, *, floats: bool = True) -> Tensor
 def check_range(
     name: str, value: Tensor, low: float = -math.inf, high: float = math.inf, hint: str = ""
 ) -> Tensor:
-    """`value`, if all of it is finite and in [low, high]. Compiled code does not look.
+    """`value`, if all of it is finite and in [low, high].
+
+    Compiled code does not look, and neither does code in a block of `trusted_values`.
 
     >>> check_range("target", torch.tensor([0, 255]), 0, 1, "; see ignore_index")
     Traceback (most recent call last):
     ValueError: target must lie in [0, 1], got values from 0 to 255; see ignore_index
     """
-    if not torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling() and not _are_trusted.get():
         least, most = torch.stack(value.aminmax()).tolist()
         if not (low <= least and most <= high and -math.inf < least and most < math.inf):
             limits = f"be finite, at least {low:g}" if low > -math.inf else "be finite"

@@ -3,6 +3,7 @@
 import itertools
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -94,6 +95,27 @@ def train_command(
             "pixels cannot be cut into tiles."
         ),
     ] = "batch",
+    loss: Annotated[
+        Literal["compound", "cross-entropy", "focal", "dice"],
+        typer.Option(help="compound: cross-entropy plus Dice loss."),
+    ] = "compound",
+    class_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="How much a pixel of each class counts in the cross-entropy, like 1,5 (background "
+            "first), or 'balanced': the rarer, the more."
+        ),
+    ] = None,
+    class_names: Annotated[
+        str, typer.Option(help="Names for the report, like 'background,road,car'.")
+    ] = "",
+    augment: Annotated[
+        str,
+        typer.Option(
+            help="Random changes of the crops: any of mirror, flips, scale, elastic, light, with "
+            "commas between, or none. mirror is for pictures with an above and a below."
+        ),
+    ] = "flips,light",
     steps: Annotated[int, typer.Option(help="Updates of the weights.", min=1)] = 300,
     batch_size: Annotated[int, typer.Option(help="Crops per update.", min=1)] = 8,
     crop_size: Annotated[int, typer.Option(help="Side of a crop in pixels.", min=1)] = 128,
@@ -121,7 +143,12 @@ def train_command(
         int, typer.Option(help="Machines, each with this number of processes.", min=1)
     ] = 1,
     precision: PrecisionOption = "32-true",
-    resume: Annotated[bool, typer.Option(help="Go on from the last state in --out.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            help="Go on from the last state in --out; of a run that is done, with more --steps."
+        ),
+    ] = False,
 ):
     """Train a network, keep the best by validation IoU, and measure it once on the test images.
 
@@ -129,10 +156,10 @@ def train_command(
     and history.png. Ctrl-C keeps the state, and --resume goes on from it. The IoU is printed beside
     the best answer without a network: if it is not clearly better, it has learnt nothing.
     """
-    from . import losses
     from .analysis import count_parameters
     from .checkpoint import load_model, read_notes
     from .commands.report import print_report
+    from .commands.train import cached, check_sizes, make_loss, read_weights
     from .models import UNet, UNetPlusPlus
     from .training import TrainConfig, fit
 
@@ -142,7 +169,7 @@ def train_command(
     config = TrainConfig(
         steps=steps, batch_size=batch_size, crop_size=crop_size, learning_rate=learning_rate,
         validate_every=validate_every or max(1, steps // 3), seed=seed, workers=workers,
-        ignore_index=ignore_index,
+        ignore_index=ignore_index, augment=_names(augment),
     )  # fmt: skip
     if batch_size % (devices * nodes):  # before so many processes start
         raise ValueError(
@@ -150,49 +177,59 @@ def train_command(
         )
     fabric = _fabric(accelerator, precision, devices=devices, num_nodes=nodes)
     start = None if init is None else _load(init, None)
-    options = {"ignore_index": ignore_index, "channels": start and start.in_channels}
-    train_set = _dataset(data, root, num_classes, "train", **options)
-    validation_set = _dataset(data, root, num_classes, "validation", **options)
-    fabric.launch()
-    fabric.seed_everything(seed, verbose=False)
-    shape = {"channels": _integers(channels), "norm": norm}
-    if start is not None:
-        net = start
-        if net.num_classes != num_classes:
-            raise ValueError(
-                f"{init} has {net.num_classes} classes, but --num-classes is {num_classes}"
-            )
-    elif model == "unetpp":
-        net = UNetPlusPlus(train_set[0][0].shape[0], num_classes, deep_supervision=True, **shape)
-    else:
-        net = UNet(train_set[0][0].shape[0], num_classes, **shape)
-    if data != "folder":
-        net.class_names = CLASS_NAMES[num_classes]
-    fabric.print(
-        f"{len(train_set)} training and {len(validation_set)} validation images, "
-        f"{model} of {count_parameters(net):,} parameters"
-    )
-    started = time.monotonic()
-    try:
-        fit(
-            net, losses.DeepSupervision(losses.CompoundLoss(ignore_index=ignore_index)),
-            train_set, validation_set, config, out=out, fabric=fabric, resume=resume,
-        )  # fmt: skip
-    except KeyboardInterrupt as stopped:
-        fabric.print(
-            f"\n{stopped or 'stopped'}.\nTo go on: the same command with --resume --out {out}"
+    if start is not None and start.num_classes != num_classes:
+        raise ValueError(
+            f"{init} has {start.num_classes} classes, but --num-classes is {num_classes}"
         )
-        raise typer.Exit(130) from None  # as shells say of a command that Ctrl-C ended
-    seconds = time.monotonic() - started
-    if not fabric.is_global_zero:
-        return
-    best, notes = load_model(out / "best.safetensors"), read_notes(out / "best.safetensors")
-    print(
-        f"\ntrained {steps} steps in {seconds:.0f} s; best after step {notes['step']}: "
-        f"validation IoU {notes['validation_iou']:.3f}, threshold {best.threshold}"
-    )
-    test_set = _dataset(data, root, num_classes, "test", **options)
-    print_report(best, test_set, "test", fabric, ignore_index)
+    names = _names(class_names) if data == "folder" else CLASS_NAMES.get(num_classes, ())
+    if names and len(names) != num_classes:
+        raise ValueError(f"--class-names has {len(names)} names for {num_classes} classes")
+    options = {"ignore_index": ignore_index, "channels": start and start.in_channels}
+    sets = {split: _dataset(data, root, num_classes, split, **options) for split in get_args(Split)}
+    fabric.launch()
+    # A file that cannot be read, or a wrong mask, is found here, and not after hours.
+    reading = cached(sets, show=fabric.is_global_zero) if data == "folder" else nullcontext(sets)
+    with reading as sets:
+        train_set, validation_set, test_set = sets.values()
+        weights = class_weights and read_weights(
+            class_weights, train_set, num_classes, ignore_index
+        )
+        fabric.seed_everything(seed, verbose=False)
+        if start is not None:
+            net = start
+        else:
+            kind = UNetPlusPlus if model == "unetpp" else UNet
+            net = kind(
+                train_set[0][0].shape[0], num_classes, channels=_integers(channels), norm=norm,
+                deep_supervision=model == "unetpp",
+            )  # fmt: skip
+        if net.norm == "group":
+            check_sizes(sets, 512)
+        net.class_names = names or net.class_names
+        fabric.print(
+            f"{len(train_set)} training and {len(validation_set)} validation images, "
+            f"{init or model} of {count_parameters(net):,} parameters"
+        )
+        started = time.monotonic()
+        try:
+            fit(
+                net, make_loss(loss, num_classes, weights, ignore_index), train_set,
+                validation_set, config, out=out, fabric=fabric, resume=resume,
+            )  # fmt: skip
+        except KeyboardInterrupt as stopped:
+            fabric.print(
+                f"\n{stopped or 'stopped'}.\nTo go on: the same command with --resume --out {out}"
+            )
+            raise typer.Exit(130) from None  # as shells say of a command that Ctrl-C ended
+        seconds = time.monotonic() - started
+        if not fabric.is_global_zero:
+            return
+        best, notes = load_model(out / "best.safetensors"), read_notes(out / "best.safetensors")
+        print(
+            f"\ntrained {steps} steps in {seconds:.0f} s; best after step {notes['step']}: "
+            f"validation IoU {notes['validation_iou']:.3f}, threshold {best.threshold}"
+        )
+        print_report(best, test_set, "test", fabric, ignore_index)
     _draw_history(out)
     print(f"weights: {out / 'best.safetensors'}")
 
@@ -393,6 +430,11 @@ def _integers(text: str) -> tuple[int, ...]:
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise ValueError(f"--channels takes positive numbers like 16,32,64,128, got {text!r}")
     return tuple(map(int, parts))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """The parts between commas; "" and "none" have none."""
+    return tuple(part.strip() for part in text.split(",")) if text not in ("", "none") else ()
 
 
 def _draw_history(out: Path) -> None:

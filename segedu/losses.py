@@ -56,10 +56,11 @@ def _prepare(
 
 
 def _per_class(name: str, values: Tensor | Sequence[float], logits: Tensor) -> Tensor:
-    """One weight per class, (K,), with the dtype and on the device of the logits."""
-    weights = torch.as_tensor(values).to(logits)
-    if weights.shape != logits.shape[1:2]:
-        raise ValueError(f"{name} needs {logits.shape[1]} numbers, got {describe(values)}")
+    """One weight per class (K = 1: background, foreground), like the logits."""
+    weights = torch.as_tensor(values).to(logits, non_blocking=True)
+    count = max(logits.shape[1], 2)
+    if weights.shape != (count,):
+        raise ValueError(f"{name} needs {count} numbers, got {describe(values)}")
     return check_range(name, weights, 0)
 
 
@@ -102,15 +103,30 @@ def cross_entropy(
 
 
 def binary_cross_entropy(
-    logits: Tensor, target: Tensor, *, ignore_index: int | None = None, reduction: str = "mean"
+    logits: Tensor,
+    target: Tensor,
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """Binary cross-entropy, -y log p - (1 - y) log(1 - p) with p = sigmoid(logits), for K = 1.
+
+    ``weight`` (2,) multiplies the two terms, the background's first, and "mean" then divides by the
+    sum of the pixels' weights: as `cross_entropy` of two classes.
 
     >>> binary_cross_entropy(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2))  # log 2
     tensor(0.6931)
     """
     logits, target, counted = _prepare(logits, target, ignore_index, binary=True)
-    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    if weight is None:
+        loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    else:
+        background, foreground = _per_class("weight", weight, logits)
+        weight = background * (1 - target) + foreground * target
+        loss = background * (1 - target) * F.softplus(logits)
+        loss = loss + foreground * target * F.softplus(-logits)
+        counted = weight if counted is None else weight * counted
     return _reduce(loss, counted, reduction)
 
 
@@ -157,7 +173,8 @@ def focal_loss(
         else:
             positive = check_number("alpha (for K = 1)", alpha, 0, 1)
             negative = 1 - positive
-        if not torch.compiler.is_compiling() and torch.equal(target, target.round()):
+        is_cpu = target.device.type == "cpu" and not torch.compiler.is_compiling()
+        if is_cpu and torch.equal(target, target.round()):  # a GPU would have to wait for this
             # Only 0 and 1: each pixel has one of the two terms, which saves half of the work. The
             # sign of the logit turns p into 1 - p where the target is 0.
             loss = _focal((2 * target - 1) * logits, gamma)
@@ -238,11 +255,20 @@ def jaccard_loss(logits: Tensor, target: Tensor, **options) -> Tensor:
     return tversky_loss(logits, target, alpha=1.0, beta=1.0, **options)
 
 
-def compound_loss(logits: Tensor, target: Tensor, *, ignore_index: int | None = None) -> Tensor:
-    """Dice loss plus cross-entropy (binary for K = 1), both averaged: the default in training."""
+def compound_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int | None = None,
+) -> Tensor:
+    """Dice loss plus cross-entropy (binary for K = 1), both averaged: the default in training.
+
+    ``weight`` is that of the cross-entropy.
+    """
     dice = dice_loss(logits, target, ignore_index=ignore_index)
     entropy = binary_cross_entropy if logits.shape[1] == 1 else cross_entropy
-    return dice + entropy(logits, target, ignore_index=ignore_index)
+    return dice + entropy(logits, target, weight=weight, ignore_index=ignore_index)
 
 
 def deep_supervision(

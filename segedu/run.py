@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .checkpoint import load_training, save_checkpoint
+from .checkpoint import load_model, load_training, save_checkpoint
 from .files import read_history, remove_unfinished, write_rows
+
+HISTORY_ADVICE = "put the file back, or train on from last.safetensors in another folder"
 
 
 class RunFolder:
@@ -23,6 +25,7 @@ class RunFolder:
             Path(out) / name for name in ("best.safetensors", "last.safetensors", "history.csv")
         )
         self.settings = settings
+        self.is_done = False  # whether the run that was restored had taken all of its steps
         if not resume and any(path.exists() for path in (self.best, self.last, self.table)):
             raise ValueError(
                 f"{out} already holds a run, which would be lost: resume it, or choose another "
@@ -30,23 +33,51 @@ class RunFolder:
             )
 
     def restore(self, state) -> list[dict]:
-        """Bring a `TrainState` to the last state of the run; returns the history up to there."""
+        """Bring a `TrainState` to the last state of the run; returns the history up to there.
+
+        Raises ValueError for a run that cannot be gone on with as the settings say: another
+        network, other settings (but for more steps after the last one), or a file that is missing
+        or damaged, which training on would overwrite or miss at its end.
+        """
         if not self.last.exists():
+            if there := [path.name for path in (self.best, self.table) if path.exists()]:
+                raise ValueError(
+                    f"{self.last} is missing, so the run cannot be resumed, and a new one would "
+                    f"overwrite its {' and '.join(there)}; choose another folder"
+                )
             return []
         notes = load_training(self.last, state.network, state.optimizer)
         saved = notes.get("settings", {})
-        if changed := [name for name in self.settings if saved.get(name) != self.settings[name]]:
-            then, now = (
-                {name: run.get(name) for name in changed} for run in (saved, self.settings)
-            )
+        self.is_done = notes["step"] == saved.get("steps")
+        if self.is_done and self.settings["steps"] > notes["step"]:
+            saved = saved | {
+                name: self.settings[name]
+                for name in ("steps", "validate_every")
+                if name in self.settings
+            }
+        both = self.settings.keys() & saved.keys()
+        if changed := sorted(name for name in both if saved[name] != self.settings[name]):
+            then, now = ({name: run[name] for name in changed} for run in (saved, self.settings))
             raise ValueError(
                 f"{self.last} was trained with {then}, got {now}: resume it with the same settings"
             )
         state.schedule.load_state_dict(notes["schedule"])
         state.step, state.best_score = notes["step"], notes["best_score"]
-        if state.step == 0:
+        if state.best_score >= 0:
+            load_model(self.best)  # raises now, and not at the end, if it is missing or damaged
+        return self._read_history(state.step)
+
+    def _read_history(self, steps: int) -> list[dict]:
+        """The rows of the first steps: all of them, or a ValueError."""
+        if steps == 0:
             return []
-        return [row for row in read_history(self.table) if row["step"] <= state.step]
+        try:
+            rows = [row for row in read_history(self.table) if row["step"] <= steps]
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"cannot read {self.table} ({error}); {HISTORY_ADVICE}") from None
+        if [row["step"] for row in rows] != list(range(1, steps + 1)):
+            raise ValueError(f"{self.table} has lost some of its {steps} steps; {HISTORY_ADVICE}")
+        return rows
 
     def save_last(self, state, history: list[dict]) -> None:
         """Write all that is needed to go on from here."""

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from tqdm import tqdm
 
-from .checks import check_integer, check_number, check_tensor
+from .checks import check_integer, check_number, check_range, check_tensor, trusted_values
 from .data.transforms import train_transform
 from .evaluation import validate
 from .fast import summed_convolutions
@@ -44,6 +44,7 @@ class TrainConfig:
     seed: int = 0
     workers: int = 0  # processes that prepare crops in the background
     ignore_index: int | None = None  # value of the masks for pixels that do not count
+    augment: tuple[str, ...] = ("flips", "light")  # random changes, see `train_transform`
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "crop_size", "validate_every"):
@@ -54,6 +55,7 @@ class TrainConfig:
             check_integer("ignore_index", self.ignore_index)
         for name in ("learning_rate", "weight_decay"):
             check_number(name, getattr(self, name), 0)
+        train_transform(self.crop_size, self.ignore_index, self.augment)  # checks the names
 
 
 class TrainingStream(Dataset):
@@ -111,14 +113,20 @@ def start_training(network: nn.Module, config: TrainConfig, fabric: Fabric) -> T
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=config.learning_rate,
-        total_steps=max(config.steps, 5),  # torch divides by zero at 4
-        pct_start=0.25,
-    )
+    schedule = _one_cycle(optimizer, config.learning_rate, config.steps)
     wrapped, optimizer = fabric.setup(network, optimizer)
     return TrainState(network, wrapped, optimizer, schedule)
+
+
+def _one_cycle(
+    optimizer: torch.optim.Optimizer, peak: float, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=peak,
+        total_steps=max(steps, 5),  # torch divides by zero at 4
+        pct_start=0.25,
+    )
 
 
 def training_steps(
@@ -126,35 +134,30 @@ def training_steps(
 ) -> Iterator[tuple[float, float]]:
     """Train step by step, from `state.step` on; yields each step's loss and learning rate.
 
-    Between two steps the caller may validate, save the state, or stop.
+    Between two steps the caller may validate, save the state, or stop. Raises FloatingPointError
+    where a loss is not finite, or the weights are not after a step: that is seen in the next one.
     """
-    stream = TrainingStream(
-        train_set, train_transform(config.crop_size, config.ignore_index), config.seed
-    )
+    transform = train_transform(config.crop_size, config.ignore_index, config.augment)
+    stream = TrainingStream(train_set, transform, config.seed)
+    num_classes, rate = state.network.num_classes, 0.0
     for images, masks in _batches(stream, state.step, config, fabric):
+        _check_masks(masks, num_classes, config.ignore_index)
+        images, masks = fabric.to_device((images, masks))
         state.wrapped.train()  # at every step, because validation switches to eval mode
         logits = state.wrapped(images.contiguous(memory_format=torch.channels_last))
-        num_classes = (logits[-1] if isinstance(logits, list) else logits).shape[1]
-        value = loss(logits, to_target(masks, num_classes))
+        with trusted_values():
+            value = loss(logits, to_target(masks, num_classes))
         state.optimizer.zero_grad()
         fabric.backward(value)
-        mean_loss = fabric.all_reduce(value.detach(), reduce_op="mean").item()
+        mean_loss = fabric.all_reduce(value.detach(), reduce_op="mean").float()
+        # The only time that a step waits for a GPU. The norm is of the step before.
+        mean_loss, norm = torch.stack([mean_loss, _norm(state.network).float()]).tolist()
+        if not math.isfinite(norm):
+            raise _failure("the new weights are not finite", state.step, rate, stream, config)
         rate = state.schedule.get_last_lr()[0]
-        problem = None
         if not math.isfinite(mean_loss):
-            problem = f"the loss is {mean_loss}"
-        else:
-            state.optimizer.step()
-            if not _is_finite(state.network):
-                problem = "the new weights are not finite"
-        if problem:
-            first = state.step * config.batch_size
-            indices = [stream.index(k) for k in range(first, first + config.batch_size)]
-            raise FloatingPointError(
-                f"{problem} at step {state.step + 1}, learning rate {rate:.2g}; the batch was cut "
-                f"from the training images {indices}. Look at these images and their masks, or "
-                "train again with a smaller learning rate; no state of this step was saved"
-            )
+            raise _failure(f"the loss is {mean_loss}", state.step + 1, rate, stream, config)
+        state.optimizer.step()
         state.step += 1
         if state.step < config.steps:  # the schedule has no rate after the last step
             state.schedule.step()
@@ -191,8 +194,10 @@ def fit(
         needed to continue) and `history.csv` (one row per step). A folder that already holds a run
         is refused unless `resume` is True.
     fabric : where and how to compute; one CPU process in float32 unless given.
-    resume : continue from `out/last.safetensors`, or start from the beginning if there is none; the
-        result is that of a run that was never stopped, bit for bit on the CPU.
+    resume : continue from `out/last.safetensors`, or start from the beginning if `out` holds no
+        run; the result is that of a run that was never stopped, bit for bit on the CPU. A run that
+        is done goes on if `config` has more steps, in a second cycle of the schedule; all else in
+        `config` has to stay as it was, but for `workers`.
 
     Returns the rows of `history.csv`: step, loss, learning_rate, validation_iou (None between
     validations), seconds since the start.
@@ -203,12 +208,22 @@ def fit(
     config, fabric = config or TrainConfig(), fabric or Fabric(accelerator="cpu", devices=1)
     _check_settings(model, train_set, validation_set, config, fabric)
     # The number of workers changes no result, so it may change when a run is resumed.
-    settings = asdict(config) | {"workers": 0, "images": [len(train_set), len(validation_set)]}
+    settings = asdict(config) | {
+        "workers": 0,
+        "augment": list(config.augment),
+        "images": [len(train_set), len(validation_set)],
+    }
+    if isinstance(loss, nn.Module):  # a function does not say what it is
+        settings["loss"] = str(loss)
     run = RunFolder(out, settings, resume=resume)
     fabric.launch()
     is_main_process = fabric.is_global_zero
     state = start_training(model, config, fabric)
     history = run.restore(state)
+    if run.is_done and state.step < config.steps:  # a cycle of its own for the steps on top
+        state.schedule = _one_cycle(
+            state.schedule.optimizer, config.learning_rate, config.steps - state.step
+        )
     started = time.monotonic() - (history[-1]["seconds"] if history else 0)
     fabric.barrier()  # every process has read the folder before the first one writes
     if is_main_process:
@@ -232,6 +247,10 @@ def fit(
             is_last_step = state.step == config.steps
             must_validate = is_last_step or state.step % config.validate_every == 0
             must_stop = _any_process(interrupted.is_set(), fabric)
+            if (must_validate or must_stop) and not _norm(model).isfinite():
+                stream = TrainingStream(train_set, None, config.seed)
+                problem = "the new weights are not finite"
+                raise _failure(problem, state.step, rate, stream, config)
             if must_validate:
                 score, model.threshold = validate(model, validation_set, config.ignore_index)
                 history[-1]["validation_iou"] = score
@@ -262,9 +281,10 @@ def _batches(stream: TrainingStream, done: int, config: TrainConfig, fabric: Fab
         batch_size=config.batch_size // fabric.world_size,
         sampler=crops,
         num_workers=config.workers,
-        worker_init_fn=_ignore_interrupt,
+        worker_init_fn=_ignore_signals,
+        pin_memory=fabric.device.type == "cuda",  # copied while the GPU computes
     )
-    return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+    return fabric.setup_dataloaders(loader, use_distributed_sampler=False, move_to_device=False)
 
 
 def _check_settings(
@@ -298,12 +318,29 @@ def _any_process(flag: bool, fabric: Fabric) -> bool:
     return fabric.all_reduce(float(flag), reduce_op="sum").item() > 0
 
 
-def _is_finite(model: nn.Module) -> bool:
-    weights = [parameter.detach() for parameter in model.parameters()]
-    # One NaN or infinity makes the norm of all of them NaN or infinite.
-    return bool(torch.nn.utils.get_total_norm(weights).isfinite())
+def _failure(
+    problem: str, step: int, rate: float, stream: TrainingStream, config: TrainConfig
+) -> FloatingPointError:
+    crops = range((step - 1) * config.batch_size, step * config.batch_size)
+    return FloatingPointError(
+        f"{problem} at step {step}, learning rate {rate:.2g}; the batch was cut from the training "
+        f"images {[stream.index(k) for k in crops]}. Look at these images and their masks, or "
+        "train again with a smaller learning rate; no state of this step was saved"
+    )
 
 
-def _ignore_interrupt(worker: int) -> None:
-    """Ctrl-C reaches the workers too; the process that trains decides what happens."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _norm(model: nn.Module) -> Tensor:
+    """The norm of all weights: one NaN or infinity makes it NaN or infinite."""
+    return torch.nn.utils.get_total_norm([weight.detach() for weight in model.parameters()])
+
+
+def _check_masks(masks: Tensor, num_classes: int, ignore_index: int | None) -> None:
+    """On the CPU, so that the loss need not look at the values again on a GPU."""
+    counted = masks if ignore_index is None else masks.masked_fill(masks == ignore_index, 0)
+    check_range("the masks of a batch", counted, 0, max(num_classes - 1, 1), "; see ignore_index")
+
+
+def _ignore_signals(worker: int) -> None:
+    """Ctrl-C and SIGTERM reach the workers too; the process that trains decides what happens."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

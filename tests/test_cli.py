@@ -406,8 +406,9 @@ def test_the_defaults_of_train_are_those_of_the_package():
     assert asdict(config) == {
         "steps": 300, "batch_size": 8, "crop_size": 128, "learning_rate": 3e-3,
         "weight_decay": 1e-2, "validate_every": 100, "seed": 0, "workers": 0,
-        "ignore_index": None,
+        "ignore_index": None, "augment": ("flips", "light"),
     }  # fmt: skip
+    assert cli._names(options["augment"].default) == config.augment
     for name in ("steps", "batch_size", "crop_size", "learning_rate", "seed"):
         assert options[name].default == getattr(config, name)
 

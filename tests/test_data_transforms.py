@@ -147,3 +147,58 @@ def test_padding_of_a_small_mask_is_ignored_if_asked():
     _, mask = train_transform(32, ignore_index=255)(image, mask)
     assert mask.unique(return_counts=True)[1].tolist() == [64, 32 * 32 - 64]
     assert mask.unique().tolist() == [1, 255]
+
+
+SHIFTS = [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)]
+
+
+@pytest.mark.parametrize("augment", [["scale"], ["elastic"], ["mirror", "scale", "elastic"]])
+def test_what_moves_by_fractions_keeps_image_and_mask_together(augment):
+    """Where discs end in the image, they end in the mask: a shift by a pixel is clearly worse."""
+    torch.manual_seed(0)
+    y, x = torch.meshgrid(torch.arange(300.0), torch.arange(260.0), indexing="ij")
+    inside = ((y % 40 - 20) ** 2 + (x % 40 - 20) ** 2) < 12**2
+    image, mask = tv_tensors.Image(inside[None].float()), tv_tensors.Mask(3 * inside.long())
+    transform, differences = train_transform(128, augment=augment), dict.fromkeys(SHIFTS, 0)
+    for _ in range(30):
+        moved, its_mask = transform(image, mask)
+        assert moved.shape == (1, 128, 128)
+        assert its_mask.dtype == torch.int64
+        assert its_mask.unique().tolist() == [0, 3]
+        for shift in SHIFTS:
+            shifted = its_mask.roll(shift, (0, 1)) > 0
+            differences[shift] += ((moved[0] > 0.5) != shifted)[1:-1, 1:-1].float().mean().item()
+    together = differences.pop((0, 0))
+    assert together < 0.6 * min(differences.values())
+    sides = [(differences[s], differences[-s[0], -s[1]]) for s in ((0, 1), (1, 0))]
+    for one, other in sides:  # and not half a pixel away either
+        assert one == pytest.approx(other, rel=0.15)
+
+
+def test_scale_makes_things_smaller_and_larger():
+    torch.manual_seed(0)
+    image = torch.zeros(1, 200, 200)
+    image[:, 92:108, 92:108] = 1
+    mask = (image[0] > 0).long()
+    transform = train_transform(160, augment=["scale"])
+    pairs = [transform(tv_tensors.Image(image), tv_tensors.Mask(mask)) for _ in range(200)]
+    whole = [its_mask.any(dim=0).sum().item() for _, its_mask in pairs]
+    assert 16 / 1.4 - 1 <= min(whole) <= 13
+    assert 21 <= max(whole) <= 16 * 1.4 + 1
+
+
+def test_mirror_keeps_above_above():
+    torch.manual_seed(0)
+    transform, (image, mask) = train_transform(8, augment=["mirror"]), pair(8, 8)
+    poses = {tuple(transform(image, mask)[1].flatten().tolist()) for _ in range(50)}
+    assert poses == {tuple(m.flatten().tolist()) for m in (mask, mask.flip(1))}
+
+
+def test_an_unknown_augmentation_is_refused():
+    with pytest.raises(ValueError, match=r"augment must be 'mirror', .* got 'rotate'"):
+        train_transform(8, augment=["rotate"])
+
+
+def test_no_augmentation_is_a_crop():
+    image, mask = pair(16, 16)
+    assert torch.equal(train_transform(16, augment=())(image, mask)[0], image)

@@ -41,6 +41,7 @@ from segedu import (
     segmenter,
     to_mask,
 )
+from segedu.commands.train import make_loss
 from segedu.data import SyntheticNuclei
 from segedu.evaluation import (
     best_iou,
@@ -53,7 +54,8 @@ from segedu.evaluation import (
 from segedu.exercises.answer import check
 from segedu.explorers import LiveSegmentation, PoolingExplorer, ThresholdExplorer
 from segedu.export import dequantized, to_onnx, to_web
-from segedu.training import TrainConfig, fit
+from segedu.training import TrainConfig, fit, start_training, training_steps
+from tests import pretend_device as pretended
 from tests.pretend_device import DEVICE, pretend_device, replaced, tensors_in
 
 IGNORE = 255
@@ -628,3 +630,33 @@ def test_chapters(path):
     )
     client.execute()  # an error names the cell, with the traceback
     assert list(map(printed, notebook.cells[1:])) == book
+
+
+WAITS = {torch.ops.aten._local_scalar_dense, torch.ops.aten.equal, torch.ops.aten.nonzero}
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "name", "weights"),
+    [(1, "compound", None), (3, "compound", [1, 2, 3]), (1, "focal", [1, 3]), (3, "focal", None)],
+)
+def test_a_training_step_waits_once_for_the_gpu(num_classes, name, weights, monkeypatch, gpu):
+    waits, usual = [], pretended.compute
+
+    def counting(operation, args, kwargs):
+        kind, device = operation.overloadpacket, kwargs.get("device")
+        from_gpu = pretended.is_pretended(args[0]) if args else False
+        copies = kind in pretended.MOVES and device is not None and device.type == "cpu"
+        if from_gpu and (copies or kind in WAITS):
+            waits.append(operation)
+        return usual(operation, args, kwargs)
+
+    monkeypatch.setattr(pretended, "compute", counting)
+    model = UNetPlusPlus(1, num_classes, channels=(2, 4, 8), deep_supervision=True)
+    data, fabric = small_set(num_classes), Fabric(accelerator="cuda", devices=1)
+    loss = make_loss(name, num_classes, weights, ignore_index=255)
+    state = start_training(model, SHORT, fabric)
+    steps = training_steps(state, loss, data, SHORT, fabric)
+    next(steps)  # the first one also makes the optimizer's state
+    waits.clear()
+    next(steps)
+    assert len(waits) == 1

@@ -462,3 +462,43 @@ def test_weights_of_classes_in_any_form_mean_the_same(weights):
     torch.testing.assert_close(ours, F.cross_entropy(logits, target, floats))
     ours = L.focal_loss(logits, target, gamma=0.0, alpha=weights, reduction="none")
     torch.testing.assert_close(ours, F.cross_entropy(logits, target, floats, reduction="none"))
+
+
+@pytest.mark.parametrize("options", [{}, {"ignore_index": IGNORE}, {"reduction": "sum"}])
+def test_weighted_binary_cross_entropy_is_that_of_two_classes(options):
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 1, 5, 6), torch.randint(0, 2, (2, 1, 5, 6)).float()
+    target[:, :, 0] = options.get("ignore_index", 1)
+    both = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    indices = target[:, 0].long()
+    theirs = F.cross_entropy(
+        both, indices, torch.tensor([0.5, 3.0]), ignore_index=options.get("ignore_index", -100),
+        reduction=options.get("reduction", "mean"),
+    )  # fmt: skip
+    ours = L.binary_cross_entropy(logits, target, weight=[0.5, 3.0], **options)
+    torch.testing.assert_close(ours, theirs)
+    plain = L.binary_cross_entropy(logits, target, **options)
+    torch.testing.assert_close(
+        L.binary_cross_entropy(logits, target, weight=[1, 1], **options), plain
+    )
+
+
+def test_weighted_binary_cross_entropy_of_soft_targets():
+    logits, target = torch.tensor([[[[0.3]]]]), torch.tensor([[[[0.25]]]])
+    p = torch.sigmoid(logits)
+    expected = -(2 * 0.25 * p.log() + 3 * 0.75 * (1 - p).log()) / (2 * 0.25 + 3 * 0.75)
+    torch.testing.assert_close(
+        L.binary_cross_entropy(logits, target, weight=[3, 2]), expected.squeeze()
+    )
+
+
+@pytest.mark.parametrize(("classes", "weight"), [(1, [1.0, 4.0]), (3, [1.0, 4.0, 2.0])])
+def test_the_weights_of_the_compound_loss_are_those_of_its_cross_entropy(classes, weight):
+    logits = torch.randn(2, classes, 4, 4)
+    target = torch.randint(0, max(classes, 2), (2, 4, 4))
+    target = target[:, None].float() if classes == 1 else target
+    entropy = L.binary_cross_entropy if classes == 1 else L.cross_entropy
+    torch.testing.assert_close(
+        L.compound_loss(logits, target, weight=weight),
+        L.dice_loss(logits, target) + entropy(logits, target, weight=weight),
+    )

@@ -59,6 +59,7 @@ def test_another_file_in_the_folder_is_no_run(tmp_path):
 def test_the_last_state_comes_back(tmp_path):
     run, state = RunFolder(tmp_path, SETTINGS, resume=False), trained_state(3)
     run.save_last(state, rows(3))
+    run.save_best(state)
     again = new_state(seed=1)
     assert RunFolder(tmp_path, SETTINGS, resume=True).restore(again) == rows(3)
     assert (again.step, again.best_score, again.network.threshold) == (3, 0.7, 0.35)
@@ -72,6 +73,7 @@ def test_the_history_ends_with_the_state(tmp_path):
     """A run killed between writing the two has rows of steps that its state has not done."""
     run = RunFolder(tmp_path, SETTINGS, resume=False)
     run.save_last(trained_state(2), rows(2))
+    run.save_best(trained_state(2))
     write_rows(run.table, rows(4))
     assert run.restore(new_state()) == rows(2)
     run.save_last(new_state(), [])
@@ -81,7 +83,7 @@ def test_the_history_ends_with_the_state(tmp_path):
 def test_other_settings_are_named(tmp_path):
     RunFolder(tmp_path, SETTINGS, resume=False).save_last(trained_state(1), rows(1))
     changed = {"seed": 1, "steps": 9, "learning_rate": 0.2}
-    message = r"trained with {'steps': 8, 'l.*': 0.1}, got {'steps': 9, 'l.*': 0.2}: resume it"
+    message = r"trained with {'l.*': 0.1, 'steps': 8}, got {'l.*': 0.2, 'steps': 9}: resume it"
     with pytest.raises(ValueError, match=message):
         RunFolder(tmp_path, changed, resume=True).restore(new_state())
 
@@ -145,3 +147,53 @@ def test_a_thread_has_no_ctrl_c_to_note():
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "history.csv"])
+def test_a_run_without_its_last_state_is_not_begun_anew(tmp_path, name):
+    run = RunFolder(tmp_path, SETTINGS, resume=True)
+    assert run.restore(new_state()) == []  # an empty folder is no run
+    (tmp_path / name).write_text("kept", encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"last.safetensors is missing.* overwrite its {name}"):
+        run.restore(new_state())
+
+
+def test_a_missing_or_damaged_best_network_is_found_before_the_training(tmp_path):
+    run, state = RunFolder(tmp_path, SETTINGS, resume=False), trained_state(2)
+    run.save_last(state, rows(2))
+    with pytest.raises(FileNotFoundError, match=r"best\.safetensors"):
+        run.restore(new_state())
+    run.best.write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"best\.safetensors is damaged"):
+        run.restore(new_state())
+
+
+@pytest.mark.parametrize("damage", ["missing", "lost a row", "no numbers", "another table"])
+def test_a_history_that_lost_steps_is_not_written_over(tmp_path, damage):
+    run, state = RunFolder(tmp_path, SETTINGS, resume=False), trained_state(3)
+    run.save_last(state, rows(3))
+    run.save_best(state)
+    if damage == "missing":
+        run.table.unlink()
+    elif damage == "lost a row":
+        write_rows(run.table, [rows(3)[0], rows(3)[2]])
+    else:
+        text = "step\nfour\n" if damage == "no numbers" else "a\n1\n"
+        run.table.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"history\.csv.*; put the file back, or train on"):
+        run.restore(new_state())
+
+
+def test_only_a_run_that_is_done_takes_more_steps(tmp_path):
+    longer = SETTINGS | {"steps": 16}
+    for steps in (3, 8):
+        run, state = RunFolder(tmp_path, SETTINGS, resume=True), trained_state(steps)
+        run.save_last(state, rows(steps))
+        run.save_best(state)
+        again = RunFolder(tmp_path, longer, resume=True)
+        if steps == 8:
+            assert len(again.restore(new_state())) == 8
+            assert again.is_done
+            continue
+        with pytest.raises(ValueError, match=r"trained with {'steps': 8}, got {'steps': 16}"):
+            again.restore(new_state())

@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 import re
+import shutil
+import signal
 
 import pytest
 import torch
@@ -285,3 +287,50 @@ def test_a_colour_shortcut_is_not_enough():
 
     torch.manual_seed(0)
     assert held_out_iou(UNet(1, 1, channels=(8, 16, 32))) > held_out_iou(one_pixel()) + 0.05
+
+
+def test_training_goes_on_after_the_end_in_a_second_cycle(tmp_path):
+    longer = dataclasses.replace(SHORT, steps=14, validate_every=7)
+    small_fit(tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "stopped")
+    model, history = small_fit(tmp_path / "run", longer, resume=True)
+    assert [row["step"] for row in history] == list(range(1, 15))
+    rates = [row["learning_rate"] for row in history]
+    second = torch.optim.lr_scheduler.OneCycleLR(
+        torch.optim.SGD([torch.zeros(1)]), longer.learning_rate, total_steps=8, pct_start=0.25
+    )
+    assert rates[6] == second.get_last_lr()[0]
+    assert max(rates[6:]) == pytest.approx(SHORT.learning_rate, rel=0.2)
+    assert rates[13] < rates[6] / 100
+
+    # Stopped within the second cycle and resumed, it ends the same.
+    calls = itertools.count(1)
+
+    class Interrupting(torch.nn.Module):
+        def forward(self, logits, target):
+            if next(calls) == 3:
+                signal.raise_signal(signal.SIGINT)
+            return LOSS(logits, target)
+
+        def __str__(self):
+            return str(LOSS)
+
+    with pytest.raises(KeyboardInterrupt):
+        small_fit(tmp_path / "stopped", longer, loss=Interrupting(), resume=True)
+    resumed, its_history = small_fit(tmp_path / "stopped", longer, resume=True)
+    assert [row["learning_rate"] for row in its_history] == rates
+    assert same_weights(resumed, model)
+
+
+def test_another_loss_cannot_go_on_with_a_run(tmp_path):
+    small_fit(tmp_path)
+    other = losses.DeepSupervision(losses.CompoundLoss(weight=[1, 5]))
+    with pytest.raises(ValueError, match=r"weight=\[1, 5\].*: resume it with the same settings"):
+        small_fit(tmp_path, loss=other, resume=True)
+
+
+def test_a_mask_value_that_is_no_class_stops_the_training(tmp_path):
+    """Whatever the loss: on a GPU it would not be seen there."""
+    data = [(torch.rand(1, 32, 32), torch.full((32, 32), 2))]
+    with pytest.raises(ValueError, match=r"masks of a batch must lie in \[0, 1\].*ignore_index"):
+        fit(UNet(1, 1, channels=(2, 4)), LOSS, data, data, SHORT, out=tmp_path)

@@ -4,8 +4,13 @@ Every data set and every prediction goes through `normalize`, so that a network 
 same scale.
 """
 
+import functools
+import itertools
+from collections.abc import Collection
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from skimage.measure import label
 from skimage.segmentation import find_boundaries, watershed
 from torchvision import tv_tensors
@@ -14,6 +19,7 @@ from torchvision.transforms import v2
 from ..checks import check_choice, check_integer, describe
 
 TARGETS = ("binary", "three_class", "instances")
+AUGMENTATIONS = ("mirror", "flips", "scale", "elastic", "light")
 PERCENTILES = (1.0, 99.9)  # of the pixel values, which become 0 and 1
 
 
@@ -128,34 +134,79 @@ def three_class_to_instances(mask: np.ndarray) -> np.ndarray:
     return np.where(rest > 0, rest + instances.max(initial=0), instances).astype(np.int32)
 
 
-def train_transform(crop_size: int, ignore_index: int | None = None) -> v2.Compose:
-    """Random square crop, flip, quarter turn and change of light, jointly for `(image, mask)`.
+def train_transform(
+    crop_size: int,
+    ignore_index: int | None = None,
+    augment: Collection[str] = ("flips", "light"),
+) -> v2.Compose:
+    """Random square crop, and chosen random changes, jointly for `(image, mask)`.
 
-    Crops, flips and quarter turns need no interpolation, so the mask follows exactly and keeps its
-    classes. The change of light is for the image alone. An image smaller than the crop is padded
-    with zeros. All randomness is torch's: `torch.manual_seed` makes it repeatable.
+    An image smaller than the crop is padded with zeros. Masks keep their values: where pixels move
+    by fractions, they take the nearest. All randomness is torch's: `torch.manual_seed` makes it
+    repeatable.
 
     Parameters
     ----------
     crop_size : side of the crop in pixels, at least 1.
     ignore_index : what the mask is padded with; by default 0, the background.
+    augment : any of "mirror" (left and right), "flips" (all eight poses of flips and quarter
+        turns), "scale" (0.7 to 1.4 times as large), "elastic" (smooth displacements of a few
+        pixels, as for the first U-Net, Ronneberger et al. 2015) and "light" (`jitter_light`).
+
+    Raises ValueError for another name.
 
     >>> image = tv_tensors.Image(torch.rand(1, 100, 300))
     >>> mask = tv_tensors.Mask((image[0] > 0.5).long())
-    >>> image, mask = train_transform(128)(image, mask)
+    >>> image, mask = train_transform(128, augment=["scale", "light"])(image, mask)
     >>> image.shape, mask.shape
     (torch.Size([1, 128, 128]), torch.Size([128, 128]))
     """
     check_integer("crop_size", crop_size, 1)
-    fill = {tv_tensors.Mask: ignore_index or 0, "others": 0}
-    return v2.Compose(
-        [
-            v2.RandomCrop(crop_size, pad_if_needed=True, fill=fill),
+    for name in augment:
+        check_choice("augment", name, AUGMENTATIONS)
+    pad = {"fill": {tv_tensors.Mask: ignore_index or 0, "others": 0}}
+    margin = 16 if "elastic" in augment else 0  # five standard deviations of a displacement
+    window = crop_size + 2 * margin
+    steps = {
+        "mirror": [v2.RandomHorizontalFlip()],
+        "flips": [
             v2.RandomHorizontalFlip(),
             v2.RandomVerticalFlip(),
-            v2.RandomApply([v2.RandomRotation((90, 90))]),  # with the flips: all eight poses
-            jitter_light,
-        ]
+            v2.RandomApply([v2.RandomRotation((90, 90))]),
+        ],
+        "elastic": [functools.partial(_elastic, **pad), v2.CenterCrop(crop_size)],
+        "light": [jitter_light],
+    }
+    crop = v2.RandomCrop(window, pad_if_needed=True, **pad)
+    if "scale" in augment:
+        crop = functools.partial(_scaled_crop, size=window, **pad)
+    chosen = [steps[name] for name in AUGMENTATIONS if name in augment and name != "scale"]
+    return v2.Compose([crop, *itertools.chain(*chosen)])
+
+
+def _scaled_crop(
+    image: tv_tensors.Image, mask: tv_tensors.Mask, *, size: int, fill: dict
+) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
+    """A square crop of a random size, 0.7 to 1.4 times `size`, brought to `size`."""
+    side = round(size * 1.4 ** (2 * torch.rand(()).item() - 1))
+    image, mask = v2.RandomCrop(side, pad_if_needed=True, fill=fill)(image, mask)
+    # The mask's own way, "nearest", would move it by up to half a pixel.
+    resized = F.interpolate(mask[None, None].double(), (size, size), mode="nearest-exact")
+    return v2.functional.resize(image, [size, size]), tv_tensors.wrap(
+        resized[0, 0].to(mask.dtype), like=mask
+    )
+
+
+def _elastic(
+    image: tv_tensors.Image, mask: tv_tensors.Mask, *, fill: dict
+) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
+    """Move points 32 pixels apart by a Gaussian of 3 pixels, and those between them smoothly."""
+    height, width = mask.shape
+    moves = 3 * torch.randn(1, 2, height // 32 + 2, width // 32 + 2)
+    moves = F.interpolate(moves, (height, width), mode="bicubic")
+    moves = moves.movedim(1, 3) * torch.tensor([2 / width, 2 / height])  # the picture is 2 wide
+    return v2.functional.elastic(image, moves, fill=0), v2.functional.elastic(
+        mask, moves, fill=fill[tv_tensors.Mask]
     )
 
 
