@@ -116,6 +116,24 @@ def resumed_when_done(folder):
     return f"nothing is trained and nothing changed: {same}; the {len(rows)} rows come back"
 
 
+def trained_on(folder):
+    tiny_fit(folder / "run")
+    rows = tiny_fit(folder / "run", resume=True, config=replace(TINY, steps=8))
+    return f"it goes on from step 4, in a second cycle of the schedule, to step {rows[-1]['step']}"
+
+
+def last_state_deleted(folder):
+    tiny_fit(folder / "run")
+    (folder / "run" / "last.safetensors").unlink()
+    tiny_fit(folder / "run", resume=True)
+
+
+def history_deleted(folder):
+    tiny_fit(folder / "run")
+    (folder / "run" / "history.csv").unlink()
+    tiny_fit(folder / "run", resume=True)
+
+
 def nan_in_the_loss(folder):
     steps = itertools.count(1)
 
@@ -236,9 +254,12 @@ DEEDS = {
         "the disk is full": disk_full,
         "the folder for the run cannot be made": below_a_file,
         "you train into a folder that holds a run": trained({}, {}),
-        "you resume and ask for more steps": trained(
-            {}, {"resume": True, "config": replace(TINY, steps=8)}
+        "you resume with another learning rate": trained(
+            {}, {"resume": True, "config": replace(TINY, learning_rate=1e-3)}
         ),
+        "you resume a run that is done, with more steps": trained_on,
+        "you resume where the last state was deleted": last_state_deleted,
+        "you resume where the history was deleted": history_deleted,
         "you resume with another network": trained(
             {}, {"resume": True, "model": lambda: UNet(1, 1, channels=(4, 8))}
         ),

@@ -195,15 +195,20 @@ def test_training_works_in_a_thread_too(tmp_path, whole):
     finish_and_compare(tmp_path, whole)
 
 
-def test_a_command_stopped_by_ctrl_c_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2)])
+def test_a_command_that_is_stopped_says_how_to_go_on(tmp_path, number, workers):
+    """By Ctrl-C, or by a cluster, both of which also reach the processes that prepare crops."""
     small = ["--steps", "400", "--batch-size", "1", "--crop-size", "16", "--channels", "2,4"]
     command = [sys.executable, "-m", "segedu", "train", "--model", "unet", *small]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    command += ["--workers", str(workers)]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     while not (tmp_path / "runs" / "1" / "last.safetensors").exists():
         assert process.poll() is None
         time.sleep(0.05)
     time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, number)
     printed = process.communicate(timeout=60)[0]
     assert process.returncode == 130
     assert "To go on: the same command with --resume --out runs/1" in printed
