@@ -79,8 +79,8 @@ def to_web(model: NodeGrid) -> dict:
     """
     wanted = {"in_channels": 1, "num_classes": 1, "skips": "all", "up": "bilinear", "norm": "batch"}
     got = {name: getattr(model, name) for name in wanted}
-    wanted["blocks"] = {"ConvBlock"}
-    got["blocks"] = {type(block).__name__ for block in model.blocks.values()}
+    wanted["blocks"] = ["ConvBlock"]
+    got["blocks"] = sorted({type(block).__name__ for block in model.blocks.values()})
     if got != wanted:
         raise ValueError(f"a web page runs networks with {wanted}, got {got}")
     weights, numbers = [], []

@@ -13,10 +13,7 @@ from .models import ConvBlock, Node, UNet, UNetPlusPlus, conv_layer
 
 
 class ResidualBlock(nn.Module):
-    """A `ConvBlock` with a shortcut around all but its last ReLU.
-
-    Source: He et al. 2016 (arXiv 1512.03385), equation 2; the shortcut is a 1x1 convolution.
-    """
+    """A `ConvBlock` with a shortcut around all but its last ReLU (arXiv 1512.03385, equation 2)."""
 
     def __init__(self, in_channels: int, out_channels: int, *, norm: str = "batch"):
         super().__init__()
@@ -115,6 +112,9 @@ class UNet3Plus(UNet):
             return super().sources(i, j)
         return [(k, 0) for k in range(i + 1)] + [(k, i + j - k) for k in range(i + j, i, -1)]
 
+    def skip_sources(self, i: int, j: int) -> list[int]:  # which drawings and pages read
+        raise ValueError("UNet 3+ has more than the skips in a row: use its sources(i, j) instead")
+
     def width(self, i: int, j: int) -> int:
         return len(self.channels) * self.channels[0] if j > 0 else self.channels[i]
 
@@ -141,8 +141,7 @@ class UNet3Plus(UNet):
 
     def prune(self, level: int) -> "UNet3Plus":
         if level != self.depth:
-            why = f"level {level} needs nodes of all rows; take a U-Net++, or level={self.depth}"
-            raise ValueError(f"a UNet 3+ cannot be pruned: {why}")
+            raise ValueError(f"level {level} of UNet 3+ needs all rows: take a U-Net++ to prune")
         return super().prune(level)
 
 
