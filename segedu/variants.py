@@ -98,6 +98,7 @@ class UNet3Plus(UNet):
     It takes X(k, 0) of its own row and those above, pooled, and X(k, L - k) of those below,
     enlarged. With deep_supervision the head of level d is at X(L - d, d), and its logits are
     enlarged; the paper has one more at X(L, 0), and answers with the last alone, `level=L`.
+    Raises ValueError for transposed convolutions, and where `prune` is asked for another level.
 
     >>> UNet3Plus(1, 1).sources(2, 2)
     [(0, 0), (1, 0), (2, 0), (4, 0), (3, 1)]
