@@ -41,20 +41,22 @@ def input_interval(grid: NodeGrid, node: Node, first: int, last: int) -> tuple[i
     >>> input_interval(UNet(1, 1, channels=(4, 8)), (0, 1), 10, 10)
     (0, 19)
     """
-    reach = 1 if grid.up == "bilinear" else 0  # interpolation mixes two neighbours
     rows = {node: (first, last)}  # of each node that is seen
     for i, j in reversed(grid.nodes[: _position(grid, node) + 1]):
         if (i, j) not in rows:
             continue
         first, last = rows[i, j][0] - 2, rows[i, j][1] + 2  # two 3x3 convolutions
-        seen = {(i, k): (first, last) for k in grid.skip_sources(i, j)}
-        if j > 0:
-            seen[i + 1, j - 1] = (first - reach) // 2, (last + reach) // 2
-        elif i > 0:
-            seen[i - 1, 0] = 2 * first, 2 * last + 1
-        for source, (low, high) in seen.items():
-            known = rows.get(source, (low, high))
-            rows[source] = min(low, known[0]), max(high, known[1])
+        for source in grid.sources(i, j):
+            seen = first, last
+            if source[0] < i:  # pooled
+                size = 2 ** (i - source[0])
+                seen = size * first, size * last + size - 1
+            elif source[0] > i:
+                size = 2 ** (source[0] - i)
+                reach = size // 2 if grid.up == "bilinear" else 0  # it mixes two neighbours
+                seen = (first - reach) // size, (last + reach) // size
+            known = rows.get(source, seen)
+            rows[source] = min(seen[0], known[0]), max(seen[1], known[1])
     return first, last
 
 
@@ -73,7 +75,7 @@ def receptive_field(grid: NodeGrid, node: Node | None = None, *, row: int = 0) -
     node = (0, grid.depth) if node is None else node
     _position(grid, node)
     one_channel = {"in_channels": 1, "num_classes": 1, "channels": (1,) * len(grid.channels)}
-    twin = NodeGrid(**grid.config | one_channel | {"norm": "batch"}).double().eval()
+    twin = type(grid)(**grid.config | one_channel | {"norm": "batch"}).double().eval()
     for parameter in twin.parameters():
         nn.init.constant_(parameter, 1 / 9)
     twin.pool = nn.AvgPool2d(2)

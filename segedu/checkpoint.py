@@ -2,9 +2,9 @@
 
 A file holds the tensors `model.*` and, where training is to go on from it, `optimizer.*`. Its
 metadata has one entry, `segedu`: a JSON object with the arguments that build the network again
-under "model", what belongs to the network (threshold, normalization, class_names), the writer's
-notes (step, validation_iou, ...), and a checksum of it all. The same network and the same notes
-make the same bytes.
+under "model", and a "variant" among them if it is one of `segedu.variants`; what belongs to the
+network (threshold, normalization, class_names), the writer's notes (step, validation_iou, ...), and
+a checksum of it all. The same network and the same notes make the same bytes.
 """
 
 import json
@@ -19,6 +19,7 @@ from safetensors.torch import save
 from .checks import check_choice
 from .files import atomic_path
 from .models import NodeGrid
+from .variants import VARIANTS
 
 PRETRAINED = Path(__file__).parent / "weights"
 
@@ -55,7 +56,7 @@ def save_checkpoint(
         "normalization": list(model.normalization),
         "class_names": list(model.class_names),
     }
-    info = {"model": model.config, **belongings, **notes}
+    info = {"model": _arguments(model), **belongings, **notes}
     try:
         json.dumps(info)
     except (TypeError, ValueError) as error:
@@ -74,7 +75,9 @@ def load_model(path: str | os.PathLike) -> NodeGrid:
     tensors, _, info = _read(path)
     try:
         with torch.device("meta"):
-            model = NodeGrid(**info["model"])
+            arguments = dict(info["model"])
+            variant = arguments.pop("variant", None)
+            model = (NodeGrid if variant is None else VARIANTS[variant])(**arguments)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} names a network that cannot be built: {error}") from error
     _restore(model, tensors, info, path, assign=True)
@@ -98,7 +101,7 @@ def load_training(
     or damaged.
     """
     tensors, states, notes = _read(path)
-    there, here = json.dumps(notes.pop("model", None)), json.dumps(model.config)
+    there, here = json.dumps(notes.pop("model", None)), json.dumps(_arguments(model))
     if there != here:
         raise ValueError(f"{path} holds another network: {there}\nexpected {here}")
     if "param_groups" not in notes:
@@ -128,6 +131,12 @@ def pretrained_path(name: str = "unetpp-nuclei") -> Path:
     """The file behind `load_pretrained`."""
     names = sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
     return PRETRAINED / f"{check_choice('name', name, names)}.safetensors"
+
+
+def _arguments(model: NodeGrid) -> dict:
+    """What builds a network again: the arguments, and of a variant the name."""
+    name = type(model).__name__
+    return model.config | ({"variant": name} if name in VARIANTS else {})
 
 
 def _read(path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict]:

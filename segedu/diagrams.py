@@ -164,12 +164,13 @@ def draw_unet(model, image_size: int, *, ax: Axes | None = None) -> Axes:
         x, channels, columns = step * (i + 2 * j), maps[i, j].shape[1], skips[i, j]
         entry, leave = x - step / 2, x + step / 2
         # What the block gets besides the skips: the image, or what comes from above or below.
-        given = model.blocks[f"{i}_{j}"][0].in_channels - len(columns) * channels
         if j > 0:
+            given = traced.ups[f"{i}_{j}"](maps[i + 1, j - 1]).shape[1]
             label(entry + 0.1, i, str(given), "left")
             times = f"{len(columns)}·" if len(columns) > 1 else ""
             label(entry - 0.1, i, f"{times}{channels}", "right")
         else:
+            given = maps.get((i - 1, 0), image).shape[1]
             label(entry, i, str(given))
             size = f"{sides[i]} x {sides[i]}"
             ax.text(entry - width(given) / 2 - 0.15, rows[i], size, ha="right", va="center")

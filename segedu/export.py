@@ -70,7 +70,7 @@ def to_web(model: NodeGrid) -> dict:
     for each of these convolutions the factors of its output channels, then their shifts.
 
     Raises ValueError for a network with several classes or image channels, group norm, transposed
-    convolutions or only some of the skips: the page cannot compute these.
+    convolutions, only some of the skips or other blocks: the page cannot compute these.
 
     >>> from segedu import UNet
     >>> web = to_web(UNet(1, 1, channels=(4, 8)))
@@ -79,6 +79,8 @@ def to_web(model: NodeGrid) -> dict:
     """
     wanted = {"in_channels": 1, "num_classes": 1, "skips": "all", "up": "bilinear", "norm": "batch"}
     got = {name: getattr(model, name) for name in wanted}
+    wanted["blocks"] = ["ConvBlock"]
+    got["blocks"] = sorted({type(block).__name__ for block in model.blocks.values()})
     if got != wanted:
         raise ValueError(f"a web page runs networks with {wanted}, got {got}")
     weights, numbers = [], []

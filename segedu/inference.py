@@ -110,7 +110,7 @@ def _probabilities(logits: Tensor | list[Tensor]) -> Tensor:
 
 
 def _halo(model: NodeGrid) -> int:
-    """The farthest that an output pixel sees, rounded up to the pooling grid."""
+    """The farthest that a pixel of the last head sees, and so of any, rounded up to the pooling."""
     if model.norm == "group":
         raise ValueError(
             "a network with group norm cannot be run in tiles, since its statistics span the "
@@ -120,7 +120,6 @@ def _halo(model: NodeGrid) -> int:
     reach = max(
         max(row - first, last - row)
         for row in range(step)
-        for level in model.levels
-        for first, last in [input_interval(model, (0, level), row, row)]
+        for first, last in [input_interval(model, (0, model.depth), row, row)]
     )
     return math.ceil(reach / step) * step

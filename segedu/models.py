@@ -45,6 +45,18 @@ def unetpp_nodes(depth: int) -> list[Node]:
     return [(d - j, j) for d in range(depth + 1) for j in range(d + 1)]
 
 
+def conv_layer(in_channels: int, out_channels: int, norm: str, size: int = 3) -> list[nn.Module]:
+    """A convolution of `size` x `size` pixels, a normalisation ("batch" or "group") and a ReLU."""
+    check_choice("norm", norm, ("batch", "group"))
+    groups = math.gcd(8, out_channels)  # at most 8
+    return [
+        # No bias: the normalisation that follows has a shift of its own.
+        nn.Conv2d(in_channels, out_channels, size, padding=size // 2, bias=False),
+        nn.BatchNorm2d(out_channels) if norm == "batch" else nn.GroupNorm(groups, out_channels),
+        nn.ReLU(inplace=True),
+    ]
+
+
 class ConvBlock(nn.Sequential):
     """B: two 3x3 convolutions, each followed by a normalisation and a ReLU.
 
@@ -56,18 +68,8 @@ class ConvBlock(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, norm: str = "batch"):
-        check_choice("norm", norm, ("batch", "group"))
-        layers = []
-        for channels in (in_channels, out_channels):
-            layers += [
-                # No bias: the normalisation that follows has a shift of its own.
-                nn.Conv2d(channels, out_channels, 3, padding=1, bias=False),
-                nn.BatchNorm2d(out_channels)
-                if norm == "batch"
-                else nn.GroupNorm(math.gcd(8, out_channels), out_channels),  # at most 8 groups
-                nn.ReLU(inplace=True),
-            ]
-        super().__init__(*layers)
+        first = conv_layer(in_channels, out_channels, norm)
+        super().__init__(*first, *conv_layer(out_channels, out_channels, norm))
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return super().forward(torch.cat(inputs, dim=1))
@@ -131,26 +133,32 @@ class NodeGrid(nn.Module):
         self.ups = nn.ModuleDict()
         self.blocks = nn.ModuleDict()
         for i, j in self.nodes:
-            if j == 0:
-                block_in = in_channels if i == 0 else channels[i - 1]
-            else:
-                self.ups[f"{i}_{j}"], up_channels = self._make_up(i)
-                block_in = len(self.skip_sources(i, j)) * channels[i] + up_channels
-            self.blocks[f"{i}_{j}"] = ConvBlock(block_in, channels[i], norm=norm)
+            widths = [self.width(*source) for source in self.sources(i, j)] or [in_channels]
+            if j > 0:  # the last source is below
+                self.ups[f"{i}_{j}"], widths[-1] = self._make_up(i, widths[-1])
+            self.blocks[f"{i}_{j}"] = self.make_block(i, j, widths)
         self.heads = nn.ModuleDict(
-            {str(level): nn.Conv2d(channels[0], num_classes, 1) for level in self.levels}
+            {str(level): nn.Conv2d(self.width(0, level), num_classes, 1) for level in self.levels}
         )
         for module in self.modules():  # He initialisation, for convolutions before a ReLU
             if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
-    def _make_up(self, i: int) -> tuple[nn.Module, int]:
+    def width(self, i: int, j: int) -> int:
+        """The number of channels of X(i, j)."""
+        return self.channels[i]
+
+    def make_block(self, i: int, j: int, widths: list[int]) -> nn.Module:
+        """B of X(i, j), for inputs with these numbers of channels."""
+        return ConvBlock(sum(widths), self.width(i, j), norm=self.norm)
+
+    def _make_up(self, i: int, width: int) -> tuple[nn.Module, int]:
         """The module that doubles row i + 1 to the size of row i, and its number of channels."""
         if self.up == "bilinear":
             # With align_corners=True the result at a pixel would depend on the size of the image.
             up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-            return up, self.channels[i + 1]
-        up = nn.ConvTranspose2d(self.channels[i + 1], self.channels[i], kernel_size=2, stride=2)
+            return up, width
+        up = nn.ConvTranspose2d(width, self.channels[i], kernel_size=2, stride=2)
         return up, self.channels[i]
 
     def skip_sources(self, i: int, j: int) -> list[int]:
@@ -162,19 +170,32 @@ class NodeGrid(nn.Module):
         existing = [k for k in range(j) if (i, k) in self.nodes]
         return {"all": existing, "first": existing[:1], "last": existing[-1:]}[self.skips]
 
+    def sources(self, i: int, j: int) -> list[Node]:
+        """The nodes that X(i, j) is computed from: the edges of the grid, in the block's order.
+
+        >>> UNetPlusPlus(1, 1).sources(0, 2), UNetPlusPlus(1, 1).sources(1, 0)
+        ([(0, 0), (0, 1), (1, 1)], [(0, 0)])
+        """
+        if j == 0:
+            return [(i - 1, 0)] if i > 0 else []
+        return [(i, k) for k in self.skip_sources(i, j)] + [(i + 1, j - 1)]
+
+    def resized(self, x: Tensor, source: Node, node: Node) -> Tensor:
+        """The output x of a source, in the size of the node's row."""
+        (row, _), (i, j) = source, node
+        if row > i:
+            return self.ups[f"{i}_{j}"](x)
+        for _ in range(i - row):
+            x = self.pool(x)
+        return x
+
     def features(self, images: Tensor) -> dict[Node, Tensor]:
         """The output of every node; that of X(i, j) is (N, channels[i], H / 2^i, W / 2^i)."""
         check_images(images, self.in_channels, self.depth)
         x = {}
         for i, j in self.nodes:
-            if (i, j) == (0, 0):
-                inputs = [images]
-            elif j == 0:
-                inputs = [self.pool(x[i - 1, 0])]
-            else:
-                inputs = [x[i, k] for k in self.skip_sources(i, j)]
-                inputs.append(self.ups[f"{i}_{j}"](x[i + 1, j - 1]))
-            x[i, j] = self.blocks[f"{i}_{j}"](*inputs)
+            inputs = [self.resized(x[node], node, (i, j)) for node in self.sources(i, j)]
+            x[i, j] = self.blocks[f"{i}_{j}"](*inputs or [images])
         return x
 
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:
@@ -216,7 +237,7 @@ class NodeGrid(nn.Module):
         changes = {"channels": self.channels[: level + 1], "nodes": nodes}
         arguments = self.config | changes | {"deep_supervision": False}
         with torch.device("meta"):  # nothing is allocated: every parameter is replaced below
-            pruned = NodeGrid(**arguments)
+            pruned = type(self)(**arguments)
         for part in ("ups", "blocks", "heads"):
             for name in getattr(pruned, part):
                 getattr(pruned, part)[name] = getattr(self, part)[name]
@@ -229,8 +250,7 @@ class NodeGrid(nn.Module):
 
     def _check_nodes(self):
         for i, j in self.nodes:
-            needed = (i + 1, j - 1) if j > 0 else (i - 1, 0)
-            if needed not in self.nodes and (i, j) != (0, 0):
+            for needed in set(self.sources(i, j)) - set(self.nodes):
                 raise ValueError(f"node {i, j} needs node {needed}, which is not among the nodes")
             if i + j > self.depth:
                 raise ValueError(
@@ -251,8 +271,8 @@ class UNet(NodeGrid):
     """
 
     def __init__(self, in_channels, num_classes, *, channels=(16, 32, 64, 128, 256), **options):
-        nodes = unet_nodes(len(channels) - 1)
-        super().__init__(in_channels, num_classes, channels=channels, nodes=nodes, **options)
+        options = {"nodes": unet_nodes(len(channels) - 1)} | options  # prune() gives its own
+        super().__init__(in_channels, num_classes, channels=channels, **options)
 
 
 class UNetPlusPlus(NodeGrid):
@@ -264,5 +284,5 @@ class UNetPlusPlus(NodeGrid):
     """
 
     def __init__(self, in_channels, num_classes, *, channels=(16, 32, 64, 128, 256), **options):
-        nodes = unetpp_nodes(len(channels) - 1)
-        super().__init__(in_channels, num_classes, channels=channels, nodes=nodes, **options)
+        options = {"nodes": unetpp_nodes(len(channels) - 1)} | options  # prune() gives its own
+        super().__init__(in_channels, num_classes, channels=channels, **options)
