@@ -81,8 +81,11 @@ def train_command(
         ),
     ] = None,
     model: Annotated[
-        Literal["unet", "unetpp"],
-        typer.Option(help="unetpp has deep supervision, so that it can be pruned."),
+        Literal["unet", "unetpp", "residual", "attention", "unet3plus"],
+        typer.Option(
+            help="unetpp has deep supervision, so that it can be pruned. residual and attention "
+            "are variants of unet."
+        ),
     ] = "unetpp",
     channels: Annotated[
         str, typer.Option(help="Channels of each level, full resolution first.")
@@ -159,8 +162,7 @@ def train_command(
     from .analysis import count_parameters
     from .checkpoint import load_model, read_notes
     from .commands.report import print_report
-    from .commands.train import cached, check_sizes, make_loss, read_weights
-    from .models import UNet, UNetPlusPlus
+    from .commands.train import NETWORKS, cached, check_sizes, make_loss, read_weights
     from .training import TrainConfig, fit
 
     if resume and out is None:
@@ -198,8 +200,7 @@ def train_command(
         if start is not None:
             net = start
         else:
-            kind = UNetPlusPlus if model == "unetpp" else UNet
-            net = kind(
+            net = NETWORKS[model](
                 train_set[0][0].shape[0], num_classes, channels=_integers(channels), norm=norm,
                 deep_supervision=model == "unetpp",
             )  # fmt: skip

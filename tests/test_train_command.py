@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from segedu import load_model, losses
-from segedu.commands.train import make_loss, read_weights
+from segedu.commands.train import NETWORKS, make_loss, read_weights
 from segedu.files import read_history
 from tests.cases_data import save
 from tests.test_cli import SMALL, done, segedu
@@ -140,3 +140,14 @@ def test_a_command_trains_on_after_the_end(streets, tmp_path):
     assert steps == list(range(1, 10))
     used = segedu(*command, "--resume", "--steps", 7)
     assert "got {'steps': 7, 'validate_every': 2}: resume it with the same settings" in used.err
+
+
+@pytest.mark.parametrize("name", ["unet", "residual", "attention", "unet3plus"])
+def test_networks_by_name(name, streets, tmp_path):
+    data = ("--data", "folder", "--root", streets, "--num-classes", 3, "--ignore-index", 99)
+    done("train", "--model", name, *data, *SMALL, "--out", tmp_path / "run")
+    model = load_model(tmp_path / "run" / "best.safetensors")
+    same = NETWORKS[name](3, 3, channels=(4, 8))
+    assert [(name, value.shape) for name, value in model.state_dict().items()] == [
+        (name, value.shape) for name, value in same.state_dict().items()
+    ]

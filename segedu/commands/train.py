@@ -10,7 +10,16 @@ from torch.utils.data import Dataset
 
 from .. import losses
 from ..data.cache import CachedDataset
+from ..models import UNet, UNetPlusPlus
+from ..variants import AttentionUNet, ResidualUNet, UNet3Plus
 
+NETWORKS = {
+    "unet": UNet,
+    "unetpp": UNetPlusPlus,
+    "residual": ResidualUNet,
+    "attention": AttentionUNet,
+    "unet3plus": UNet3Plus,
+}
 LOSSES = {
     "compound": losses.CompoundLoss,
     "cross-entropy": losses.CrossEntropyLoss,
