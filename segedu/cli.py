@@ -1,4 +1,4 @@
-"""The command line: `segedu train | evaluate | predict | info | export`."""
+"""The command line: `segedu train | evaluate | predict | info | convert | export`."""
 
 import itertools
 import sys
@@ -298,6 +298,81 @@ def info_command(
                 ax.axis("off")
             save_figure(figure, out / "preview.png")
     print(f"preview: {out / 'preview.png'}")
+
+
+@app.command("convert")
+def convert_command(
+    out: Annotated[Path, typer.Option(help="The new folder; the originals stay as they are.")],
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder with images/ and masks/; or with train/, val/ and test/, each with "
+            "images/ and masks/ or with its masks beside it, as in trainannot/; or with a folder "
+            "for each image, and images/ and masks/ in each."
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="In place of --root: the folder of the images, or a stack.")
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder or stack of the masks. It may have a folder for each class, with a "
+            "mask of the image's name in each; or a folder for each image, with a file for each "
+            "object."
+        ),
+    ] = None,
+    image_suffix: Annotated[
+        str, typer.Option(help="What the images' names end in, which the masks' names do not.")
+    ] = "",
+    mask_suffix: Annotated[
+        str, typer.Option(help="What the masks' names end in, such as _mask for cell_mask.png.")
+    ] = "",
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="From this grey level on it is an object: for JPEG and blurred masks."),
+    ] = None,
+    objects: Annotated[
+        Literal["binary", "boundary"] | None,
+        typer.Option(
+            help="The masks number the objects, or have a file for each. binary: all of them are "
+            "one class. boundary: three classes, background, interior and boundary, so that "
+            "objects that touch stay apart."
+        ),
+    ] = None,
+    colours: Annotated[
+        Path | None,
+        typer.Option(
+            help="A table of the classes' colours, a line for each such as 64 128 64 Animal. "
+            "Without it, a few clean colours are numbered, the most frequent as background."
+        ),
+    ] = None,
+    num_classes: Annotated[
+        int | None,
+        typer.Option(help="Each value in the masks is a class, and there are so many.", min=1),
+    ] = None,
+    ignore_index: IgnoreOption = None,
+    invert: Annotated[bool, typer.Option(help="Exchange background and object.")] = False,
+):
+    """Make a folder to train on from images and masks of any usual kind.
+
+    Images are copied, pages of a stack become files, and masks become PNG files of class indices.
+    Masks of two values become 0 and 1, class indices stay, and a few clean grey levels or colours
+    are numbered. What could mean several things is refused, with the option that decides.
+    """
+    from .commands.convert import Options, convert, find_sources, read_colours
+
+    given = {
+        "--threshold": threshold, "--objects": objects, "--colours": colours,
+        "--num-classes": num_classes,
+    }  # fmt: skip
+    several = [name for name, value in given.items() if value is not None]
+    if len(several) > 1 and several != ["--threshold", "--objects"]:
+        raise ValueError(f"{' and '.join(several)} are different ways to read masks; give one")
+    table = None if colours is None else read_colours(colours)
+    sources = find_sources(root, images, masks, image_suffix, mask_suffix)
+    options = Options(threshold, objects, table, num_classes, ignore_index, invert)
+    convert(sources, out, options)
 
 
 @app.command("export")
