@@ -266,38 +266,30 @@ def info_command(
     root: RootOption = None,
     num_classes: ClassesOption = 1,
     ignore_index: IgnoreOption = None,
+    augmented: Annotated[
+        bool, typer.Option(help="Also draw augmented.png: crops as training sees them.")
+    ] = False,
     out: OutOption = Path("runs/info"),
 ):
-    """Look at data before training: how many images, how large, how balanced; and preview.png."""
-    import matplotlib.pyplot as plt
-    import numpy as np
+    """Look at data before training: what there is, what is wrong; and preview.png.
 
-    from .plotting import overlay_mask, save_figure
+    Every image and mask is read. What training would refuse is listed, all of it, with the command
+    that mends it, and the exit status is 1. What may be wrong is listed too: images without an
+    object, images in two parts that look the same, masks that lie beside their objects or are
+    mirrored, objects too large or too small for the network, saturated images.
+    """
+    from .commands.inspect import entries_of, entries_of_folder, inspect
 
-    for split in get_args(Split):
-        dataset = _dataset(data, root, num_classes, split, ignore_index=ignore_index)
-        masks = [np.asarray(mask) for _, mask in dataset]
-        pixels = sum(
-            np.bincount(mask[mask != ignore_index], minlength=max(num_classes, 2)) for mask in masks
-        )
-        shares = [f"class {k}: {share:.1%}" for k, share in enumerate(pixels / pixels.sum())]
-        smallest, largest = (
-            " x ".join(map(str, choose((mask.shape for mask in masks), key=np.prod)))
-            for choose in (min, max)
-        )
-        print(
-            f"{split}: {len(masks)} images of {smallest} to {largest} pixels; {', '.join(shares)}"
-        )
-        if split == "train":
-            figure, axes = plt.subplots(1, 4, figsize=(12, 3.2))
-            for ax, index in zip(axes, range(len(dataset)), strict=False):
-                image, mask = dataset[index]
-                shown = np.where(mask == np.array(ignore_index), 0, mask)
-                overlay_mask(image, shown, ax=ax)
-            for ax in axes[len(dataset) :]:
-                ax.axis("off")
-            save_figure(figure, out / "preview.png")
-    print(f"preview: {out / 'preview.png'}")
+    if data == "folder" and root is not None:
+        entries, problems = entries_of_folder(root, num_classes, ignore_index)
+    else:
+        parts = {split: _dataset(data, root, num_classes, split) for split in get_args(Split)}
+        entries = [entry for split, part in parts.items() for entry in entries_of(part, split)]
+        problems = []
+    inspect(
+        entries, problems, out, num_classes=num_classes, ignore_index=ignore_index,
+        as_stored=data == "folder", augmented=augmented,
+    )  # fmt: skip
 
 
 @app.command("convert")

@@ -52,7 +52,7 @@ def test_evaluation_does_without_the_library_for_training():
 LAYERS = [
     {"checks", "files"},
     {"models", "losses", "metrics", "data", "plotting"},
-    {"analysis", "fast", "checkpoint", "diagrams", "exercises", "objects"},
+    {"analysis", "fast", "checkpoint", "diagrams", "doctor", "exercises", "objects"},
     {"inference", "run", "export"},
     {"evaluation", "explorers"},
     {"training"},

@@ -132,6 +132,13 @@ def _find_pairs(folder: Path) -> dict[str, Pair]:
             "with the subfolders images/ and masks/"
         )
     images, masks = _find_pictures(folder, "images"), _find_pictures(folder, "masks")
+    _check_names(folder, images, masks)
+    if not images:
+        raise ValueError(f"{folder / 'images'} has no pictures, expected at least one")
+    return {name: (path, masks[name]) for name, path in images.items()}
+
+
+def _check_names(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> None:
     if images.keys() != masks.keys():
         advice = "give an image and its mask the same name, capitals included"
         if images and not images.keys() & masks.keys():
@@ -140,9 +147,6 @@ def _find_pairs(folder: Path) -> dict[str, Pair]:
             f"{folder} has images without a mask ({_some(images.keys() - masks.keys())}) and masks "
             f"without an image ({_some(masks.keys() - images.keys())}); {advice}"
         )
-    if not images:
-        raise ValueError(f"{folder / 'images'} has no pictures, expected at least one")
-    return {name: (path, masks[name]) for name, path in images.items()}
 
 
 def _find_pictures(folder: Path, kind: str) -> dict[str, Path]:
