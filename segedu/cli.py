@@ -352,7 +352,8 @@ def convert_command(
     Masks of two values become 0 and 1, class indices stay, and a few clean grey levels or colours
     are numbered. What could mean several things is refused, with the option that decides.
     """
-    from .commands.convert import Options, convert, find_sources, read_colours
+    from .commands.convert import Options, convert, read_colours
+    from .commands.sources import find_sources
 
     given = {
         "--threshold": threshold, "--objects": objects, "--colours": colours,

@@ -89,8 +89,11 @@ def near_duplicates(
     prints, found = np.stack(fingerprints), {}
     for pose, turn in POSES.items():
         turned = np.stack([turn(p.reshape(THUMBNAIL, -1)).ravel() for p in prints])
-        for first, second in np.argwhere(np.triu(prints @ turned.T, 1) >= least).tolist():
-            found.setdefault((first, second), pose)
+        for start in range(0, len(prints), 1000):  # so many at a time, for the sake of memory
+            alike = prints[start : start + 1000] @ turned.T >= least
+            for first, second in np.argwhere(alike).tolist():
+                if first + start < second:
+                    found.setdefault((first + start, second), pose)
     return [(*pair, pose) for pair, pose in sorted(found.items())]
 
 

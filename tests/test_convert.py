@@ -16,6 +16,7 @@ from tests.test_cli import done, segedu
 TWO = np.zeros((12, 16), np.uint8)  # an object in three pieces
 TWO[2:7, 3:8], TWO[8:11, 11:14], TWO[8:11, 2:6] = 1, 1, 1
 THREE = TWO + TWO * (np.arange(16) > 9).astype(np.uint8)  # one piece is of class 2
+VOID = np.pad(THREE[1:-1], ((1, 1), (0, 0)), constant_values=255)
 NUMBERS = np.zeros((12, 16), np.uint16)  # two objects that touch, and a third
 NUMBERS[1:6, 1:6], NUMBERS[1:6, 6:11], NUMBERS[7:11, 3:9] = 1, 2, 300
 SOFT = 255 * TWO  # with a blurred edge
@@ -62,7 +63,7 @@ def blurred(mask: np.ndarray) -> np.ndarray:
             ("--invert",),
             TWO,
         ),
-        "no class": (np.where(THREE == 2, 255, THREE).astype(np.uint8), (), [0, 1, 255]),
+        "indices, and 255 for no class": (VOID, (), VOID),
         "a value that is said to be no class": (
             127 * THREE,
             ("--ignore-index", 127),
@@ -79,8 +80,6 @@ def blurred(mask: np.ndarray) -> np.ndarray:
 def test_masks_of_every_kind(tmp_path, mask, options, expected):
     new = converted(pairs(tmp_path, mask), *options)
     assert new.dtype == np.uint8
-    if isinstance(expected, list):
-        expected = np.array(expected)[THREE]
     np.testing.assert_array_equal(new, expected)
 
 
@@ -187,6 +186,9 @@ def test_stacks_in_folders_become_pages(tmp_path):
         ("a.png has 12 x 16 pixels, but its image has 16 x 12; turn it", TWO.T, ()),
         ("a.png is partly transparent", np.stack([TWO] * 3 + [255 * TWO], -1), ()),
         ("different ways to read masks", TWO, ("--threshold", 1, "--num-classes", 2)),
+        ("if 255 marks pixels that belong to no class", np.where(THREE == 2, 255, TWO), ()),
+        ("--ignore-index is for grey levels", TWO, ("--threshold", 1, "--ignore-index", 0)),
+        ("needs a file for each object", TWO, ("--threshold", 1, "--objects", "binary")),
         ("too many or with blurred edges", np.stack([grey(), grey(), 0 * grey()], -1), ()),
     ],
 )
@@ -244,3 +246,42 @@ def test_nothing_is_left_out_in_silence(tmp_path, astray):
     save(pairs(tmp_path, TWO) / astray / "d.png", TWO)
     refused = segedu("convert", "--root", tmp_path, "--out", tmp_path / "new")
     assert "has folders and pictures side by side, such as " in refused.err
+
+
+def test_masks_of_two_kinds_are_not_taken_for_classes(tmp_path):
+    """Some hold 0 and 128, others 0 and 255."""
+    root = pairs(tmp_path, 128 * TWO)
+    save(root / "masks" / "b.png", 255 * TWO)
+    refused = segedu("convert", "--root", root, "--out", root / "new")
+    assert "if they are classes, --num-classes 3" in refused.err
+    np.testing.assert_array_equal(converted(root, "--threshold", 1), TWO)
+
+
+def test_an_option_that_would_not_count_is_refused(tmp_path):
+    save(tmp_path / "images" / "a.png", grey())
+    save(tmp_path / "masks" / "nucleus" / "a.png", TWO)
+    refused = segedu("convert", "--root", tmp_path, "--out", tmp_path / "new", "--num-classes", 2)
+    assert "with a folder for each class, the only option for masks is --threshold" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1 64 128 64 car", "line 3: expected a colour and a name, such as 64 128 64 Animal"),
+        ("64 128 300 car", "line 3: expected a colour"),
+        ("64, 128, 64, car", "line 3: the colour 64 128 64 is there twice"),
+        ("car", "line 3: expected a colour"),
+    ],
+)
+def test_a_table_of_colours_that_cannot_be_read(tmp_path, line, message):
+    (tmp_path / "table.csv").write_text(f"name,r,g,b\ntree,64,128,64\n{line}\n", "utf-8")
+    given = ("--colours", tmp_path / "table.csv", "--out", tmp_path / "new")
+    refused = segedu("convert", "--root", pairs(tmp_path, COLOURS[THREE]), *given)
+    assert message in refused.err
+
+
+def test_a_table_of_colours_with_a_heading(tmp_path):
+    rows = "name,r,g,b\nsky,0,0,255\nroad,0,0,0\nVoid,255,255,255\nunused,1,2,3\n"
+    (tmp_path / "table.csv").write_text(rows, "utf-8")
+    new = converted(pairs(tmp_path, COLOURS[THREE]), "--colours", tmp_path / "table.csv")
+    np.testing.assert_array_equal(new, np.array([1, 0, 2])[THREE])

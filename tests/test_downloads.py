@@ -135,7 +135,7 @@ def test_a_colour_that_is_not_in_the_table(original_camvid):
     given = (*FRAMES, "--colours", "label_colors.txt", "--out", "camvid")
     said = segedu("convert", *given, cwd=original_camvid)
     assert said.code == 1
-    assert "0001TP_006690_L.png has the colour " in said.err
+    assert "0001TP_006690_L.png has colours not in the table: " in said.err
     assert "(and 5 more)" in said.err
     assert not (original_camvid / "camvid").exists()
 

@@ -3,14 +3,11 @@
 Every mask is read twice: first to see which values there are and what does not fit, then to write.
 """
 
-import os
 import re
 import shutil
 import tempfile
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,35 +20,14 @@ from tqdm import tqdm
 
 from ..data import instances_to_target
 from ..data.folder import without_alpha
-from ..data.pictures import ENDINGS, list_pictures, read_header, read_image, read_pages
+from ..data.pictures import read_header, read_image, read_pages
+from .sources import Source, Sources
 
-PARTS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid"),
-    "test": ("test", "testing"),
-}
-OURS = ("images", "masks")
-MASKS = ("masks", "labels")  # how the folder beside images/ may be called
 VOID_NAMES = ("void", "ignore", "unlabelled", "unlabeled")
 MOST = 20  # values that are taken for classes without being told
 JPEG = (".jpg", ".jpeg")
 PALETTES = (".bmp", ".gif", ".png")
-
-
-class Source(NamedTuple):
-    """An image, and the files that its mask is made of."""
-
-    name: str
-    image: Path
-    masks: list[Path]  # one, or one for each class or each object
-
-
-class Sources(NamedTuple):
-    """Everything that is to be converted."""
-
-    parts: dict[str, list[Source]]  # by the name of the part, "." if there is only one
-    classes: tuple[str, ...] = ()  # with a folder for each class, their names
-    objects: bool = False  # with a file for each object
+WEIGHTS = np.array([65536, 256, 1])  # of red, green and blue in a colour as one number
 
 
 class Options(NamedTuple):
@@ -70,6 +46,7 @@ class Values(NamedTuple):
 
     pixels: dict[float, int]  # how many pixels have each value, the smallest first
     solid: set[float]  # values that fill a square of 3 x 3 somewhere, as no blurred edge does
+    most: int  # of different values in one mask
     are_objects: bool  # nearly every value above 0 is one connected region of a mask
 
 
@@ -81,203 +58,6 @@ class Classes(NamedTuple):
     void: int | None = None  # what pixels without a class become
 
 
-# --- which mask belongs to which image ---
-
-
-def find_sources(
-    root: Path | None,
-    images: Path | None,
-    masks: Path | None,
-    image_suffix: str = "",
-    mask_suffix: str = "",
-) -> Sources:
-    """The images and their masks, by part; see `segedu convert --help` for what is understood."""
-    if (root is None) == (images is None) or (images is None) != (masks is None):
-        raise ValueError("give --root, the folder of all, or --images and --masks")
-    for path in filter(None, (root, images, masks)):
-        if not path.exists():
-            raise ValueError(f"{path} does not exist")
-    suffixes = (image_suffix, mask_suffix)
-    if root is not None:
-        per_image = [
-            path for path in _folders(root) if all((path / kind).is_dir() for kind in OURS)
-        ]
-        if (root / "images").is_dir():
-            images, masks = root / "images", _masks_beside_images(root)
-        elif not _parts_of(root) and per_image:
-            return Sources({".": list(map(_of_one_image, per_image))}, objects=True)
-    parts = _parts_of(root if images is None else images)
-    if images is None and not parts:
-        raise ValueError(
-            f"{root} has neither images/ and masks/, nor train/, val/ and test/, nor a folder for "
-            "each image (found: " + ", ".join(sorted(os.listdir(root))[:5]) + "); give --images "
-            "and --masks"
-        )
-    if not parts:
-        found, classes, objects = _match(images, masks, *suffixes)
-        return Sources({".": found}, classes, objects)
-    of_masks = _parts_of(masks) if masks is not None else {}
-    matched = {}
-    for part, folder in parts.items():
-        if masks is not None:
-            its_images, its_masks = folder, of_masks.get(part, masks / part)
-        elif (folder / "images").is_dir():
-            its_images, its_masks = folder / "images", _masks_beside_images(folder)
-        else:
-            its_images, its_masks = folder, _masks_named_like(folder)
-        matched[part] = _match(its_images, its_masks, *suffixes)
-    classes, objects = next(iter(matched.values()))[1:]
-    if any(match[1:] != (classes, objects) for match in matched.values()):
-        raise ValueError("the folders of the classes differ between the parts")
-    return Sources({part: match[0] for part, match in matched.items()}, classes, objects)
-
-
-def _folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
-
-
-def _parts_of(folder: Path) -> dict[str, Path]:
-    """The subfolders for training, validation and test; empty if there are none of them."""
-    below = {path.name.lower(): path for path in _folders(folder)}
-    parts = {
-        part: next((below[name] for name in names if name in below), None)
-        for part, names in PARTS.items()
-    }
-    missing = [part for part, path in parts.items() if path is None]
-    if 0 < len(missing) < len(PARTS):
-        raise ValueError(
-            f"{folder} has parts, but none for {' and '.join(missing)}; give --images and --masks "
-            "of one part, which `segedu train` then divides"
-        )
-    return {} if missing else parts
-
-
-def _masks_beside_images(folder: Path) -> Path:
-    for name in MASKS:
-        if (folder / name).is_dir():
-            return folder / name
-    raise ValueError(f"{folder} has images/, but no masks/; give --images and --masks")
-
-
-def _masks_named_like(folder: Path) -> Path:
-    """The masks of `train/` in `trainannot/` or `train_labels/`."""
-    others = [p for p in _folders(folder.parent) if p.name.startswith(folder.name) and p != folder]
-    if len(others) != 1:
-        found = ", ".join(path.name for path in others) or "none"
-        raise ValueError(
-            f"expected one folder with the masks of {folder}, named like {folder.name}_masks, "
-            f"found {found}; give --images and --masks"
-        )
-    return others[0]
-
-
-def _of_one_image(folder: Path) -> Source:
-    """The layout of the 2018 Data Science Bowl: NAME/images/NAME.png and NAME/masks/*.png."""
-    images, masks = (list_pictures(folder / kind) for kind in ("images", "masks"))
-    if len(images) != 1:
-        raise ValueError(f"{folder / 'images'} has {len(images)} pictures, expected one")
-    return Source(images[0].stem, images[0], masks)
-
-
-def _match(
-    images: Path, masks: Path, image_suffix: str, mask_suffix: str
-) -> tuple[list[Source], tuple[str, ...], bool]:
-    """The images with their masks, the names of the classes, and if a file is an object."""
-    if images.is_file() and masks.is_file():
-        return [Source(images.stem, images, [masks])], (), False
-    for path in (images, masks):
-        if not path.is_dir():
-            raise ValueError(f"{path} is not a folder; give two folders, or two files")
-    pictures, same = list_pictures(images), images.resolve() == masks.resolve()
-    if same:
-        if not mask_suffix:
-            raise ValueError(
-                f"images and masks are both in {images}; tell them apart by --mask-suffix, such as "
-                "_mask for cell_mask.png"
-            )
-        is_mask = [path.stem.endswith(mask_suffix) for path in pictures]
-        files = [path for path, is_one in zip(pictures, is_mask, strict=True) if is_one]
-        pictures = [path for path, is_one in zip(pictures, is_mask, strict=True) if not is_one]
-    if not pictures:
-        raise ValueError(f"{images} has no pictures, expected {', '.join(ENDINGS)}")
-    below = [] if same else _folders(masks)
-    astray = _folders(images) or (below and list_pictures(masks))
-    if astray:
-        raise ValueError(
-            f"{astray[0].parent} has folders and pictures side by side, such as {astray[0]}; move "
-            "one kind away"
-        )
-    if not below:
-        files = files if same else list_pictures(masks)
-        pairs = _match_names(pictures, files, image_suffix, mask_suffix, masks)
-        return [Source(path.stem, path, [mask]) for path, mask in pairs], (), False
-    if {path.name for path in below} & {path.stem for path in pictures}:  # a folder an image
-        pairs = _match_names(pictures, below, image_suffix, mask_suffix, masks)
-        sources = [Source(path.stem, path, list_pictures(folder)) for path, folder in pairs]
-        return sources, (), True
-    each = [  # a folder a class
-        dict(_match_names(pictures, list_pictures(folder), image_suffix, mask_suffix, folder))
-        for folder in below
-    ]
-    sources = [Source(path.stem, path, [of_class[path] for of_class in each]) for path in pictures]
-    return sources, ("background", *(path.name for path in below)), False
-
-
-def _match_names(
-    images: list[Path], masks: list[Path], image_suffix: str, mask_suffix: str, where: Path
-) -> list[tuple[Path, Path]]:
-    """Each image with its mask, which has the same name without the suffixes.
-
-    If no names agree, what all images and what all masks have in common, such as `img_` and
-    `mask_`, is left out.
-    """
-    keys = _keys(images, "", image_suffix), _keys(masks, "", mask_suffix)
-    if not image_suffix and not mask_suffix and not keys[0].keys() & keys[1].keys():
-        keys = tuple(_keys(paths, *_common(paths)) for paths in (images, masks))
-    if keys[0].keys() != keys[1].keys():
-        without = _some(keys[0][key].name for key in keys[0].keys() - keys[1].keys())
-        extra = _some(keys[1][key].name for key in keys[1].keys() - keys[0].keys())
-        raise ValueError(
-            f"{where} does not fit the images: images without a mask: {without}; masks without an "
-            f"image: {extra}; see --image-suffix and --mask-suffix, or move these files away"
-        )
-    return [(path, keys[1][key]) for key, path in keys[0].items()]
-
-
-def _keys(paths: list[Path], prefix: str, suffix: str) -> dict[str, Path]:
-    """The paths by their names without the ending, the prefix and the suffix."""
-    found: dict[str, Path] = {}
-    for path in paths:
-        stem = unicodedata.normalize("NFC", path.stem if path.is_file() else path.name)
-        if not stem.endswith(suffix):
-            raise ValueError(f"{path} does not end in {suffix}, as the others do")
-        key = stem.removeprefix(prefix).removesuffix(suffix)
-        if key in found:
-            raise ValueError(f"{found[key]} and {path} have the same name; remove one")
-        found[key] = path
-    return found
-
-
-def _common(paths: list[Path]) -> tuple[str, str]:
-    """What all names begin and end with; digits belong to what tells them apart."""
-    stems = [path.stem if path.is_file() else path.name for path in paths]
-    prefix = _begin_alike(stems).rstrip("0123456789")
-    backwards = [stem.removeprefix(prefix)[::-1] for stem in stems]
-    return prefix, _begin_alike(backwards)[::-1].lstrip("0123456789")
-
-
-def _begin_alike(names: list[str]) -> str:
-    letters = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
-    return "".join(letter[0] for letter in letters)
-
-
-def _some(names) -> str:
-    names = sorted(names)
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "-"
-
-
 # --- what the masks hold ---
 
 
@@ -285,16 +65,18 @@ def read_colours(path: Path) -> dict[int, str]:
     """A table of colours, a line for each class such as `64 128 64 Animal`: the names by colour."""
     colours = {}
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines()):
-        found = re.search(r"\b(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})\b", line)
-        rgb = [int(value) for value in found.groups()] if found else []
-        if max(rgb, default=255) > 255 or not found:
-            if not line.strip() or number == 0:  # perhaps the heading of the columns
-                continue
-            raise ValueError(f"{path}, line {number + 1}: expected a colour like 64 128 64, a name")
-        code = int(np.dot(rgb, (65536, 256, 1)))
+        rgb = [int(digits) for digits in re.findall(r"\b\d+\b", line)]
+        if not rgb and (not line.strip() or number == 0):  # perhaps the heading of the columns
+            continue
+        if len(rgb) != 3 or max(rgb) > 255:
+            raise ValueError(
+                f"{path}, line {number + 1}: expected a colour and a name, such as 64 128 64 "
+                f"Animal, got {line.strip()!r:.60}"
+            )
+        code = int(np.dot(rgb, WEIGHTS))
         if code in colours:
             raise ValueError(f"{path}, line {number + 1}: the colour {_rgb(code)} is there twice")
-        colours[code] = (line[: found.start()] + line[found.end() :]).strip(" \t,;") or _rgb(code)
+        colours[code] = re.sub(r"\b\d+\b", "", line).strip(" \t,;") or _rgb(code)
     if len(colours) < 2:
         raise ValueError(f"{path} has {len(colours)} colours, expected a line for each class")
     return colours
@@ -325,22 +107,31 @@ def _masks(source: Source, sources: Sources, options: Options) -> list[np.ndarra
     (path,) = source.masks
     if options.threshold is not None:
         return [page >= options.threshold for page in read_pages(path, channels=1)]
-    if options.colours is not None and path.suffix.lower() not in JPEG:
-        weights = np.array([65536, 256, 1])
-        return [page.astype(np.int64) @ weights for page in read_pages(path, channels=3)]
     if path.suffix.lower() in JPEG:
         raise ValueError(
             f"{path} is a JPEG, which changes values; give --threshold 128 if it is black and white"
         )
+    if options.colours is not None:
+        return [_colour_codes(path, page) for page in read_pages(path)]
     pages = [_as_shown(path, without_alpha(path, page)) for page in read_pages(path)]
     if not all(np.isfinite(page).all() for page in pages):
         raise ValueError(f"{path} holds NaN or infinity")
     if options.objects is None:
         return pages
     for page in pages:
-        if page.ndim == 3 or (page.dtype.kind == "f" and (page % 1).any()):
-            raise ValueError(f"{path} does not hold numbers of objects, but colours or fractions")
+        if page.ndim == 3 or page.min() < 0 or (page % 1).any():
+            raise ValueError(f"{path} holds colours, fractions or numbers below 0, not objects")
     return [_of_objects(page.astype(np.int64), options.objects) for page in pages]
+
+
+def _colour_codes(path: Path, mask: np.ndarray) -> np.ndarray:
+    colours = without_alpha(path, mask)
+    if colours.ndim == 2:
+        has_palette = path.suffix.lower() in PALETTES
+        colours = read_image(path, channels=3) if has_palette else np.stack([colours] * 3, axis=-1)
+    if colours.dtype != np.uint8:
+        raise ValueError(f"{path} has colours of {colours.dtype}, expected 8 bits")
+    return colours @ WEIGHTS
 
 
 def _as_shown(path: Path, mask: np.ndarray) -> np.ndarray:
@@ -377,7 +168,7 @@ def survey(sources: Sources, options: Options) -> tuple[Values, Options]:
 
     Raises ValueError that names what does not fit.
     """
-    pixels, solid, problems, regions, numbers = Counter(), set(), [], 0, 0
+    pixels, solid, problems, most, regions, numbers = Counter(), set(), [], 0, 0, 0
     for _, source in _progress("reading", sources):
         try:
             sizes = _image_sizes(source.image)
@@ -395,13 +186,12 @@ def survey(sources: Sources, options: Options) -> tuple[Values, Options]:
                 return survey(sources, options._replace(colours={}))
             values, counts = np.unique(mask, return_counts=True)
             pixels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-            unknown = [
-                value for value in values.tolist() if value not in (options.colours or [value])
-            ]
-            if options.colours and unknown:
-                colour = _rgb(unknown[0])
-                problems.append(f"{source.masks[0]} has the colour {colour}, not in the table")
-            if len(values) > 2:
+            most = max(most, len(values))
+            if options.colours:
+                unknown = [_rgb(value) for value in values if value not in options.colours]
+                if unknown:
+                    problems.append(f"{source.masks[0]} has colours not in the table: {unknown[0]}")
+            elif len(values) > 2:
                 flat = minimum_filter(mask, 3) == maximum_filter(mask, 3)
                 solid |= set(np.unique(mask[flat]).tolist())
                 regions += label(mask.astype(np.int64), background=0, connectivity=1).max()
@@ -411,7 +201,8 @@ def survey(sources: Sources, options: Options) -> tuple[Values, Options]:
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise ValueError(f"nothing was written: {'. '.join(problems[:3])}{more}")
-    return Values(dict(sorted(pixels.items())), solid, 0 < regions <= 1.2 * numbers), options
+    are_objects = 0 < regions <= 1.2 * numbers
+    return Values(dict(sorted(pixels.items())), solid, most, are_objects), options
 
 
 def _progress(what: str, sources: Sources) -> Iterator[tuple[str, Source]]:
@@ -474,10 +265,10 @@ def _number(found: list[float], values: Values, options: Options) -> dict[float,
         are_indices &= sum(value in values.solid for value in plain) > len(plain) / 2
     kept = {value: int(value) if value in plain else -1 for value in found}
     if count:
-        if plain[-1] < count and are_indices:
-            return kept
         if len(found) == count:
             return in_order
+        if plain[-1] < count and are_indices:
+            return kept
         raise ValueError(
             f"--num-classes {options.num_classes}, but the masks have {len(found)} values: "
             f"{_shares(values, '{:g}'.format)}"
@@ -490,9 +281,14 @@ def _number(found: list[float], values: Values, options: Options) -> dict[float,
             "are numbers of objects, give --objects binary; if they are classes, --num-classes "
             f"{len(found)}"
         )
+    if has_void and plain == [0, 1]:
+        raise ValueError(
+            f"the masks hold {_shares(values, '{:g}'.format)}: if 255 marks pixels that belong to "
+            "no class, give --ignore-index 255; if it is an object like 1, --threshold 1"
+        )
     if are_indices:
         return kept
-    if len(found) <= MOST and values.solid.issuperset(found):
+    if values.most > 2 and len(found) <= MOST and values.solid.issuperset(found):
         return in_order
     middle = (found[0] + found[-1] + 1) / 2
     raise ValueError(
@@ -517,6 +313,7 @@ def convert(sources: Sources, out: Path, options: Options) -> None:
     """Write the new folder, all of it or nothing, and say which value became which class."""
     if sources.objects and options.objects is None:
         options = options._replace(objects="binary")
+    _check_options(sources, options)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists already; give a new folder with --out")
     values, options = survey(sources, options)
@@ -538,13 +335,29 @@ def convert(sources: Sources, out: Path, options: Options) -> None:
     print(f"look:  segedu info {arguments}\ntrain: segedu train {arguments}{_names(classes)}")
 
 
+def _check_options(sources: Sources, options: Options) -> None:
+    """That every option that was given counts."""
+    ignores = options.ignore_index is not None
+    by_value = options.colours is not None or options.num_classes or ignores
+    if sources.classes and (by_value or options.objects):
+        raise ValueError("with a folder for each class, the only option for masks is --threshold")
+    if sources.objects and by_value:
+        raise ValueError("with a file for each object, masks take only --objects and --threshold")
+    if options.threshold is not None and options.objects and not sources.objects:
+        raise ValueError("--threshold with --objects needs a file for each object")
+    is_fixed = options.threshold is not None or options.objects or options.colours
+    if is_fixed and ignores:
+        raise ValueError("--ignore-index is for grey levels that are classes")
+
+
 def _write(folder: Path, source: Source, masks: list[np.ndarray], classes: Classes) -> int:
     """An image and its mask, or the pages of both."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "masks").mkdir(exist_ok=True)
     if len(masks) == 1:
         names = [source.name]
-        shutil.copyfile(source.image, folder / "images" / source.image.name)
+        image = folder / "images" / f"{source.name}{source.image.suffix}"
+        shutil.copyfile(source.image, image)
     else:
         digits = len(str(len(masks)))
         names = [f"{source.name}_{number:0{digits}}" for number in range(1, len(masks) + 1)]
@@ -569,7 +382,7 @@ def _table(values: Values, options: Options, classes: Classes) -> Iterator[str]:
     """Which value became which class, and how often it is."""
     total = sum(values.pixels.values())
     name = _rgb if options.colours is not None else "{:g}".format
-    if options.threshold is not None:
+    if options.threshold is not None and not classes.names:
         name = {0: f"< {options.threshold:g}", 1: f">= {options.threshold:g}"}.get
     rows = [("in the masks", "class", "share of pixels")]
     for value, number in sorted(classes.numbers.items(), key=lambda item: item[1]):
@@ -579,7 +392,8 @@ def _table(values: Values, options: Options, classes: Classes) -> Iterator[str]:
         rows.append((name(value), what, f"{values.pixels.get(value, 0) / total:.2%}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield "  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        yield f"  {'  '.join(cells)}".rstrip()
 
 
 def _arguments(out: Path, classes: Classes) -> str:

@@ -161,7 +161,7 @@ def examine(
 ) -> list[Found]:
     """Read every image and mask; what cannot be read goes to the problems."""
     found = []
-    for entry in tqdm(entries, desc="reading", unit=" images"):
+    for entry in tqdm(entries, desc="reading", unit=" images", disable=None):
         try:
             image, mask = entry.load()
         except (ValueError, OSError) as error:
