@@ -6,7 +6,6 @@ from itertools import permutations
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -197,9 +196,9 @@ def group_problems(problems: list[str]) -> Iterator[str]:
     for problem in problems:
         kinds[problem.rpartition("; ")[2]].append(problem)
     for advice, alike in sorted(kinds.items(), key=lambda kind: -len(kind[1])):
-        examples = [problem.rpartition("; ")[0] or problem for problem in alike[:3]]
+        examples = [problem.rpartition("; ")[0] for problem in alike[:3] if "; " in problem]
         more = f", and {len(alike) - 3} more" if len(alike) > 3 else ""
-        yield f"{len(alike)} x {advice}\n    " + "\n    ".join(examples) + more
+        yield "\n    ".join([f"{len(alike)} x {advice}", *examples]) + more
 
 
 def describe_splits(found: list[Found], num_classes: int, *, as_stored: bool) -> Iterator[str]:
@@ -209,18 +208,20 @@ def describe_splits(found: list[Found], num_classes: int, *, as_stored: bool) ->
         if not its:
             continue
         pixels = sum(one.pixels for one in its)
-        shares = [f"class {k}: {share:.1%}" for k, share in enumerate(pixels / pixels.sum())]
+        shares = [
+            f"class {k}: {share:.1%}" for k, share in enumerate(pixels / max(pixels.sum(), 1))
+        ]
         sizes = sorted((one.size for one in its), key=np.prod)
         smallest, largest = (" x ".join(map(str, size)) for size in (sizes[0], sizes[-1]))
         yield f"{split}: {len(its)} images of {smallest} to {largest} pixels; {', '.join(shares)}"
         if as_stored:
             yield f"  values: {'; '.join(sorted({one.kind for one in its}))}"
         for value in range(1, max(num_classes, 2)):
-            sizes = _diameters(its, value)
-            if len(sizes):
-                low, middle, high = np.percentile(sizes, (5, 50, 95))
+            diameters = _diameters(its, value)
+            if len(diameters):
+                low, middle, high = np.percentile(diameters, (5, 50, 95))
                 yield (
-                    f"  regions of class {value}: {len(sizes)}, {low:.0f} to {high:.0f} pixels "
+                    f"  regions of class {value}: {len(diameters)}, {low:.0f} to {high:.0f} pixels "
                     f"across (5 % to 95 %), half of them below {middle:.0f}"
                 )
 
@@ -229,11 +230,13 @@ def _diameters(found: list[Found], value: int) -> np.ndarray:
     return np.concatenate([one.diameters.get(value, np.zeros(0)) for one in found])
 
 
-def hints(found: list[Found], num_classes: int, *, as_stored: bool) -> Iterator[str]:
+def hints(
+    found: list[Found], num_classes: int, ignore_index: int | None, *, as_stored: bool
+) -> Iterator[str]:
     """What should be looked at, a sentence each; of values in files only if they are as stored."""
     parts = {split: [one for one in found if one.split == split] for split in SPLITS}
     parts = {split: its for split, its in parts.items() if its}
-    yield from _about_classes(parts, num_classes)
+    yield from _about_classes(parts, set(range(max(num_classes, 2))) - {ignore_index})
     yield from _about_likeness(found)
     yield from _about_sizes(found, num_classes)
     yield from _about_edges(found)
@@ -257,17 +260,17 @@ def hints(found: list[Found], num_classes: int, *, as_stored: bool) -> Iterator[
                 "from another microscope, or saved differently?"
             )
     kinds = {split: {one.kind for one in its} for split, its in parts.items()}
-    if any(its != kinds["train"] for its in kinds.values() if "train" in kinds):
+    if any(not its & kinds.get("train", its) for its in kinds.values()):
         yield "the parts differ in their values, see above: were they saved in the same way?"
 
 
-def _about_classes(parts: dict[str, list[Found]], num_classes: int) -> Iterator[str]:
+def _about_classes(parts: dict[str, list[Found]], classes: set[int]) -> Iterator[str]:
     for split, its in parts.items():
         empty = [one.name for one in its if not one.pixels[1:].any()]
         if empty:
             yield f"{split}: {_count(empty)} without an object: {_some(empty)}"
         pixels = sum(one.pixels for one in its)
-        absent = [f"{value}" for value in range(max(num_classes, 2)) if not pixels[value]]
+        absent = [str(value) for value in sorted(classes) if not pixels[value]]
         if absent:
             yield f"{split}: no pixel of class {', '.join(absent)}"
 
@@ -344,27 +347,28 @@ def _some(names: list[str]) -> str:
 # --- pictures to look at ---
 
 
-def draw_preview(entries: list[Entry], found: list[Found], ignore_index, path: Path) -> None:
-    """Up to eight images with their masks, the largest and the emptiest first."""
-    load = {(entry.name, entry.split): entry.load for entry in entries}
-    rest = [one for one in found if one.split == found[0].split]
-    picked = [max(rest, key=lambda one: np.prod(one.size))]
-    picked += [min(rest, key=lambda one: one.pixels[1:].sum() / max(one.pixels.sum(), 1))]
-    others = [one for one in rest if one not in picked]
-    steps = np.linspace(0, len(others) - 1, min(len(others), SHOWN - 2)).astype(int)
-    picked += [others[step] for step in steps]
-    names = list(dict.fromkeys((one.name, one.split) for one in picked))
-    pairs = [load[name]() for name in names]
-    _draw([(image, mask, name) for (image, mask), (name, _) in zip(pairs, names, strict=True)],
-          ignore_index, 4, path)  # fmt: skip
+def draw_preview(
+    entries: list[Entry], found: list[Found], ignore_index: int | None, path: Path
+) -> None:
+    """Up to eight training images with their masks, the largest and the emptiest first."""
+    its = {one.name: one for one in found if one.split == found[0].split}
+    largest = max(its, key=lambda name: np.prod(its[name].size))
+    emptiest = min(its, key=lambda name: its[name].pixels[1:].sum() / np.prod(its[name].size))
+    spread = [list(its)[step] for step in np.linspace(0, len(its) - 1, SHOWN).astype(int)]
+    names = list(dict.fromkeys((largest, emptiest, *spread)))[:SHOWN]
+    load = {entry.name: entry.load for entry in entries if entry.split == found[0].split}
+    _draw([(*load[name](), name) for name in names], ignore_index, 4, path)
 
 
-def draw_augmented(entries: list[Entry], ignore_index: int | None, path: Path) -> None:
+def draw_augmented(
+    entries: list[Entry], found: list[Found], ignore_index: int | None, path: Path
+) -> None:
     """Five crops of each of four training images, as training draws them."""
     transform = train_transform(TrainConfig().crop_size, ignore_index)  # what training does
     torch.manual_seed(0)
+    readable = {(one.name, one.split) for one in found[:4]}
     crops = []
-    for entry in [entry for entry in entries if entry.split == "train"][:4]:
+    for entry in (entry for entry in entries if (entry.name, entry.split) in readable):
         values, mask = entry.load()
         image = tv_tensors.Image(normalize(values))
         for _ in range(5):
@@ -380,7 +384,6 @@ def _draw(triples, ignore_index: int | None, columns: int, path: Path) -> None:
     titles = [name if len(name) < 24 else f"{name[:20]}..." for name in names]
     axes = show_images(visible, titles, masks=masks, columns=columns)
     save_figure(axes[0].figure, path)
-    plt.close("all")
 
 
 def inspect(
@@ -398,12 +401,12 @@ def inspect(
     for line in describe_splits(found, num_classes, as_stored=as_stored):
         print(line)
     if found:
-        for hint in hints(found, num_classes, as_stored=as_stored):
+        for hint in hints(found, num_classes, ignore_index, as_stored=as_stored):
             print(f"- {hint}")
         draw_preview(entries, found, ignore_index, out / "preview.png")
         print(f"preview: {out / 'preview.png'}")
         if augmented:
-            draw_augmented(entries, ignore_index, out / "augmented.png")
+            draw_augmented(entries, found, ignore_index, out / "augmented.png")
             print(f"as training sees them: {out / 'augmented.png'}")
     if len(problems) == 1:
         raise ValueError(problems[0])
