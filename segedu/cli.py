@@ -1,4 +1,4 @@
-"""The command line: `segedu train | evaluate | predict | info | export`."""
+"""The command line: `segedu train | evaluate | predict | info | convert | export`."""
 
 import itertools
 import sys
@@ -304,38 +304,106 @@ def info_command(
     root: RootOption = None,
     num_classes: ClassesOption = 1,
     ignore_index: IgnoreOption = None,
+    augmented: Annotated[
+        bool, typer.Option(help="Also draw augmented.png: crops as training sees them.")
+    ] = False,
     out: OutOption = Path("runs/info"),
 ):
-    """Look at data before training: how many images, how large, how balanced; and preview.png."""
-    import matplotlib.pyplot as plt
-    import numpy as np
+    """Look at data before training: what there is, what is wrong; and preview.png.
 
-    from .plotting import overlay_mask, save_figure
+    Every image and mask is read. What training would refuse is listed, all of it, with the command
+    that mends it, and the exit status is 1. What may be wrong is listed too: images without an
+    object, images in two parts that look the same, masks that lie beside their objects or are
+    mirrored, objects too large or too small for the network, saturated images.
+    """
+    from .commands.inspect import entries_of, entries_of_folder, inspect
 
-    for split in get_args(Split):
-        dataset = _dataset(data, root, num_classes, split, ignore_index=ignore_index)
-        masks = [np.asarray(mask) for _, mask in dataset]
-        pixels = sum(
-            np.bincount(mask[mask != ignore_index], minlength=max(num_classes, 2)) for mask in masks
-        )
-        shares = [f"class {k}: {share:.1%}" for k, share in enumerate(pixels / pixels.sum())]
-        smallest, largest = (
-            " x ".join(map(str, choose((mask.shape for mask in masks), key=np.prod)))
-            for choose in (min, max)
-        )
-        print(
-            f"{split}: {len(masks)} images of {smallest} to {largest} pixels; {', '.join(shares)}"
-        )
-        if split == "train":
-            figure, axes = plt.subplots(1, 4, figsize=(12, 3.2))
-            for ax, index in zip(axes, range(len(dataset)), strict=False):
-                image, mask = dataset[index]
-                shown = np.where(mask == np.array(ignore_index), 0, mask)
-                overlay_mask(image, shown, ax=ax)
-            for ax in axes[len(dataset) :]:
-                ax.axis("off")
-            save_figure(figure, out / "preview.png")
-    print(f"preview: {out / 'preview.png'}")
+    if data == "folder" and root is not None:
+        entries, problems = entries_of_folder(root, num_classes, ignore_index)
+    else:
+        parts = {split: _dataset(data, root, num_classes, split) for split in get_args(Split)}
+        entries = [entry for split, part in parts.items() for entry in entries_of(part, split)]
+        problems = []
+    inspect(
+        entries, problems, out, num_classes=num_classes, ignore_index=ignore_index,
+        as_stored=data == "folder", augmented=augmented,
+    )  # fmt: skip
+
+
+@app.command("convert")
+def convert_command(
+    out: Annotated[Path, typer.Option(help="The new folder; the originals stay as they are.")],
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder with images/ and masks/; or with train/, val/ and test/, each with "
+            "images/ and masks/ or with its masks beside it, as in trainannot/; or with a folder "
+            "for each image, and images/ and masks/ in each."
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="In place of --root: the folder of the images, or a stack.")
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder or stack of the masks. It may have a folder for each class, with a "
+            "mask of the image's name in each; or a folder for each image, with a file for each "
+            "object."
+        ),
+    ] = None,
+    image_suffix: Annotated[
+        str, typer.Option(help="What the images' names end in, which the masks' names do not.")
+    ] = "",
+    mask_suffix: Annotated[
+        str, typer.Option(help="What the masks' names end in, such as _mask for cell_mask.png.")
+    ] = "",
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="From this grey level on it is an object: for JPEG and blurred masks."),
+    ] = None,
+    objects: Annotated[
+        Literal["binary", "boundary"] | None,
+        typer.Option(
+            help="The masks number the objects, or have a file for each. binary: all of them are "
+            "one class. boundary: three classes, background, interior and boundary, so that "
+            "objects that touch stay apart."
+        ),
+    ] = None,
+    colours: Annotated[
+        Path | None,
+        typer.Option(
+            help="A table of the classes' colours, a line for each such as 64 128 64 Animal. "
+            "Without it, a few clean colours are numbered, the most frequent as background."
+        ),
+    ] = None,
+    num_classes: Annotated[
+        int | None,
+        typer.Option(help="Each value in the masks is a class, and there are so many.", min=1),
+    ] = None,
+    ignore_index: IgnoreOption = None,
+    invert: Annotated[bool, typer.Option(help="Exchange background and object.")] = False,
+):
+    """Make a folder to train on from images and masks of any usual kind.
+
+    Images are copied, pages of a stack become files, and masks become PNG files of class indices.
+    Masks of two values become 0 and 1, class indices stay, and a few clean grey levels or colours
+    are numbered. What could mean several things is refused, with the option that decides.
+    """
+    from .commands.convert import Options, convert, read_colours
+    from .commands.sources import find_sources
+
+    given = {
+        "--threshold": threshold, "--objects": objects, "--colours": colours,
+        "--num-classes": num_classes,
+    }  # fmt: skip
+    several = [name for name, value in given.items() if value is not None]
+    if len(several) > 1 and several != ["--threshold", "--objects"]:
+        raise ValueError(f"{' and '.join(several)} are different ways to read masks; give one")
+    table = None if colours is None else read_colours(colours)
+    sources = find_sources(root, images, masks, image_suffix, mask_suffix)
+    options = Options(threshold, objects, table, num_classes, ignore_index, invert)
+    convert(sources, out, options)
 
 
 @app.command("export")

@@ -395,10 +395,10 @@ def test_an_accelerator_that_is_not_there_is_one_line(command, tmp_path):
 # -- the command itself ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info", "export"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info", "convert", "export"])
 def test_help_teaches(command):
     shown = done(command, "--help")
-    assert "--weights" in shown or "--data" in shown
+    assert "--weights" in shown or "--data" in shown or "--masks" in shown
 
 
 def test_the_defaults_of_train_are_those_of_the_package():

@@ -110,17 +110,17 @@ def soft(dtype=np.uint8):
 @pytest.mark.parametrize(
     ("mask", "num_classes", "advice"),
     [
-        (soft(), 1, "resized with interpolation or was a JPEG: threshold it at 128"),
-        (halves(0, 128), 1, r"two values, so save it as 0 and 1 \(mask == 128\)"),
+        (soft(), 1, "was a JPEG: segedu convert --root .*data --out NEW --threshold 128"),
+        (halves(0, 128), 1, "two values, so make them 0 and 1: segedu convert"),
         (
             np.arange(192, dtype=np.uint8).reshape(16, 12) // 6,
             1,
-            r"numbers of objects, .*mask > 0",
+            "numbers of objects: .* --objects binary",
         ),
         (
             np.arange(192, dtype=np.uint8).reshape(16, 12) // 6,
             3,
-            r"numbers of objects, .*mask > 0",
+            "numbers of objects: .* --objects binary",
         ),
         (
             np.arange(3, dtype=np.uint8).repeat(64).reshape(16, 12) * 100,
@@ -130,7 +130,7 @@ def soft(dtype=np.uint8):
         (halves(0, 255), 3, "set num_classes=1"),
         (halves(1, 255), 3, "set ignore_index=255"),
         (halves(0, 3), 3, "set num_classes=4"),
-        (np.full((16, 12), 0.5, np.float32), 1, "threshold or round"),
+        (np.full((16, 12), 0.5, np.float32), 1, "threshold it: .*--threshold 0.5"),
     ],
 )
 def test_a_wrong_mask_is_recognised(tmp_path, mask, num_classes, advice):
@@ -209,6 +209,9 @@ def one_empty_part(root):
             root / "images" / "c.png"
         ).unlink(),
         "d.png is a folder, expected pictures": lambda root: (root / "images" / "d.png").mkdir(),
+        "nuclei is a folder, .* with: segedu convert": lambda root: (
+            root / "masks" / "nuclei"
+        ).mkdir(),
         r"no subfolder images/ \(found: Images, masks\); .* in small letters": lambda root: (
             root / "images"
         ).rename(root / "Images"),

@@ -32,16 +32,16 @@ def of_a_phone(path, grey):
 
 @pytest.mark.parametrize("save", [of_a_microscope, of_a_phone])
 def test_the_commands_of_the_page(tmp_path, monkeypatch, capsys, save):
-    for folder in ("my_data/images", "my_data/masks", "new_pictures"):
-        (tmp_path / folder).mkdir(parents=True)
+    for folder in ("pictures", "drawings", "new_pictures"):
+        (tmp_path / folder).mkdir()
     for index in range(10):
         grey, instances = synthetic_nuclei(index, size=(96, 128))
-        save(tmp_path / "my_data" / "images" / f"field{index}", grey)
-        mask = Image.fromarray(np.uint8(255) * (instances > 0))
-        mask.save(tmp_path / "my_data" / "masks" / f"field{index}.png")
+        save(tmp_path / "pictures" / f"field{index}", grey)
+        mask = Image.fromarray(np.uint8(128) * (instances > 0))
+        mask.save(tmp_path / "drawings" / f"field{index}_mask.png")
         save(tmp_path / "new_pictures" / f"new{index}", synthetic_nuclei(index, seed=1, size=96)[0])
     monkeypatch.chdir(tmp_path)
-    assert [command.split()[1] for command in COMMANDS] == ["info", "train", "predict"]
+    assert [command.split()[1] for command in COMMANDS] == ["convert", "info", "train", "predict"]
     for command in COMMANDS:
         line = command.replace("\\\n", "")
         quick = line.replace("--steps 300", "--steps 3 --batch-size 2 --crop-size 64")
@@ -50,6 +50,7 @@ def test_the_commands_of_the_page(tmp_path, monkeypatch, capsys, save):
             cli.main()
         assert not end.value.code, end.value.code
     printed = capsys.readouterr().out
+    assert "10 images with masks -> my_data" in printed
     assert "train: 6 images of 96 x 128 to 96 x 128 pixels" in printed
     assert "without a network: " in printed
     assert (tmp_path / "runs" / "info" / "preview.png").exists()

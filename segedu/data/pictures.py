@@ -18,6 +18,7 @@ from ..checks import check_integer
 
 ADVICE = "check the file, or save it again as PNG or TIFF"
 ONE_BY_ONE = "save each of them as a file of its own"
+CONVERT = "segedu convert writes each of them as a file of its own"
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Other pictures, so that none is passed over in silence.
 FOREIGN_ENDINGS = (
@@ -72,16 +73,8 @@ def read_image(path: str | Path, *, channels: int) -> np.ndarray:
     """
     check_integer("channels", channels, 1)
     with explain_errors(f"{path} as a picture", ADVICE):
-        values, palette, alphas = _read(path)
-        values = values if palette is None else palette[values]
-    values = values[..., None] if values.ndim == 2 else values[..., : values.shape[2] - alphas]
-    values = values * np.uint8(255) if values.dtype == bool else values
-    count = values.shape[2]
-    if (count, channels) == (3, 1):
-        return _luma(values)
-    if count != channels and (count, channels) != (1, 3):
-        raise ValueError(f"{path} has {count} channels, expected {channels}")
-    return values[..., 0] if channels == 1 else np.repeat(values, channels // count, axis=2)
+        stored = _read(path)
+    return _to_channels(path, stored, channels)
 
 
 def read_values(path: str | Path) -> np.ndarray:
@@ -91,6 +84,26 @@ def read_values(path: str | Path) -> np.ndarray:
     """
     with explain_errors(f"{path} as a picture", ADVICE):
         return _read(path).values
+
+
+def read_pages(path: str | Path, *, channels: int | None = None) -> list[np.ndarray]:
+    """Every page of a TIFF stack, or the one picture of another file.
+
+    Each is what `read_image` returns for so many channels, or without channels `read_values`.
+    Raises ValueError like these, and for a stack with a palette or with alpha.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "stack.tif"
+    >>> tifffile.imwrite(path, np.zeros((30, 4, 6), np.uint8))
+    >>> pages = read_pages(path)
+    >>> len(pages), pages[0].shape
+    (30, (4, 6))
+    """
+    with explain_errors(f"{path} as a picture", ADVICE):
+        pages = _read_tiff(path, stacks=True) if _is_tiff(path) else [_read(path)]
+    if channels is None:
+        return [page.values for page in pages]
+    return [_to_channels(path, page, channels) for page in pages]
 
 
 def read_header(path: str | Path) -> Header:
@@ -150,15 +163,7 @@ def explain_errors(what: str | Path, advice: str) -> Iterator[None]:
 
 def _read(path: str | Path) -> _Stored:
     if _is_tiff(path):
-        with _open_tiff(path) as (series, page):
-            sides = zip(series.axes, series.shape, strict=True)
-            shape = [n for axis, n in sides if axis in "YX" or n > 1]
-            values, palette = series.asarray().reshape(shape), None
-            if values.ndim == 3 and not series.axes.endswith("S"):  # planes, one after the other
-                values = np.moveaxis(values, 0, -1)
-            if page.photometric == PHOTOMETRIC.PALETTE:
-                palette = (page.colormap.T >> 8).astype(np.uint8)
-            return _Stored(_upright(values, _tiff_turn(page)), palette, _tiff_alphas(page))
+        return _read_tiff(path)[0]
     with _open(path) as picture:
         depth, mode, palette = _png_depth(path), picture.mode, None
         if depth == 16 and mode not in ("I", "I;16"):
@@ -172,21 +177,55 @@ def _read(path: str | Path) -> _Stored:
         return _Stored(_upright(values, _turn(picture)), palette, int(mode in ("LA", "RGBA")))
 
 
+def _read_tiff(path: str | Path, *, stacks: bool = False) -> list[_Stored]:
+    with _open_tiff(path, stacks=stacks) as (series, page):
+        places = range(len(series.axes))
+        # The axes of the pages come first.
+        order = sorted(places, key=lambda place: series.axes[place] in "YXSC")
+        sides = [(series.axes[place], series.shape[place]) for place in order]
+        kept = [n for axis, n in sides if axis in "YX" or (axis in "SC" and n > 1)]
+        pages = series.asarray().transpose(order).reshape(-1, *kept)
+        if pages.ndim == 4 and not series.axes.endswith("S"):  # planes, one after the other
+            pages = np.moveaxis(pages, 1, -1)
+        palette, turn, alphas = None, _tiff_turn(page), _tiff_alphas(page)
+        if page.photometric == PHOTOMETRIC.PALETTE:
+            palette = (page.colormap.T >> 8).astype(np.uint8)
+        return [_Stored(_upright(values, turn), palette, alphas) for values in pages]
+
+
+def _to_channels(path: str | Path, stored: _Stored, channels: int) -> np.ndarray:
+    """A picture as grey, as colour, or with the channels that it has; alpha is dropped."""
+    values, palette, alphas = stored
+    values = values if palette is None else palette[values]
+    values = values[..., None] if values.ndim == 2 else values[..., : values.shape[2] - alphas]
+    values = values * np.uint8(255) if values.dtype == bool else values
+    count = values.shape[2]
+    if (count, channels) == (3, 1):
+        return _luma(values)
+    if count != channels and (count, channels) != (1, 3):
+        raise ValueError(f"{path} has {count} channels, expected {channels}")
+    return values[..., 0] if channels == 1 else np.repeat(values, channels // count, axis=2)
+
+
 def _is_tiff(path: str | Path) -> bool:
     with open(path, "rb") as file:
         return file.read(4) in TIFF
 
 
 @contextmanager
-def _open_tiff(path: str | Path) -> Iterator[tuple[tifffile.TiffPageSeries, tifffile.TiffPage]]:
+def _open_tiff(
+    path: str | Path, *, stacks: bool = False
+) -> Iterator[tuple[tifffile.TiffPageSeries, tifffile.TiffPage]]:
     """The one picture in a TIFF, and its first page, which says how the values are meant."""
     with tifffile.TiffFile(path) as file:
         if len(file.series) != 1:
             raise _RefusedError(f"it holds {len(file.series)} pictures", ONE_BY_ONE)
         series, page = file.series[0], file.series[0].keyframe
         pages = [n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in "YXSC"]
-        if np.prod(pages) != 1:
-            raise _RefusedError(f"it is a stack of {np.prod(pages)} pictures", ONE_BY_ONE)
+        if np.prod(pages) != 1 and not stacks:
+            raise _RefusedError(f"it is a stack of {np.prod(pages)} pictures", CONVERT)
+        if np.prod(pages) != 1 and (page.photometric == PHOTOMETRIC.PALETTE or _tiff_alphas(page)):
+            raise _RefusedError("it is a stack with a palette or transparency", ONE_BY_ONE)
         if not {"Y", "X"} <= set(series.axes):
             raise _RefusedError(f"it has the axes {series.axes}", ADVICE)
         kind, is_jpeg = page.photometric, "JPEG" in page.compression.name
