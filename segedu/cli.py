@@ -45,6 +45,13 @@ IgnoreOption = Annotated[
     int | None,
     typer.Option(help="Value in the masks for pixels that belong to no class, such as 255."),
 ]
+AugmentOption = Annotated[
+    str,
+    typer.Option(
+        help="Random changes of the crops: any of mirror, flips, scale, elastic, light, with "
+        "commas between, or none. mirror is for pictures with an above and a below."
+    ),
+]
 OutOption = Annotated[Path, typer.Option(help="Folder for the results.")]
 WeightsOption = Annotated[
     Path | None, typer.Option(help="A .safetensors file; the committed weights if not given.")
@@ -112,13 +119,7 @@ def train_command(
     class_names: Annotated[
         str, typer.Option(help="Names for the report, like 'background,road,car'.")
     ] = "",
-    augment: Annotated[
-        str,
-        typer.Option(
-            help="Random changes of the crops: any of mirror, flips, scale, elastic, light, with "
-            "commas between, or none. mirror is for pictures with an above and a below."
-        ),
-    ] = "flips,light",
+    augment: AugmentOption = "flips,light",
     steps: Annotated[int, typer.Option(help="Updates of the weights.", min=1)] = 300,
     batch_size: Annotated[int, typer.Option(help="Crops per update.", min=1)] = 8,
     crop_size: Annotated[int, typer.Option(help="Side of a crop in pixels.", min=1)] = 128,
@@ -307,6 +308,7 @@ def info_command(
     augmented: Annotated[
         bool, typer.Option(help="Also draw augmented.png: crops as training sees them.")
     ] = False,
+    augment: AugmentOption = "flips,light",
     out: OutOption = Path("runs/info"),
 ):
     """Look at data before training: what there is, what is wrong; and preview.png.
@@ -326,7 +328,7 @@ def info_command(
         problems = []
     inspect(
         entries, problems, out, num_classes=num_classes, ignore_index=ignore_index,
-        as_stored=data == "folder", augmented=augmented,
+        as_stored=data == "folder", augment=_names(augment) if augmented else None,
     )  # fmt: skip
 
 

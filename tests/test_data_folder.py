@@ -261,3 +261,20 @@ def test_options_refused(tmp_path, options, message):
 def test_read_image_refuses(tmp_path, name, channels, message):
     with pytest.raises(ValueError, match=message):
         read_image(fill(tmp_path) / name, channels=channels)
+
+
+def test_a_palette_in_which_white_comes_first_is_read_as_one_sees_it(tmp_path):
+    """As a GIF of two colours may store it: the index of white is 0, and that of black is 1."""
+    seen = np.zeros((16, 16), bool)
+    seen[4:9, 3:12] = True
+    inverted = Image.fromarray((~seen).astype(np.uint8))
+    inverted.putpalette([255, 255, 255, 0, 0, 0])
+    coloured = Image.fromarray(seen.astype(np.uint8))
+    coloured.putpalette([255, 255, 255, 200, 0, 0])  # a white background and a red object
+    for name, mask in (("a.png", inverted), ("b.gif", inverted), ("c.png", coloured)):
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        save(tmp_path / "images" / f"{name[0]}.png", np.uint8(200) * seen)
+        mask.save(tmp_path / "masks" / name)
+    for split in ("train", "validation", "test"):
+        _, mask = FolderDataset(tmp_path, num_classes=1, split=split)[0]
+        assert (mask.numpy() == seen).all()

@@ -280,3 +280,10 @@ def test_a_picture_that_is_no_stack_is_its_only_page(tmp_path):
         Image.fromarray(np.eye(7, dtype=np.uint8)).save(tmp_path / f"a.{ending}")
         (page,) = read_pages(tmp_path / f"a.{ending}", channels=3)
         np.testing.assert_array_equal(page, np.stack([np.eye(7)] * 3, axis=-1))
+
+
+def test_grey_with_alpha_and_16_bits_is_grey(tmp_path):
+    values = np.arange(2 * 20, dtype=np.uint16).reshape(4, 5, 2) * 1000
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(values))
+    assert read_header(tmp_path / "a.png").channels == 1
+    assert (read_image(tmp_path / "a.png", channels=1) == values[..., 0]).all()

@@ -15,7 +15,14 @@ from tqdm import tqdm
 from .. import doctor
 from ..analysis import receptive_field
 from ..data import normalize, read_image, train_transform
-from ..data.folder import _check_headers, _check_names, _common_channels, _find_pictures, _read_mask
+from ..data.folder import (
+    check_headers,
+    check_names,
+    common_channels,
+    find_pictures,
+    read_mask,
+    split_folders,
+)
 from ..data.pictures import ENDINGS
 from ..data.splits import SPLITS, split_by_name
 from ..models import UNetPlusPlus
@@ -77,13 +84,10 @@ def entries_of_folder(
     Where it would stop at the first mistake, this goes on with the rest.
     """
     problems: list[str] = []
-    folders = {".": root}
-    if any((root / name).is_dir() for name in (*SPLITS, "val")):
-        short = {"validation": "val"} if (root / "val").is_dir() else {}
-        folders = {split: root / short.get(split, split) for split in SPLITS}
-    parts = {split: _pairs(folder, problems) for split, folder in folders.items()}
-    if "." in parts:
-        pairs = parts.pop(".")
+    if folders := split_folders(root):
+        parts = {split: _pairs(folder, problems) for split, folder in folders.items()}
+    else:
+        pairs = _pairs(root, problems)
         try:
             names = split_by_name(pairs)
         except ValueError as error:
@@ -94,14 +98,14 @@ def entries_of_folder(
     for pairs in parts.values():
         for name, (image, mask) in list(pairs.items()):
             try:
-                counts[image] = _check_headers(image, mask)
+                counts[image] = check_headers(image, mask)
             except ValueError as error:
                 problems.append(str(error))
                 del pairs[name]
     channels = 1
     if counts:
         try:
-            channels = _common_channels(counts)
+            channels = common_channels(counts)
         except ValueError as error:
             problems.append(str(error))
 
@@ -112,7 +116,7 @@ def entries_of_folder(
             raise ValueError(
                 f"{image_path}: image holds NaN or infinite values; replace them first"
             )
-        return image, _read_mask(mask_path, num_classes, ignore_index)
+        return image, read_mask(mask_path, num_classes, ignore_index)
 
     entries = [
         Entry(name, split, lambda pair=pair: load(*pair))
@@ -130,13 +134,13 @@ def _pairs(folder: Path, problems: list[str]) -> dict[str, tuple[Path, Path]]:
     found = {}
     for kind in ("images", "masks"):
         try:
-            found[kind] = _find_pictures(folder, kind)
+            found[kind] = find_pictures(folder, kind)
         except ValueError as error:
             problems.append(str(error))
             found[kind] = _pictures_at_least(folder / kind)
     if found["images"] and found["masks"]:
         try:
-            _check_names(folder, found["images"], found["masks"])
+            check_names(folder, found["images"], found["masks"])
         except ValueError as error:
             problems.append(str(error))
     elif not found["images"] and (folder / "images").is_dir():
@@ -361,10 +365,14 @@ def draw_preview(
 
 
 def draw_augmented(
-    entries: list[Entry], found: list[Found], ignore_index: int | None, path: Path
+    entries: list[Entry],
+    found: list[Found],
+    ignore_index: int | None,
+    augment: tuple[str, ...],
+    path: Path,
 ) -> None:
     """Five crops of each of four training images, as training draws them."""
-    transform = train_transform(TrainConfig().crop_size, ignore_index)  # what training does
+    transform = train_transform(TrainConfig().crop_size, ignore_index, augment)
     torch.manual_seed(0)
     readable = {(one.name, one.split) for one in found[:4]}
     crops = []
@@ -394,9 +402,12 @@ def inspect(
     num_classes: int,
     ignore_index: int | None,
     as_stored: bool,
-    augmented: bool,
+    augment: tuple[str, ...] | None,
 ) -> None:
-    """Print what there is and what to look at, and draw it. Raises ValueError for mistakes."""
+    """Print what there is and what to look at, and draw it. Raises ValueError for mistakes.
+
+    The crops are drawn with these changes; None draws none.
+    """
     found = examine(entries, num_classes, ignore_index, problems)
     for line in describe_splits(found, num_classes, as_stored=as_stored):
         print(line)
@@ -405,8 +416,8 @@ def inspect(
             print(f"- {hint}")
         draw_preview(entries, found, ignore_index, out / "preview.png")
         print(f"preview: {out / 'preview.png'}")
-        if augmented:
-            draw_augmented(entries, found, ignore_index, out / "augmented.png")
+        if augment is not None:
+            draw_augmented(entries, found, ignore_index, augment, out / "augmented.png")
             print(f"as training sees them: {out / 'augmented.png'}")
     if len(problems) == 1:
         raise ValueError(problems[0])

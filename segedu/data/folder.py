@@ -86,9 +86,8 @@ class FolderDataset(Dataset):
             check_integer("ignore_index", ignore_index)
         self.ignore_index, self.transform = ignore_index, transform
 
-        if any((root / name).is_dir() for name in (*SPLITS, "val")):
-            short = {"validation": "val"} if (root / "val").is_dir() else {}
-            parts = {name: _find_pairs(root / short.get(name, name)) for name in SPLITS}
+        if folders := split_folders(root):
+            parts = {name: _find_pairs(folder) for name, folder in folders.items()}
         else:
             pairs = _find_pairs(root)
             parts = {
@@ -98,11 +97,11 @@ class FolderDataset(Dataset):
         self.pairs = list(parts[split].values())
         # The same for all splits, so that a network trained on one can read the others.
         counts = {
-            path: _check_headers(path, mask_path)
+            path: check_headers(path, mask_path)
             for part in parts.values()
             for path, mask_path in part.values()
         }
-        self.in_channels = _common_channels(counts) if channels is None else channels
+        self.in_channels = common_channels(counts) if channels is None else channels
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -120,8 +119,16 @@ class FolderDataset(Dataset):
             image = tv_tensors.Image(normalize(picture))
         except ValueError as error:
             raise ValueError(f"{image_path}: {error}") from error
-        mask = tv_tensors.Mask(_read_mask(mask_path, self.num_classes, self.ignore_index))
+        mask = tv_tensors.Mask(read_mask(mask_path, self.num_classes, self.ignore_index))
         return (image, mask) if self.transform is None else self.transform(image, mask)
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """The folder of each split; nothing if the folder is to be split by names."""
+    if not any((root / name).is_dir() for name in (*SPLITS, "val")):
+        return {}
+    short = {"validation": "val"} if (root / "val").is_dir() else {}
+    return {split: root / short.get(split, split) for split in SPLITS}
 
 
 def _find_pairs(folder: Path) -> dict[str, Pair]:
@@ -131,14 +138,14 @@ def _find_pairs(folder: Path) -> dict[str, Pair]:
             f"{folder} {'is a file' if folder.exists() else 'does not exist'}, expected a folder "
             "with the subfolders images/ and masks/"
         )
-    images, masks = _find_pictures(folder, "images"), _find_pictures(folder, "masks")
-    _check_names(folder, images, masks)
+    images, masks = find_pictures(folder, "images"), find_pictures(folder, "masks")
+    check_names(folder, images, masks)
     if not images:
         raise ValueError(f"{folder / 'images'} has no pictures, expected at least one")
     return {name: (path, masks[name]) for name, path in images.items()}
 
 
-def _check_names(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> None:
+def check_names(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> None:
     if images.keys() != masks.keys():
         advice = "give an image and its mask the same name, capitals included"
         if images and not images.keys() & masks.keys():
@@ -149,7 +156,7 @@ def _check_names(folder: Path, images: dict[str, Path], masks: dict[str, Path]) 
         )
 
 
-def _find_pictures(folder: Path, kind: str) -> dict[str, Path]:
+def find_pictures(folder: Path, kind: str) -> dict[str, Path]:
     """The pictures in one of the two subfolders, by their name without the ending."""
     if not (folder / kind).is_dir():
         advice = "expected images/ and masks/, in small letters, as segedu convert makes them"
@@ -187,7 +194,7 @@ def _some(names: Collection[str]) -> str:
     return ", ".join(sorted(names)[:3]) + dots if names else "none"
 
 
-def _common_channels(counts: dict[Path, int]) -> int:
+def common_channels(counts: dict[Path, int]) -> int:
     """How many channels to read of every image, given how many each has."""
     first, most = min(counts, key=counts.get), max(counts, key=counts.get)
     if counts[first] != counts[most] and set(counts.values()) != {1, 3}:
@@ -198,7 +205,7 @@ def _common_channels(counts: dict[Path, int]) -> int:
     return counts[most]
 
 
-def _check_headers(image_path: Path, mask_path: Path) -> int:
+def check_headers(image_path: Path, mask_path: Path) -> int:
     """Refuse a mask that cannot belong to its image; return the number of the image's channels."""
     image, mask = read_header(image_path), read_header(mask_path)
     if image.size != mask.size:
@@ -216,7 +223,7 @@ def _check_headers(image_path: Path, mask_path: Path) -> int:
     return image.channels
 
 
-def _read_mask(path: Path, num_classes: int, ignore_index: int | None) -> np.ndarray:
+def read_mask(path: Path, num_classes: int, ignore_index: int | None) -> np.ndarray:
     """Class indices, (H, W) int64."""
     mask = without_alpha(path, read_values(path))
     mend = partial(_convert, path.parents[1])

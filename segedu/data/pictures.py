@@ -80,10 +80,11 @@ def read_image(path: str | Path, *, channels: int) -> np.ndarray:
 def read_values(path: str | Path) -> np.ndarray:
     """The values as stored, such as class indices: (H, W), or (H, W, C) of several bands.
 
-    Of a palette picture these are the indices. Raises ValueError like `read_image`.
+    Of a palette picture these are the indices; but where 0 is white and 1 is black, white is 1, as
+    one sees it. Raises ValueError like `read_image`.
     """
     with explain_errors(f"{path} as a picture", ADVICE):
-        return _read(path).values
+        return _as_seen(_read(path))
 
 
 def read_pages(path: str | Path, *, channels: int | None = None) -> list[np.ndarray]:
@@ -102,7 +103,7 @@ def read_pages(path: str | Path, *, channels: int | None = None) -> list[np.ndar
     with explain_errors(f"{path} as a picture", ADVICE):
         pages = _read_tiff(path, stacks=True) if _is_tiff(path) else [_read(path)]
     if channels is None:
-        return [page.values for page in pages]
+        return [_as_seen(page) for page in pages]
     return [_to_channels(path, page, channels) for page in pages]
 
 
@@ -119,7 +120,8 @@ def read_header(path: str | Path) -> Header:
         else:
             with _open(path) as picture:
                 size, turn = picture.size, _turn(picture)
-                channels, has_palette = 3 if "RGB" in picture.mode else 1, picture.mode == "P"
+                is_colour = "RGB" in picture.mode and not _png_kind(path)[1]  # 16-bit grey, alpha
+                channels, has_palette = 3 if is_colour else 1, picture.mode == "P"
                 is_jpeg = picture.format in ("JPEG", "MPO")
     return Header(size[::-1] if turn >= 5 else size, 3 if has_palette else channels, is_jpeg)
 
@@ -154,6 +156,8 @@ def explain_errors(what: str | Path, advice: str) -> Iterator[None]:
         reason = getattr(error, "strerror", None) or str(error)  # strerror has no path
         if isinstance(error, _RefusedError):
             reason, advice = error.args
+        if isinstance(error, FileNotFoundError) and advice == ADVICE:
+            advice = "check its name"
         if isinstance(error, UnidentifiedImageError):
             reason = "it is in no format that is read here"
         if isinstance(error, Image.DecompressionBombError):
@@ -165,7 +169,7 @@ def _read(path: str | Path) -> _Stored:
     if _is_tiff(path):
         return _read_tiff(path)[0]
     with _open(path) as picture:
-        depth, mode, palette = _png_depth(path), picture.mode, None
+        (depth, _), mode, palette = _png_kind(path), picture.mode, None
         if depth == 16 and mode not in ("I", "I;16"):
             values = imagecodecs.png_decode(Path(path).read_bytes())
         else:
@@ -205,6 +209,12 @@ def _to_channels(path: str | Path, stored: _Stored, channels: int) -> np.ndarray
     if count != channels and (count, channels) != (1, 3):
         raise ValueError(f"{path} has {count} channels, expected {channels}")
     return values[..., 0] if channels == 1 else np.repeat(values, channels // count, axis=2)
+
+
+def _as_seen(stored: _Stored) -> np.ndarray:
+    values, palette, _ = stored
+    is_inverted = palette is not None and palette[:2].tolist() == [[255] * 3, [0] * 3]
+    return 1 - values if is_inverted and values.max() <= 1 else values
 
 
 def _is_tiff(path: str | Path) -> bool:
@@ -268,11 +278,11 @@ def _turn(picture: Image.Image) -> int:
     return picture.getexif().get(ExifTags.Base.Orientation, 1) if "exif" in picture.info else 1
 
 
-def _png_depth(path: str | Path) -> int | None:
-    """Bits of a value in a PNG file; None for other files."""
+def _png_kind(path: str | Path) -> tuple[int, bool]:
+    """Bits of a value in a PNG file, and whether it is grey; 0 for other files."""
     with open(path, "rb") as file:
-        start = file.read(25)
-    return start[24] if start.startswith(b"\x89PNG") else None
+        start = file.read(26)
+    return (start[24], start[25] in (0, 4)) if start.startswith(b"\x89PNG") else (0, False)
 
 
 def _upright(values: np.ndarray, turn: int) -> np.ndarray:
