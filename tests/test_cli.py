@@ -111,7 +111,7 @@ def careful(tmp_path_factory, folder) -> Path:
 def test_a_folder_of_ones_own_from_end_to_end(folder, tmp_path):
     data = ("--data", "folder", "--root", folder)
     shown = done("info", *data, "--out", tmp_path)
-    assert "train: 6 images of 64 x 70 to 64 x 70 pixels; class 0: " in shown
+    assert "train: 6 images of 64 x 70 pixels; class 0: " in shown
     assert (tmp_path / "preview.png").exists()
 
     trained = done("train", *data, *SMALL, "--out", tmp_path / "run")

@@ -51,7 +51,7 @@ def test_the_commands_of_the_page(tmp_path, monkeypatch, capsys, save):
         assert not end.value.code, end.value.code
     printed = capsys.readouterr().out
     assert "10 images with masks -> my_data" in printed
-    assert "train: 6 images of 96 x 128 to 96 x 128 pixels" in printed
+    assert "train: 6 images of 96 x 128 pixels" in printed
     assert "without a network: " in printed
     assert (tmp_path / "runs" / "info" / "preview.png").exists()
     results = tmp_path / "results"

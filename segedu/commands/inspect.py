@@ -216,8 +216,9 @@ def describe_splits(found: list[Found], num_classes: int, *, as_stored: bool) ->
             f"class {k}: {share:.1%}" for k, share in enumerate(pixels / max(pixels.sum(), 1))
         ]
         sizes = sorted((one.size for one in its), key=np.prod)
-        smallest, largest = (" x ".join(map(str, size)) for size in (sizes[0], sizes[-1]))
-        yield f"{split}: {len(its)} images of {smallest} to {largest} pixels; {', '.join(shares)}"
+        ends = dict.fromkeys((sizes[0], sizes[-1]))  # one of them if all are equal
+        sizes = " to ".join(" x ".join(map(str, size)) for size in ends)
+        yield f"{split}: {len(its)} images of {sizes} pixels; {', '.join(shares)}"
         if as_stored:
             yield f"  values: {'; '.join(sorted({one.kind for one in its}))}"
         for value in range(1, max(num_classes, 2)):
@@ -391,6 +392,7 @@ def _draw(triples, ignore_index: int | None, columns: int, path: Path) -> None:
     masks = [np.where(mask == np.array(ignore_index), 0, mask) for mask in masks]
     titles = [name if len(name) < 24 else f"{name[:20]}..." for name in names]
     axes = show_images(visible, titles, masks=masks, columns=columns)
+    axes[0].figure.set_dpi(200)  # fine enough to see if outlines fit
     save_figure(axes[0].figure, path)
 
 
