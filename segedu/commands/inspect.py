@@ -392,8 +392,9 @@ def _draw(triples, ignore_index: int | None, columns: int, path: Path) -> None:
     masks = [np.where(mask == np.array(ignore_index), 0, mask) for mask in masks]
     titles = [name if len(name) < 24 else f"{name[:20]}..." for name in names]
     axes = show_images(visible, titles, masks=masks, columns=columns)
-    axes[0].figure.set_dpi(200)  # fine enough to see if outlines fit
-    save_figure(axes[0].figure, path)
+    figure = axes[0].figure
+    figure.set_size_inches(2.5 * figure.get_size_inches())  # large enough to see if outlines fit
+    save_figure(figure, path)
 
 
 def inspect(

@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from .. import losses
-from ..data.cache import CachedDataset
+from ..data import CachedDataset
 from ..models import UNet, UNetPlusPlus
 from ..variants import AttentionUNet, ResidualUNet, UNet3Plus
 
