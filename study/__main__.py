@@ -49,6 +49,14 @@ def run_report():
     report()
 
 
+@app.command("limits")
+def run_limits(root: RootOption):
+    """Say where the wrong pixels of the committed networks are, and how the truth was drawn."""
+    from .limits import limits
+
+    limits(root)
+
+
 @app.command("benchmark")
 def run_benchmark():
     """Time our networks, losses and counts against those of other libraries, in turns."""
