@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .checks import check_range, check_tensor
+from .checks import check_integer, check_range, check_tensor
 from .inference import predict
 from .metrics import StatScores, iou, stat_scores
 from .models import NodeGrid
@@ -153,6 +153,7 @@ def reliability(
     >>> table.pixels.tolist(), table.right.tolist()
     ([1, 2], [0, 1])
     """
+    check_integer("bins", bins, 1)
     check_range("probabilities", probabilities, -1e-6, 1 + 1e-6, ": these may be logits")
     num_classes = probabilities.shape[1]
     confidence, answer = probabilities[0].max(dim=0)
