@@ -134,7 +134,7 @@ def overlay_mask(
     if names is not None:
         handles = []
         for label, name in enumerate(names, start=1):
-            colour, line = _look(label)
+            colour, line = label_style(label)
             handles.append(Line2D([], [], color=colour, linestyle=line, label=name))
         _legend_below(ax, handles)
     return ax
@@ -226,6 +226,16 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     plt.close(figure)
 
 
+def label_style(label: int) -> tuple[str, str]:
+    """The colour and the dashes of a label, from 1 on.
+
+    >>> label_style(1) == (COLOURS["sky blue"], "-")
+    True
+    """
+    colours = list(COLOURS.values())
+    return colours[(label - 1) % len(colours)], LINE_STYLES[(label - 1) % len(LINE_STYLES)]
+
+
 def axes_or_new(ax: Axes | None, figsize: tuple[float, float] = (5, 5)) -> Axes:
     """The given axes, or those of a new figure."""
     return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
@@ -289,14 +299,8 @@ def _draw_labels(ax: Axes, mask: np.ndarray, alpha: float, *, dashes: bool):
         if where.any():
             _fill(ax, where, colour, alpha)
     for label in np.unique(mask[mask > 0]):
-        colour, line = _look(label)
+        colour, line = label_style(label)
         _outline(ax, mask == label, colour, line if dashes else "-")
-
-
-def _look(label: int) -> tuple[str, str]:
-    """The colour and the dashes of a label."""
-    colours = list(COLOURS.values())
-    return colours[(label - 1) % len(colours)], LINE_STYLES[(label - 1) % len(LINE_STYLES)]
 
 
 def _fill(ax: Axes, where: np.ndarray, colour: str, alpha: float):
