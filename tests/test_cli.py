@@ -334,7 +334,8 @@ def test_predict_takes_folders_and_patterns(given, found, careful, tmp_path):
     said = [line for line in printed.splitlines() if "% foreground" in line]
     assert [Path(line.partition(":")[0]).stem for line in said] == found
     written = {path.name for path in (tmp_path / "predictions").iterdir()}
-    assert written == {f"{name}_{kind}.png" for name in found for kind in ("mask", "overlay")}
+    results = {f"{name}_{kind}.png" for name in found for kind in ("mask", "overlay")}
+    assert written == results | {"pictures.csv", "sheet_1.png"}
 
 
 def test_predict_in_a_folder_without_pictures_is_a_mistake(careful, tmp_path):
@@ -356,7 +357,7 @@ def test_predict_goes_on_after_a_bad_picture(careful, tmp_path):
     assert used.code == 1
     assert "2 of 3 pictures could not be segmented" in used.err
     assert sorted(p.name for p in (tmp_path / "predictions").iterdir()) == [
-        "good_mask.png", "good_overlay.png"
+        "good_mask.png", "good_overlay.png", "pictures.csv", "sheet_1.png"
     ]  # fmt: skip
 
 
