@@ -294,11 +294,12 @@ def predict_command(
     accelerator: AcceleratorOption = "cpu",
     precision: PrecisionOption = "32-true",
 ):
-    """Segment pictures: NAME_mask.png and NAME_overlay.png for each.
+    """Segment pictures: NAME_mask.png and NAME_overlay.png for each, and all overlays at a glance.
 
-    A mask of one class is 0 and 255; of several, class indices with a palette. With --objects also
-    NAME_objects.tif, a number for each object, and objects.csv with their areas, positions and mean
-    values. With --probabilities also NAME_probability.tif.
+    A mask of one class is 0 and 255; of several, class indices with a palette. sheet_1.png, ...
+    show 30 overlays each; pictures.csv says how much of each picture is foreground. With --objects
+    also NAME_objects.tif, a number for each object, and objects.csv with their areas, positions and
+    mean values. With --probabilities also NAME_probability.tif.
     """
     from .commands.segment import find_pictures, segment_pictures
 
