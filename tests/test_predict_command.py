@@ -199,3 +199,9 @@ def test_a_picture_of_sixteen_megapixels(answers, tmp_path):
     rows = read_rows(tmp_path / "out" / "objects.csv")
     assert sum(int(row["area"]) for row in rows) == 64 * tile.sum()
     assert max(Image.open(tmp_path / "out" / "a_overlay.png").size) < 2000
+
+
+def test_an_address_is_no_file():
+    used = segedu("predict", "https://example.org/a.png")
+    assert used.code == 1
+    assert "https://example.org/a.png is an address, expected a file; download it" in used.err

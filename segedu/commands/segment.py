@@ -36,6 +36,8 @@ def find_pictures(arguments: list[str]) -> list[Path]:
     paths = []
     for argument in arguments:
         path = Path(argument)
+        if "://" in argument:
+            raise ValueError(f"{argument} is an address, expected a file; download it first")
         if path.is_dir():
             found = list_pictures(path)
         elif path.exists() or not glob.has_magic(argument):
@@ -97,9 +99,11 @@ class _Results:
         """Files that look like results for these pictures, but are not of this run."""
         names = [f"{path.stem}_{kind}" for path in paths for kind in KINDS]
         names += ["pictures.csv", "objects.csv"]
-        candidates = [*(self.out / name for name in names), *sorted(self.out.glob("sheet_*.png"))]
+        names += [path.name for path in sorted(self.out.glob("sheet_*.png"))]
+        there = {path.name for path in self.out.iterdir()} if self.out.is_dir() else set()
+        candidates = [self.out / name for name in names if name in there]
         own = {path.resolve() for path in (*self.written, *paths)}
-        return [path for path in candidates if path.exists() and path.resolve() not in own]
+        return [path for path in candidates if path.resolve() not in own]
 
     def _write_sheet(self) -> None:
         path = self.sheets.pop(0)
