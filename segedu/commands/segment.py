@@ -97,13 +97,14 @@ class _Results:
 
     def left_behind(self, paths: list[Path]) -> list[Path]:
         """Files that look like results for these pictures, but are not of this run."""
-        names = [f"{path.stem}_{kind}" for path in paths for kind in KINDS]
-        names += ["pictures.csv", "objects.csv"]
-        names += [path.name for path in sorted(self.out.glob("sheet_*.png"))]
-        there = {path.name for path in self.out.iterdir()} if self.out.is_dir() else set()
-        candidates = [self.out / name for name in names if name in there]
+        names = {f"{path.stem}_{kind}" for path in paths for kind in KINDS}
+        names |= {"pictures.csv", "objects.csv"}
         own = {path.resolve() for path in (*self.written, *paths)}
-        return [path for path in candidates if path.resolve() not in own]
+        return [
+            path
+            for path in (sorted(self.out.iterdir()) if self.out.is_dir() else [])
+            if (path.name in names or path.match("sheet_[0-9]*.png")) and path.resolve() not in own
+        ]
 
     def _write_sheet(self) -> None:
         path = self.sheets.pop(0)
