@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .checks import check_integer, check_range, check_tensor
@@ -102,6 +103,50 @@ def constant_counts(counts: StatScores, index: int) -> StatScores:
     return StatScores(
         positives * chosen, negatives * chosen, positives * ~chosen, negatives * ~chosen
     )
+
+
+def learn_baselines(
+    dataset: Iterable[tuple[Tensor, Tensor]], *, num_classes: int, ignore_index: int | None = None
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Answers without a network that learn from training images, in one pass, a few numbers each.
+
+    - "most frequent class per place": on a grid of 64 x 64 places, over which every image is
+      stretched.
+    - "Otsu's threshold" or, if that is better on the training images, "below Otsu's threshold": for
+      one class, see `otsu_threshold`.
+
+    Returns functions from an image (1, C, H, W) to a mask (1, H, W), by their names.
+
+    >>> mask = torch.tensor([[0, 1], [0, 1]])
+    >>> dataset = [(1.0 - mask[None], mask)]  # dark objects
+    >>> answers = learn_baselines(dataset, num_classes=1)
+    >>> list(answers)
+    ['most frequent class per place', "below Otsu's threshold"]
+    >>> answers["most frequent class per place"](torch.zeros(1, 1, 1, 4))
+    tensor([[[0, 0, 1, 1]]])
+    """
+    classes = torch.arange(max(num_classes, 2))[:, None, None]
+    pixels = torch.zeros(len(classes), 64, 64)
+    counts = []
+    for image, mask in dataset:
+        pixels += _stretch(mask, (64, 64)) == classes
+        if num_classes == 1:
+            bright = otsu_threshold(image[None]).long()
+            counts.append(stat_scores(bright, mask[None], num_classes=1, ignore_index=ignore_index))
+    places = pixels.argmax(0)
+    answers = {"most frequent class per place": lambda images: _stretch(places, images.shape[-2:])}
+    if counts:
+        tp, fp, fn, tn = concatenate(counts)
+        if dataset_iou(StatScores(tp, fp, fn, tn)) >= dataset_iou(StatScores(fn, tn, tp, fp)):
+            answers["Otsu's threshold"] = lambda images: otsu_threshold(images).long()
+        else:
+            answers["below Otsu's threshold"] = lambda images: 1 - otsu_threshold(images).long()
+    return answers
+
+
+def _stretch(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """A mask (H, W) as (1, *size), each value that of the nearest pixel."""
+    return F.interpolate(mask[None, None].double(), size, mode="nearest-exact")[0].long()
 
 
 def threshold_counts(

@@ -265,6 +265,8 @@ def surface_dice(
     >>> [surface_dice(target.roll(1, 2), target, tolerance=t, **options) for t in (0, 1)]
     [0.6666666666666666, 1.0]
     """
+    from scipy.ndimage import find_objects
+
     check_number("tolerance", tolerance, 0)
     stat_scores(preds, target, num_classes=num_classes, ignore_index=ignore_index)  # checks both
     preds, target = (
@@ -277,8 +279,13 @@ def surface_dice(
     for n, k in np.ndindex(counts.shape[1:]):
         label = 1 if num_classes == 1 else k
         masks = preds[n] == label, target[n] == label
-        near_pred, far_pred = _outline_pixels(*masks, tolerance, counted[n])
-        near_true, far_true = _outline_pixels(*masks[::-1], tolerance, counted[n])
+        if not (box := find_objects((masks[0] | masks[1]).astype(np.int8))):
+            continue
+        # Outlines lie in the box; one more pixel tells them from the edge of the image.
+        box = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box[0])
+        masks, its = (masks[0][box], masks[1][box]), counted[n][box]
+        near_pred, far_pred = _outline_pixels(*masks, tolerance, its)
+        near_true, far_true = _outline_pixels(*masks[::-1], tolerance, its)
         counts[:, n, k] = torch.tensor([near_pred + near_true, far_pred, far_true])
     return iou(*counts, average=average, absent=absent)
 

@@ -58,9 +58,15 @@ def test_the_commands_of_the_page(tmp_path, monkeypatch, capsys, save):
     for index in range(10):
         for kind in ("mask.png", "overlay.png", "objects.tif"):
             assert (results / f"new{index}_{kind}").exists()
+    assert (results / "sheet_1.png").exists()
+    judged = read_rows(tmp_path / "runs" / "mine" / "test.csv")
+    assert {row["picture"] for row in judged} < {
+        path.name for path in (tmp_path / "my_data" / "images").iterdir()
+    }
     rows = read_rows(results / "objects.csv")
     counts = [tifffile.imread(path).max() for path in sorted(results.glob("*_objects.tif"))]
     assert len(rows) == sum(counts) > 20
+    assert [int(row["objects"]) for row in read_rows(results / "pictures.csv")] == counts
     # A few steps leave the network that it began with good at these pictures.
     found = np.array(Image.open(results / "new3_mask.png")) > 0
     truth = synthetic_nuclei(3, seed=1, size=96)[1] > 0

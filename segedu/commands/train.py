@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from .. import losses
 from ..data import CachedDataset
 from ..models import UNet, UNetPlusPlus
-from ..variants import AttentionUNet, ResidualUNet, UNet3Plus
+from ..variants import AttentionUNet, HalfResolution, ResidualUNet, UNet3Plus
 
 NETWORKS = {
     "unet": UNet,
@@ -19,6 +19,7 @@ NETWORKS = {
     "residual": ResidualUNet,
     "attention": AttentionUNet,
     "unet3plus": UNet3Plus,
+    "half": HalfResolution,
 }
 LOSSES = {
     "compound": losses.CompoundLoss,
