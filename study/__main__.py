@@ -47,6 +47,14 @@ def run_long(
     train_all(root, [name for name in arms.split(",") if name], steps)
 
 
+@app.command("measure")
+def run_measures(root: RootOption):
+    """Measure the runs of `long` that are finished, and print their tables."""
+    from .long_report import measure_all
+
+    measure_all(root)
+
+
 @app.command("times")
 def run_times(preset: PresetOption = "cpu"):
     """Time a training step and an image for every network, the networks taking turns."""

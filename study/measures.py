@@ -35,6 +35,7 @@ from segedu.metrics import (
 )
 from segedu.objects import label_objects
 
+from .compare import otsu
 from .intervals import crossed_interval, holm
 
 TOLERANCE = 1  # pixel, of the surface Dice
@@ -42,6 +43,15 @@ TABLES = ("images", "thresholds", "reliability")
 Rows = list[dict]
 Run = dict[str, Rows]  # by the name of the table
 Runs = dict[tuple[str, int], Run]  # by arm and seed
+
+
+def foreground(image: Tensor) -> Tensor:
+    """The constant answer that every pixel belongs to a nucleus."""
+    return torch.ones_like(image)
+
+
+# Answers of no network: they have one run, with which every seed of a network is compared.
+BASELINES = {"otsu": otsu, "foreground": foreground}
 
 
 def measure(
@@ -193,7 +203,7 @@ def differences(
 
     Parameters
     ----------
-    runs : by arm and seed; an arm of one seed (which is no network) is compared with all seeds.
+    runs : by arm and seed.
     fields : the field of each test image.
     families : by name, triples of an arm, the arm that it is compared with, and a score of images.
 
@@ -224,7 +234,7 @@ def _paired(runs: Runs, arm: str, other: str, name: str) -> np.ndarray:
         {seed: run["images"] for (key, seed), run in runs.items() if key == one}
         for one in (arm, other)
     )
-    if len(theirs) == 1:
+    if other in BASELINES:
         theirs = dict.fromkeys(ours, *theirs.values())
     common = sorted(ours.keys() & theirs.keys())
     return np.array(
