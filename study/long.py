@@ -5,7 +5,7 @@ schedule, and the validation images choose the checkpoint. But a run is long, an
 validation curve is kept: `is_flat` says whether the last third of the steps still brought
 something. Each run leaves one file of weights in `runs/study/long`, with its curve and its settings
 in the metadata, so that anything can be measured afterwards, and is not repeated while that file is
-there. Several processes may share the work.
+there; a run that was killed goes on from its last validation. Several processes may share the work.
 """
 
 import copy
@@ -20,14 +20,14 @@ import torch
 from lightning_fabric import Fabric
 from safetensors import safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from segedu import losses
 from segedu.evaluation import best_iou
 from segedu.fast import summed_convolutions
-from segedu.files import atomic_path
+from segedu.files import atomic_path, remove_unfinished
 from segedu.models import UNet
-from segedu.training import TrainConfig, start_training, training_steps
+from segedu.training import TrainConfig, TrainState, start_training, training_steps
 from segedu.variants import (
     AttentionUNet,
     AttentionUNetPlusPlus,
@@ -81,6 +81,8 @@ def train_all(root: Path, arms: list[str], steps: int = STEPS) -> None:
         with _claim(folder / f"{name}-{seed}.lock") as is_free:
             if not is_free or path.exists():
                 continue
+            for file in (path, path.with_suffix(".part")):
+                remove_unfinished(file)
             notes = train_one(name, seed, root, steps, path)
         print(
             f"{name:20} seed {seed}  best {notes['best_iou']:.4f} at {notes['best_step']}  "
@@ -90,7 +92,11 @@ def train_all(root: Path, arms: list[str], steps: int = STEPS) -> None:
 
 
 def train_one(name: str, seed: int, root: Path, steps: int, path: Path) -> dict:
-    """Train an arm with a seed, write its best weights, and return its notes."""
+    """Train an arm with a seed, write its best weights, and return its notes.
+
+    After each validation the state is written beside the weights, in a file `.part`, from which a
+    killed run goes on: its result is that of a run that was never stopped.
+    """
     arm = LONG_ARMS[name]
     precision = getattr(arm, "precision", "32-true")
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
@@ -102,10 +108,13 @@ def train_one(name: str, seed: int, root: Path, steps: int, path: Path) -> dict:
     torch.manual_seed(seed)
     model = arm.network(CHANNELS, arm.classes)
     state = start_training(model, config, fabric)
+    part = path.with_suffix(".part")
+    weights, curve, wall, cpu = {}, [], 0.0, 0.0
+    if part.exists():
+        weights, curve, wall, cpu = _read_part(part, state, steps)
     batches = training_steps(state, losses.DeepSupervision(arm.loss), train_set, config, fabric)
-    curve, best, weights, wall, cpu = [], -1.0, None, 0.0, 0.0
     with summed_convolutions(model):
-        for step in range(1, steps + 1):
+        for step in range(state.step + 1, steps + 1):
             wall, cpu = wall - time.perf_counter(), cpu - time.process_time()
             next(batches)
             wall, cpu = wall + time.perf_counter(), cpu + time.process_time()
@@ -114,20 +123,69 @@ def train_one(name: str, seed: int, root: Path, steps: int, path: Path) -> dict:
             with fabric.autocast():
                 answers = ((probabilities(model, x[None]).float(), y) for x, y in validation_set)
                 score, threshold = best_iou(answers)
+            if score > max((point[1] for point in curve), default=-1.0):
+                weights = copy.deepcopy(model.state_dict())
             curve.append([step, score, threshold])
-            if score > best:
-                best, weights = score, copy.deepcopy(model.state_dict())
-    best_step, _, threshold = max(curve, key=lambda point: point[1])
+            notes = {"steps": steps, "curve": curve, "wall": wall, "cpu": cpu}
+            _write_part(part, state, weights, notes)
+    best_step, best, threshold = max(curve, key=lambda point: point[1])
     notes = {
         "arm": name, "seed": seed, "steps": steps, "batch_size": 4, "crop_size": 128,
         "learning_rate": config.learning_rate, "precision": precision,
         "best_iou": best, "best_step": best_step, "threshold": threshold, "curve": curve,
         "train_seconds": wall, "train_cpu_seconds": cpu, **hardware(fabric),
     }  # fmt: skip
-    content = save({k: v.contiguous() for k, v in weights.items()}, {"run": json.dumps(notes)})
+    _write(path, weights, notes)
+    part.unlink()
+    return notes
+
+
+def _write(path: Path, tensors: dict[str, Tensor], notes: dict) -> None:
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
+    content = save(tensors, {"run": json.dumps(notes)})
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
-    return notes
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        return tensors, json.loads(file.metadata()["run"])
+
+
+def _write_part(path: Path, state: TrainState, weights: dict[str, Tensor], notes: dict) -> None:
+    """Write all that a run needs to go on from here; `weights` are the best ones so far."""
+    optimizer = state.optimizer.state_dict()
+    tensors = {f"last.{name}": value for name, value in state.network.state_dict().items()}
+    tensors |= {f"best.{name}": value for name, value in weights.items()}
+    for index, values in optimizer["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
+    training = {"step": state.step, "schedule": state.schedule.state_dict()}
+    _write(path, tensors, notes | training | {"param_groups": optimizer["param_groups"]})
+
+
+def _read_part(path: Path, state: TrainState, steps: int) -> tuple[dict, list, float, float]:
+    """Bring a new state to that in a file; returns the best weights, the curve and both times."""
+    tensors, notes = _read(path)
+    if notes["steps"] != steps:
+        raise ValueError(
+            f"{path} is a run of {notes['steps']} steps, got {steps}: give the same number, or "
+            "remove the file to begin anew"
+        )
+    last, best = (
+        {name.removeprefix(kind): x for name, x in tensors.items() if name.startswith(kind)}
+        for kind in ("last.", "best.")
+    )
+    moments = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            moments.setdefault(int(index), {})[key] = value
+    state.network.load_state_dict(last)
+    state.optimizer.load_state_dict({"state": moments, "param_groups": notes["param_groups"]})
+    state.schedule.load_state_dict(notes["schedule"])
+    state.step = notes["step"]
+    return best, notes["curve"], notes["wall"], notes["cpu"]
 
 
 def is_flat(curve: list[list[float]]) -> bool:
@@ -146,9 +204,7 @@ def is_flat(curve: list[list[float]]) -> bool:
 @functools.cache
 def load_run(path: Path) -> tuple[nn.Module, dict]:
     """The network of a run in eval mode, and its notes."""
-    with safe_open(path, framework="pt") as file:
-        notes = json.loads(file.metadata()["run"])
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    weights, notes = _read(path)
     arm = LONG_ARMS[notes["arm"]]
     model = arm.network(CHANNELS, arm.classes)
     model.load_state_dict(weights)
