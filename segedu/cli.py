@@ -22,7 +22,6 @@ app = typer.Typer(
 
 Data = Literal["synthetic", "nuclei", "folder"]
 Split = Literal["train", "validation", "test"]
-CLASS_NAMES = {1: ("nucleus",), 3: ("background", "interior", "boundary")}
 
 DataOption = Annotated[
     Data,
@@ -164,7 +163,14 @@ def train_command(
     from .analysis import count_parameters
     from .checkpoint import load_model, read_notes
     from .commands.report import print_report
-    from .commands.train import NETWORKS, cached, check_sizes, make_loss, read_weights
+    from .commands.train import (
+        CLASS_NAMES,
+        NETWORKS,
+        cached,
+        check_sizes,
+        make_loss,
+        read_weights,
+    )
     from .training import TrainConfig, fit
 
     if resume and out is None:
@@ -207,7 +213,7 @@ def train_command(
                 deep_supervision=model == "unetpp",
             )  # fmt: skip
         if net.norm == "group":
-            check_sizes(sets, 512)
+            check_sizes(sets)
         net.class_names = names or net.class_names
         fabric.print(
             f"{len(train_set)} training and {len(validation_set)} validation images, "

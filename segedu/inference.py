@@ -12,9 +12,11 @@ from .analysis import reach
 from .checks import check_integer, check_number, check_range, check_tensor
 from .models import NodeGrid
 
+TILE_SIZE = 512  # pixels
+
 
 def predict(
-    model: NodeGrid, images: Tensor, *, level: int | None = None, tile_size: int | None = 512
+    model: NodeGrid, images: Tensor, *, level: int | None = None, tile_size: int | None = TILE_SIZE
 ) -> Tensor:
     """Class probabilities for images of any size.
 

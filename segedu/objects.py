@@ -2,7 +2,7 @@
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
-from skimage.measure import label
+from skimage.measure import label, regionprops_table
 from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
@@ -74,22 +74,16 @@ def measure_objects(
     """
     if objects.shape != image.shape[:2]:
         raise ValueError(f"objects {objects.shape} and image {image.shape} differ in their size")
-    rows, columns = np.nonzero(objects)
-    labels = objects[rows, columns]
-    areas = np.bincount(labels)
-    numbers = np.flatnonzero(areas)
-    areas = areas[numbers]
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return np.bincount(labels, weights=values)[numbers] / areas
-
-    channels = np.atleast_3d(image)[rows, columns].T
-    found = [numbers]
+    channels = np.atleast_3d(image)
+    names = measurements(channels.shape[2], classes=classes is not None)
     if classes is not None:
-        found.append(mean(classes[rows, columns]).astype(int))
-    found += [areas, mean(rows), mean(columns), *map(mean, channels)]
-    names = measurements(len(channels), classes=classes is not None)
-    cells = zip(*(column.tolist() for column in found), strict=True)
+        channels = np.concatenate([classes[..., None], channels], axis=2)
+    table = regionprops_table(
+        objects, channels, properties=("label", "area", "centroid", "intensity_mean")
+    )
+    number, area, row, column, *means = (values.tolist() for values in table.values())
+    kinds = [list(map(int, means.pop(0)))] if classes is not None else []
+    cells = zip(number, *kinds, map(int, area), row, column, *means, strict=True)
     return [dict(zip(names, values, strict=True)) for values in cells]
 
 

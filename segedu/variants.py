@@ -12,7 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checks import check_choice, check_images
-from .models import ConvBlock, Node, NodeGrid, UNet, UNetPlusPlus, conv_layer, unet_nodes
+from .models import (
+    BELONGINGS,
+    ConvBlock,
+    Node,
+    NodeGrid,
+    UNet,
+    UNetPlusPlus,
+    conv_layer,
+    unet_nodes,
+)
 
 
 class ResidualBlock(nn.Module):
@@ -195,17 +204,19 @@ class HalfResolution(nn.Module):
     @property
     def config(self) -> dict:
         """The arguments that build this network again."""
-        own = {"in_channels": self.in_channels, "num_classes": self.num_classes}
-        return self.grid.config | own
+        return self.grid.config | self._shape
+
+    @property
+    def _shape(self) -> dict:
+        return {"in_channels": self.in_channels, "num_classes": self.num_classes}
 
     def prune(self, level: int) -> "HalfResolution":
         """As `NodeGrid.prune`."""
         grid = self.grid.prune(level)
-        own = {"in_channels": self.in_channels, "num_classes": self.num_classes}
-        with torch.device("meta"):
-            pruned = HalfResolution(**grid.config | own)
+        with torch.device("meta"):  # its grid is replaced below
+            pruned = HalfResolution(**grid.config | self._shape)
         pruned.grid = grid
-        for name in ("threshold", "normalization", "class_names"):
+        for name in BELONGINGS:
             setattr(pruned, name, getattr(self, name))
         return pruned.train(self.training)
 

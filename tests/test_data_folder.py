@@ -271,10 +271,17 @@ def test_a_palette_in_which_white_comes_first_is_read_as_one_sees_it(tmp_path):
     inverted.putpalette([255, 255, 255, 0, 0, 0])
     coloured = Image.fromarray(seen.astype(np.uint8))
     coloured.putpalette([255, 255, 255, 200, 0, 0])  # a white background and a red object
-    for name, mask in (("a.png", inverted), ("b.gif", inverted), ("c.png", coloured)):
+    far = Image.fromarray(np.uint8(255) * ~seen)  # the index of black is 255
+    far.putpalette([255, 255, 255] + 255 * [0, 0, 0])
+    for name, mask in (
+        ("a.png", inverted),
+        ("b.gif", inverted),
+        ("c.png", coloured),
+        ("d.png", far),
+    ):
         (tmp_path / "masks").mkdir(exist_ok=True)
         save(tmp_path / "images" / f"{name[0]}.png", np.uint8(200) * seen)
         mask.save(tmp_path / "masks" / name)
     for split in ("train", "validation", "test"):
-        _, mask = FolderDataset(tmp_path, num_classes=1, split=split)[0]
-        assert (mask.numpy() == seen).all()
+        for _, mask in FolderDataset(tmp_path, num_classes=1, split=split):
+            assert (mask.numpy() == seen).all()

@@ -33,7 +33,7 @@ from segedu.diagrams import draw_grid, draw_unet
 from segedu.export import to_onnx, to_web
 from segedu.fast import summed_convolutions
 from segedu.variants import VARIANTS, AttentionGate, ResidualBlock
-from tests.test_models import block, trained_a_little, unet_by_hand, up
+from tests.test_models import block, trained_a_little, unet_by_hand, unetpp_by_hand
 
 matplotlib.use("agg")
 CHANNELS = (4, 8, 12, 16)
@@ -83,29 +83,16 @@ def gated(model, i, j, *inputs):
 
 
 def test_attention_unet_equals_the_hand_unrolled_network():
-    model = trained_a_little(AttentionUNet(3, 2, channels=CHANNELS))
+    model = trained_a_little(AttentionUNet(3, 2, channels=(*CHANNELS, 20)))
     image = torch.rand(2, 3, 64, 96)
-    x00 = gated(model, 0, 0, image)
-    x10 = gated(model, 1, 0, F.max_pool2d(x00, 2))
-    x20 = gated(model, 2, 0, F.max_pool2d(x10, 2))
-    x30 = gated(model, 3, 0, F.max_pool2d(x20, 2))
-    x21 = gated(model, 2, 1, x20, up(x30))
-    x12 = gated(model, 1, 2, x10, up(x21))
-    x03 = gated(model, 0, 3, x00, up(x12))
-    torch.testing.assert_close(model(image), model.heads["3"](x03))
+    torch.testing.assert_close(model(image), unet_by_hand(model, image, gated))
 
 
 def test_attention_unetpp_equals_the_hand_unrolled_network():
-    model = AttentionUNetPlusPlus(3, 2, channels=CHANNELS[:3], deep_supervision=True)
+    model = AttentionUNetPlusPlus(3, 2, channels=(*CHANNELS, 20), deep_supervision=True)
     model = trained_a_little(model)
     image = torch.rand(2, 3, 64, 96)
-    x00 = gated(model, 0, 0, image)
-    x10 = gated(model, 1, 0, F.max_pool2d(x00, 2))
-    x01 = gated(model, 0, 1, x00, up(x10))
-    x20 = gated(model, 2, 0, F.max_pool2d(x10, 2))
-    x11 = gated(model, 1, 1, x10, up(x20))
-    x02 = gated(model, 0, 2, x00, x01, up(x11))
-    torch.testing.assert_close(model(image), [model.heads["1"](x01), model.heads["2"](x02)])
+    torch.testing.assert_close(model(image), unetpp_by_hand(model, image, gated))
 
 
 def test_unet_3plus_equals_the_hand_unrolled_network():

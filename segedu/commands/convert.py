@@ -18,7 +18,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from skimage.measure import label
 from tqdm import tqdm
 
-from ..data import instances_to_target
+from ..data import THREE_CLASSES, instances_to_target
 from ..data.folder import without_alpha
 from ..data.pictures import read_header, read_image, read_pages
 from .sources import Source, Sources
@@ -224,7 +224,7 @@ def _image_sizes(path: Path) -> list[tuple[int, int]]:
 def choose_classes(values: Values, options: Options, classes: tuple[str, ...] = ()) -> Classes:
     """The class of each value. Raises ValueError if there is more than one way to see it."""
     found = [value for value in values.pixels if value != options.ignore_index]
-    names = ("background", "interior", "boundary") if options.objects == "boundary" else classes
+    names = THREE_CLASSES if options.objects == "boundary" else classes
     if names:
         numbers = dict(enumerate(range(len(names))))
     elif options.threshold is not None or options.objects:

@@ -28,6 +28,8 @@ from ..data.splits import SPLITS, split_by_name
 from ..models import UNetPlusPlus
 from ..plotting import save_figure, show_images
 from ..training import TrainConfig
+from . import first_three
+from .report import picture_names
 
 SHOWN = 8  # images of preview.png
 CHANNELS = (16, 32, 64, 128)  # of the network that `segedu train` makes by default
@@ -72,7 +74,7 @@ def entries_of(dataset: Dataset, split: str) -> list[Entry]:
         image, mask = dataset[index]
         return image[0].numpy(), mask.numpy()
 
-    names = getattr(dataset, "image_ids", map(str, range(len(dataset))))
+    names = picture_names(dataset)
     return [Entry(name, split, lambda i=i: load(i)) for i, name in enumerate(names)]
 
 
@@ -247,14 +249,14 @@ def hints(
     yield from _about_edges(found)
     constant = [one.name for one in found if one.is_constant]
     if constant:
-        yield f"{_count(constant)} of one value throughout: {_some(constant)}"
+        yield f"{_count(constant)} of one value throughout: {first_three(constant)}"
     if not as_stored:
         return
     saturated = [f"{x.name} ({x.saturated:.0%})" for x in found if x.saturated >= SATURATED]
     if saturated:
         yield (
             f"{_count(saturated)} with more than {SATURATED:.0%} of the pixels at the largest "
-            f"value, where all detail is lost: {_some(saturated)}"
+            f"value, where all detail is lost: {first_three(saturated)}"
         )
     light = {split: [one.brightest for one in its] for split, its in parts.items() if len(its) > 2}
     for dim, bright in permutations(light, 2):
@@ -273,7 +275,7 @@ def _about_classes(parts: dict[str, list[Found]], classes: set[int]) -> Iterator
     for split, its in parts.items():
         empty = [one.name for one in its if not one.pixels[1:].any()]
         if empty:
-            yield f"{split}: {_count(empty)} without an object: {_some(empty)}"
+            yield f"{split}: {_count(empty)} without an object: {first_three(empty)}"
         pixels = sum(one.pixels for one in its)
         absent = [str(value) for value in sorted(classes) if not pixels[value]]
         if absent:
@@ -290,10 +292,10 @@ def _about_likeness(found: list[Found]) -> Iterator[str]:
     if across:
         yield (
             f"{_pairs_of(across)} in different parts look the same, so that the result "
-            f"would flatter; look at both, and put them into one part: {_some(across)}"
+            f"would flatter; look at both, and put them into one part: {first_three(across)}"
         )
     if within:
-        yield f"{_pairs_of(within)} look the same; look at both: {_some(within)}"
+        yield f"{_pairs_of(within)} look the same; look at both: {first_three(within)}"
 
 
 def _about_sizes(found: list[Found], num_classes: int) -> Iterator[str]:
@@ -343,10 +345,6 @@ def _count(names: list[str]) -> str:
 
 def _pairs_of(lines: list[str]) -> str:
     return "2 images" if len(lines) == 1 else f"{len(lines)} pairs of images"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 # --- pictures to look at ---

@@ -9,8 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import Subset
 
-from ..data import FolderDataset, NucleiDataset
-from ..data.cache import CachedDataset
+from ..data import CachedDataset, FolderDataset, NucleiDataset
 from ..evaluation import (
     Reliability,
     calibration_error,
@@ -55,7 +54,7 @@ def print_report(
     and empty in the file.
     """
     found = _measure(model, dataset, fabric, ignore_index, train_set)
-    names, pictures = class_names(model), _picture_names(dataset)
+    names, pictures = class_names(model), picture_names(dataset)
     score = _score(found.counts)
     kind = "IoU per image" if model.num_classes == 1 else "IoU over the classes"
     print(f"{len(dataset)} {split} images: mean {kind} {_number(score)}")
@@ -109,7 +108,7 @@ def _measure(
     return Measured(counts, baselines, torch.cat(surface), table)
 
 
-def _picture_names(dataset) -> list[str]:
+def picture_names(dataset) -> list[str]:
     """The file of each picture of a folder, the identifier of real nuclei, or a number."""
     if isinstance(dataset, CachedDataset):
         dataset = dataset.dataset

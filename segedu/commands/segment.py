@@ -13,7 +13,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
-from ..data import normalize, read_image, three_class_to_instances
+from ..data import THREE_CLASSES, normalize, read_image, three_class_to_instances
+from ..data.folder import some_names
 from ..data.pictures import list_pictures
 from ..files import atomic_path, write_rows
 from ..inference import predict, to_mask
@@ -23,10 +24,7 @@ from ..plotting import label_style, overlay_mask, save_figure
 from .report import class_names
 
 KINDS = ("mask.png", "overlay.png", "objects.tif", "probability.tif")  # a picture's results
-THREE_CLASSES = ("background", "interior", "boundary")
-LONGEST = (
-    1500  # pixels; of a picture with a longer side, the overlay shows every second, third, ...
-)
+LONGEST = 1500  # pixels; of a longer picture the overlay shows every second, third, ...
 ACROSS, DOWN = 6, 5  # thumbnails on a contact sheet
 THUMBNAIL, CAPTION = 240, 40  # pixels: the longer side of a picture, the height of two lines
 
@@ -179,9 +177,8 @@ def segment_pictures(
     finally:
         results.write()
         if left := results.left_behind(paths):
-            dots = ", ..." if len(left) > 3 else ""
-            names = ", ".join(str(path) for path in left[:3])
-            print(f"{len(left)} files from before, not of this run: {names}{dots}")
+            names = some_names([str(path) for path in left])
+            print(f"{len(left)} files from before, not of this run: {names}")
     if failed:
         raise ValueError(f"{failed} of {len(paths)} pictures could not be segmented, see above")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..data.pictures import ENDINGS, list_pictures
+from . import first_three
 
 PARTS = {
     "train": ("train", "training"),
@@ -186,8 +187,10 @@ def _match_names(
     if not image_suffix and not mask_suffix and not keys[0].keys() & keys[1].keys():
         keys = tuple(_keys(paths, *_common(paths)) for paths in (images, masks))
     if keys[0].keys() != keys[1].keys():
-        without = _some(keys[0][key].name for key in keys[0].keys() - keys[1].keys())
-        extra = _some(keys[1][key].name for key in keys[1].keys() - keys[0].keys())
+        without, extra = (
+            first_three(sorted(mine[key].name for key in mine.keys() - others.keys())) or "-"
+            for mine, others in (keys, keys[::-1])
+        )
         raise ValueError(
             f"{where} does not fit the images: images without a mask: {without}; masks without an "
             f"image: {extra}; see --image-suffix and --mask-suffix, or move these files away"
@@ -220,8 +223,3 @@ def _common(paths: list[Path]) -> tuple[str, str]:
 def _begin_alike(names: list[str]) -> str:
     letters = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     return "".join(letter[0] for letter in letters)
-
-
-def _some(names) -> str:
-    names = sorted(names)
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "-"

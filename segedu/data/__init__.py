@@ -5,9 +5,16 @@ from .folder import FolderDataset
 from .nuclei import NucleiDataset, Sample, download_nuclei, nuclei_split, prepare_nuclei, sample
 from .pictures import read_image
 from .synthetic import SyntheticNuclei, synthetic_nuclei
-from .transforms import instances_to_target, normalize, three_class_to_instances, train_transform
+from .transforms import (
+    THREE_CLASSES,
+    instances_to_target,
+    normalize,
+    three_class_to_instances,
+    train_transform,
+)
 
 __all__ = [
+    "THREE_CLASSES",
     "CachedDataset",
     "FolderDataset",
     "NucleiDataset",

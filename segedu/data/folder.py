@@ -151,8 +151,8 @@ def check_names(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -
         if images and not images.keys() & masks.keys():
             advice += f", or try: {_convert(folder)}"
         raise ValueError(
-            f"{folder} has images without a mask ({_some(images.keys() - masks.keys())}) and masks "
-            f"without an image ({_some(masks.keys() - images.keys())}); {advice}"
+            f"{folder} has images without a mask ({some_names(images.keys() - masks.keys())}) and "
+            f"masks without an image ({some_names(masks.keys() - images.keys())}); {advice}"
         )
 
 
@@ -163,7 +163,7 @@ def find_pictures(folder: Path, kind: str) -> dict[str, Path]:
         if folder.name in ("images", "masks"):
             advice = f"give the folder above it, {folder.parent}"
         raise ValueError(
-            f"{folder} has no subfolder {kind}/ (found: {_some(os.listdir(folder))}); {advice}"
+            f"{folder} has no subfolder {kind}/ (found: {some_names(os.listdir(folder))}); {advice}"
         )
     found: dict[str, Path] = {}
     for path in sorted((folder / kind).iterdir()):
@@ -188,7 +188,7 @@ def _convert(folder: Path, options: str = "") -> str:
     return f"segedu convert --root {quoted} --out NEW{options}"
 
 
-def _some(names: Collection[str]) -> str:
+def some_names(names: Collection[str]) -> str:
     """At most three of the names."""
     dots = ", ..." if len(names) > 3 else ""
     return ", ".join(sorted(names)[:3]) + dots if names else "none"

@@ -72,7 +72,7 @@ def read_image(path: str | Path, *, channels: int) -> np.ndarray:
     array([1000, 1000, 1000], dtype=uint16)
     """
     check_integer("channels", channels, 1)
-    with explain_errors(f"{path} as a picture", ADVICE):
+    with _explained(path):
         stored = _read(path)
     return _to_channels(path, stored, channels)
 
@@ -80,10 +80,10 @@ def read_image(path: str | Path, *, channels: int) -> np.ndarray:
 def read_values(path: str | Path) -> np.ndarray:
     """The values as stored, such as class indices: (H, W), or (H, W, C) of several bands.
 
-    Of a palette picture these are the indices; but where 0 is white and 1 is black, white is 1, as
-    one sees it. Raises ValueError like `read_image`.
+    Of a palette picture these are the indices; but where 0 is white and another one black, and
+    there are no more, white is 1, as one sees it. Raises ValueError like `read_image`.
     """
-    with explain_errors(f"{path} as a picture", ADVICE):
+    with _explained(path):
         return _as_seen(_read(path))
 
 
@@ -100,7 +100,7 @@ def read_pages(path: str | Path, *, channels: int | None = None) -> list[np.ndar
     >>> len(pages), pages[0].shape
     (30, (4, 6))
     """
-    with explain_errors(f"{path} as a picture", ADVICE):
+    with _explained(path):
         pages = _read_tiff(path, stacks=True) if _is_tiff(path) else [_read(path)]
     if channels is None:
         return [_as_seen(page) for page in pages]
@@ -109,7 +109,7 @@ def read_pages(path: str | Path, *, channels: int | None = None) -> list[np.ndar
 
 def read_header(path: str | Path) -> Header:
     """Read only the header, which is quick at any size. Raises ValueError like `read_image`."""
-    with explain_errors(f"{path} as a picture", ADVICE):
+    with _explained(path):
         if _is_tiff(path):
             with _open_tiff(path) as (series, page):
                 sides = dict(zip(series.axes, series.shape, strict=True))
@@ -156,13 +156,18 @@ def explain_errors(what: str | Path, advice: str) -> Iterator[None]:
         reason = getattr(error, "strerror", None) or str(error)  # strerror has no path
         if isinstance(error, _RefusedError):
             reason, advice = error.args
-        if isinstance(error, FileNotFoundError) and advice == ADVICE:
-            advice = "check its name"
         if isinstance(error, UnidentifiedImageError):
             reason = "it is in no format that is read here"
         if isinstance(error, Image.DecompressionBombError):
             advice = "cut it into smaller pictures"
         raise ValueError(f"cannot read {what} ({reason}); {advice}") from error
+
+
+def _explained(path: str | Path):
+    """`explain_errors` for a picture."""
+    return explain_errors(
+        f"{path} as a picture", ADVICE if Path(path).exists() else "check its name"
+    )
 
 
 def _read(path: str | Path) -> _Stored:
@@ -213,8 +218,11 @@ def _to_channels(path: str | Path, stored: _Stored, channels: int) -> np.ndarray
 
 def _as_seen(stored: _Stored) -> np.ndarray:
     values, palette, _ = stored
-    is_inverted = palette is not None and palette[:2].tolist() == [[255] * 3, [0] * 3]
-    return 1 - values if is_inverted and values.max() <= 1 else values
+    if palette is not None and palette[0].tolist() == [255] * 3:
+        others = np.unique(values[values > 0])
+        if palette[others if others.size else slice(1, 2)].tolist() == [[0] * 3]:
+            return (values == 0).astype(np.uint8)
+    return values
 
 
 def _is_tiff(path: str | Path) -> bool:
