@@ -106,7 +106,7 @@ def train_one(name: str, seed: int, root: Path, steps: int, path: Path) -> dict:
         seed=seed,
     )  # fmt: skip
     torch.manual_seed(seed)
-    model = arm.network(CHANNELS, arm.classes).to(memory_format=torch.channels_last)  # faster
+    model = arm.network(CHANNELS, arm.classes)
     state = start_training(model, config, fabric)
     part = path.with_suffix(".part")
     weights, curve, wall, cpu = {}, [], 0.0, 0.0
