@@ -55,6 +55,13 @@ OutOption = Annotated[Path, typer.Option(help="Folder for the results.")]
 WeightsOption = Annotated[
     Path | None, typer.Option(help="A .safetensors file; the committed weights if not given.")
 ]
+CalibrateOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder with images/ and masks/: one or a few annotated pictures like those to be "
+        "segmented. The threshold that is best on them takes the place of the network's own."
+    ),
+]
 LevelOption = Annotated[
     int | None, typer.Option(help="Use only the head at this level of a U-Net++.")
 ]
@@ -253,6 +260,7 @@ def evaluate_command(
     out: Annotated[
         Path, typer.Option(help="Folder for the numbers of each picture, SPLIT.csv.")
     ] = Path("runs/evaluation"),
+    calibrate: CalibrateOption = None,
     level: LevelOption = None,
     accelerator: AcceleratorOption = "cpu",
     precision: PrecisionOption = "32-true",
@@ -264,6 +272,7 @@ def evaluate_command(
     learn from up to 100 of the training images. In --out: a table with a row for each picture and
     class.
     """
+    from .commands.calibrate import best_threshold_of
     from .commands.report import print_report
 
     model = _load(weights, level)
@@ -272,7 +281,12 @@ def evaluate_command(
         _dataset(data, root, model.num_classes, part, **options) for part in (split, "train")
     )
     fabric = _fabric(accelerator, precision)
-    print_report(model, dataset, split, fabric, ignore_index, train_set, out / f"{split}.csv")
+    before = None
+    if calibrate is not None:
+        before = model.threshold
+        model.threshold = best_threshold_of(model, calibrate, fabric, ignore_index, judged=dataset)
+    path = out / f"{split}.csv"
+    print_report(model, dataset, split, fabric, ignore_index, train_set, path, before)
 
 
 @app.command("predict")
@@ -290,6 +304,7 @@ def predict_command(
             help="For one class; the one that belongs to the weights if not given.", min=0, max=1
         ),
     ] = None,
+    calibrate: CalibrateOption = None,
     objects: Annotated[
         Literal["none", "regions", "split"],
         typer.Option(
@@ -309,11 +324,17 @@ def predict_command(
     also NAME_objects.tif, a number for each object, and objects.csv with their areas, positions and
     mean values. With --probabilities also NAME_probability.tif.
     """
+    from .commands.calibrate import best_threshold_of
     from .commands.segment import find_pictures, segment_pictures
 
+    if threshold is not None and calibrate is not None:
+        raise ValueError("--threshold gives the threshold, and --calibrate finds one: give one")
     model, fabric = _load(weights, level), _fabric(accelerator, precision)
+    paths = find_pictures(pictures)
+    if calibrate is not None:
+        threshold = best_threshold_of(model, calibrate, fabric)
     segment_pictures(
-        model, find_pictures(pictures), out, fabric, objects=objects, min_area=min_area,
+        model, paths, out, fabric, objects=objects, min_area=min_area,
         threshold=model.threshold if threshold is None else threshold,
         probabilities=probabilities,
     )  # fmt: skip

@@ -37,6 +37,9 @@ MISTAKES = {
         "--weights": ["nowhere", "text.png", ".", "colour.safetensors"],
         "--level": [*NO_INTEGER, "0", "5"],
         "--split": ["word"],
+        "--calibrate": ["nowhere", "text.png", "nothing"],
+        "--weights=three.safetensors --calibrate": ["pictures"],
+        "--data=folder --root=pictures --calibrate": ["pictures"],  # measured, too
         "--accelerator": ["word"],
         "--precision": ["word"],
         "": ARCHIVES,
@@ -45,6 +48,8 @@ MISTAKES = {
         "grey.png --weights": ["nowhere", "text.png", ".", "colour.safetensors"],
         "grey.png --level": [*NO_INTEGER, "0", "5"],
         "grey.png --threshold": ["word", "", "nan", "-0.1", "1.1", "inf"],
+        "grey.png --calibrate": ["nowhere", "text.png", "nothing"],
+        "grey.png --threshold=0.3 --calibrate": ["pictures"],
         "grey.png --out": ["text.png"],
         "grey.png --accelerator": ["word"],
         "": ["", "nowhere/*.png", "nowhere.png", "nothing", "text.png", "empty.png"],
@@ -86,6 +91,7 @@ def folder(tmp_path_factory):
         (root / name).mkdir(parents=True)
     save_checkpoint(root / "a_run" / "last.safetensors", UNet(1, 1, channels=(2, 4)))
     save_checkpoint(root / "colour.safetensors", UNet(4, 1, channels=(2, 4)))
+    save_checkpoint(root / "three.safetensors", UNet(1, 3, channels=(2, 4)))
     pictures = [f"pictures/{kind}/{name}.png" for kind in ("images", "masks") for name in "abcd"]
     for name in ("grey.png", "other/grey.png", "x.png", "x_mask.png", *pictures):
         Image.fromarray(np.zeros((8, 8), np.uint8)).save(root / name)

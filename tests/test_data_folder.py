@@ -36,6 +36,15 @@ def test_split_by_subfolders(tmp_path):
     assert [len(part) for part in splits(tmp_path)] == [3, 1, 2]
 
 
+def test_all_pictures_of_a_folder_without_a_split(tmp_path):
+    fill(tmp_path / "one", "a")
+    assert len(FolderDataset(tmp_path / "one", num_classes=1, split=None)) == 1
+    for name, names in (("train", "abc"), ("validation", "d"), ("test", "ef")):
+        fill(tmp_path / name, names)
+    everything = FolderDataset(tmp_path, num_classes=1, split=None)
+    assert "".join(image.stem for image, _ in everything.pairs) == "abcdef"
+
+
 def test_other_endings(tmp_path):
     fill(tmp_path)
     save(tmp_path / "images" / "d.JPG", grey())

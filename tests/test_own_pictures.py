@@ -32,16 +32,21 @@ def of_a_phone(path, grey):
 
 @pytest.mark.parametrize("save", [of_a_microscope, of_a_phone])
 def test_the_commands_of_the_page(tmp_path, monkeypatch, capsys, save):
-    for folder in ("pictures", "drawings", "new_pictures"):
-        (tmp_path / folder).mkdir()
+    for folder in ("pictures", "drawings", "new_pictures", "tiles/images", "tiles/masks"):
+        (tmp_path / folder).mkdir(parents=True)
     for index in range(10):
         grey, instances = synthetic_nuclei(index, size=(96, 128))
         save(tmp_path / "pictures" / f"field{index}", grey)
         mask = Image.fromarray(np.uint8(128) * (instances > 0))
         mask.save(tmp_path / "drawings" / f"field{index}_mask.png")
         save(tmp_path / "new_pictures" / f"new{index}", synthetic_nuclei(index, seed=1, size=96)[0])
+    grey, instances = synthetic_nuclei(0, seed=2, size=96)
+    save(tmp_path / "tiles" / "images" / "tile", grey)
+    Image.fromarray(instances > 0).save(tmp_path / "tiles" / "masks" / "tile.png")
     monkeypatch.chdir(tmp_path)
-    assert [command.split()[1] for command in COMMANDS] == ["convert", "info", "train", "predict"]
+    assert [command.split()[1] for command in COMMANDS] == [
+        *("convert", "info", "train", "predict", "predict")
+    ]
     for command in COMMANDS:
         line = command.replace("\\\n", "")
         quick = line.replace("--steps 300", "--steps 3 --batch-size 2 --crop-size 64")
@@ -53,6 +58,7 @@ def test_the_commands_of_the_page(tmp_path, monkeypatch, capsys, save):
     assert "10 images with masks -> my_data" in printed
     assert "train: 6 images of 96 x 128 pixels" in printed
     assert "without a network: " in printed
+    assert "from 1 annotated picture (IoU there " in printed
     assert (tmp_path / "runs" / "info" / "preview.png").exists()
     results = tmp_path / "results"
     for index in range(10):

@@ -2,9 +2,11 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from PIL import Image
 
 from segedu import UNet, cli, metrics, save_checkpoint
 from segedu.commands import report
@@ -21,6 +23,17 @@ class Says(UNet):
 
     def forward(self, images):
         return images
+
+
+class Ramp(UNet):
+    """A network that takes the brightness of an image for the probability."""
+
+    def __init__(self):
+        super().__init__(1, 1, channels=(2, 4))
+        self.threshold = 0.2
+
+    def forward(self, images):
+        return images.logit()
 
 
 def in_print(model, data, out, *, train=None, ignore_index=None, capsys):
@@ -170,3 +183,33 @@ def test_a_class_per_place_fits_images_of_every_size():
     for image, mask in dataset[:3]:
         answer = answers["most frequent class per place"](image[None])
         assert torch.equal(answer[0], mask)
+
+
+def test_a_threshold_from_annotated_pictures_is_reported_beside_the_one_before(
+    tmp_path, monkeypatch, capsys
+):
+    """Of the pictures the left half is object; a ramp of grey crosses 0.5 far from the middle."""
+    columns = np.arange(32)
+    truth = np.repeat([columns < 16], 32, axis=0)
+    grey = np.repeat([np.maximum(250 - 2 * columns, 0)], 32, axis=0).astype(np.uint8)
+    for folder, number in (("data", 8), ("tile", 1)):
+        for kind, values in (("images", grey), ("masks", truth)):
+            (tmp_path / folder / kind).mkdir(parents=True)
+            for k in range(number):
+                picture = Image.fromarray(values)
+                picture.save(tmp_path / folder / kind / f"{folder}{k}.png")
+    model = Ramp()
+    monkeypatch.setattr(cli, "_load", lambda *_: model)
+    monkeypatch.chdir(tmp_path)
+    command = "segedu evaluate --data folder --root data --calibrate tile"
+    monkeypatch.setattr("sys.argv", command.split())
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    # Its probabilities fall from 1 to 0 in 31 steps: above 0.5 are 16 columns, above 0.2 are 25.
+    assert "threshold 0.5 from 1 annotated picture (IoU there 1.000), in place of 0.2" in out
+    assert "mean IoU per image 1.000\nnot calibrated, at threshold 0.2: 0.640, so +0.360" in out
+    monkeypatch.setattr("sys.argv", command.replace("--calibrate tile", "--calibrate data").split())
+    with pytest.raises(SystemExit, match="is to be measured and to choose the threshold"):
+        cli.main()

@@ -33,6 +33,7 @@ class Measured(NamedTuple):
     """What one pass over a data set finds."""
 
     counts: StatScores  # of the network
+    before: StatScores  # at the threshold that it had before it was calibrated
     baselines: dict[str, StatScores]  # of the answers without one
     surface: Tensor  # (images, num_classes), NaN where there is no outline
     table: Reliability
@@ -46,18 +47,22 @@ def print_report(
     ignore_index: int | None,
     train_set,
     out: Path,
+    before: float | None = None,
 ) -> None:
     """Print what the network gets right on a data set, beside the best answer without a network.
 
     The answers without a network learn from `train_set`; the numbers of each picture go to `out`, a
     CSV file. What is not defined, such as the recall of a class that no mask has, is "-" in print
-    and empty in the file.
+    and empty in the file. If the threshold was calibrated, `before` is what it was.
     """
-    found = _measure(model, dataset, fabric, ignore_index, train_set)
+    found = _measure(model, dataset, fabric, ignore_index, train_set, before)
     names, pictures = class_names(model), picture_names(dataset)
     score = _score(found.counts)
     kind = "IoU per image" if model.num_classes == 1 else "IoU over the classes"
     print(f"{len(dataset)} {split} images: mean {kind} {_number(score)}")
+    if before is not None:
+        own = _score(found.before)
+        print(f"not calibrated, at threshold {before}: {_number(own)}, so {score - own:+.3f}")
     print(_per_class(found.counts, names))
     surface = found.surface.nanmean(1).nanmean().item()
     print(f"surface Dice per image, tolerance {TOLERANCE} pixel: {_number(surface)}")
@@ -79,12 +84,18 @@ def class_names(model: NodeGrid) -> tuple[str, ...]:
 
 
 def _measure(
-    model: NodeGrid, dataset, fabric: Fabric, ignore_index: int | None, train_set
+    model: NodeGrid,
+    dataset,
+    fabric: Fabric,
+    ignore_index: int | None,
+    train_set,
+    before: float | None,
 ) -> Measured:
     options = {"num_classes": model.num_classes, "ignore_index": ignore_index}
     step = math.ceil(len(train_set) / LEARNT_FROM)
     segmenters = learn_baselines(Subset(train_set, range(0, len(train_set), step)), **options)
-    counts, surface, tables = [], [], []
+    before = model.threshold if before is None else before
+    counts, earlier, surface, tables = [], [], [], []
     others = {name: [] for name in segmenters}
     model = model.to(fabric.device)
     for image, mask in dataset:
@@ -92,6 +103,7 @@ def _measure(
             probabilities = predict(model, image[None]).cpu()
         answer, target = to_mask(probabilities, model.threshold), mask[None]
         counts.append(stat_scores(answer, target, **options))
+        earlier.append(stat_scores(to_mask(probabilities, before), target, **options))
         surface.append(
             surface_dice(
                 answer, target, tolerance=TOLERANCE, average="none", absent="skip", **options
@@ -105,7 +117,7 @@ def _measure(
     baselines = {f"{name} everywhere": constant_counts(counts, k) for k, name in enumerate(names)}
     baselines |= {name: concatenate(rows) for name, rows in others.items()}
     table = Reliability(*map(sum, zip(*tables, strict=True)))
-    return Measured(counts, baselines, torch.cat(surface), table)
+    return Measured(counts, concatenate(earlier), baselines, torch.cat(surface), table)
 
 
 def picture_names(dataset) -> list[str]:

@@ -39,7 +39,7 @@ class FolderDataset(Dataset):
     ----------
     root : the folder.
     num_classes : number of classes including the background, or 1 for one foreground class.
-    split : "train", "validation" or "test".
+    split : "train", "validation" or "test"; None for all images together.
     channels : read all images with so many channels, for a network that has them; by default as
         they are stored.
     ignore_index : value in the masks for pixels that belong to no class.
@@ -72,7 +72,7 @@ class FolderDataset(Dataset):
         root: str | Path,
         *,
         num_classes: int,
-        split: str = "train",
+        split: str | None = "train",
         channels: int | None = None,
         ignore_index: int | None = None,
         transform: Callable | None = None,
@@ -81,20 +81,24 @@ class FolderDataset(Dataset):
             raise ValueError(f"root must be the path of a folder, got {describe(root)}")
         root = Path(root)
         self.num_classes = check_integer("num_classes", num_classes, 1)
-        self.split = check_choice("split", split, SPLITS)
+        self.split = None if split is None else check_choice("split", split, SPLITS)
         if ignore_index is not None:
             check_integer("ignore_index", ignore_index)
         self.ignore_index, self.transform = ignore_index, transform
 
         if folders := split_folders(root):
             parts = {name: _find_pairs(folder) for name, folder in folders.items()}
+        elif split is None:
+            parts = {None: _find_pairs(root)}
         else:
             pairs = _find_pairs(root)
             parts = {
                 part: {name: pairs[name] for name in names}
                 for part, names in split_by_name(pairs).items()
             }
-        self.pairs = list(parts[split].values())
+        self.pairs = [
+            pair for name, part in parts.items() if split in (name, None) for pair in part.values()
+        ]
         # The same for all splits, so that a network trained on one can read the others.
         counts = {
             path: check_headers(path, mask_path)

@@ -1,0 +1,56 @@
+"""The threshold that suits one's own pictures, found on a few of them that are annotated."""
+
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from ..data import FolderDataset
+from ..evaluation import best_iou, dataset_iou, evaluate
+from ..inference import predict, to_mask
+from ..models import NodeGrid
+
+
+def best_threshold_of(
+    model: NodeGrid,
+    folder: Path,
+    fabric: Fabric,
+    ignore_index: int | None = None,
+    judged: object = None,
+) -> float:
+    """The threshold with the highest IoU on all pictures of a folder; both are printed.
+
+    Annotators differ in how far outside they draw an outline, and a threshold can follow them.
+    Raises ValueError for a network of several classes, which has no threshold, and for pictures
+    that are also in `judged`, the data set to be measured, which they would flatter.
+    """
+    if model.num_classes > 1:
+        raise ValueError(
+            f"--calibrate finds a threshold, and a network of {model.num_classes} classes has "
+            "none: leave it out"
+        )
+    tiles = FolderDataset(
+        folder, num_classes=1, split=None, channels=model.in_channels, ignore_index=ignore_index
+    )
+    if isinstance(judged, FolderDataset):
+        known = {path.resolve() for path, _ in judged.pairs}
+        if twice := [path for path, _ in tiles.pairs if path.resolve() in known]:
+            raise ValueError(
+                f"{twice[0]} is to be measured and to choose the threshold, which would flatter "
+                "the result: calibrate with other pictures"
+            )
+    model = model.to(fabric.device)
+    with fabric.autocast():
+        pairs = [(predict(model, image[None]).cpu(), mask) for image, mask in tiles]
+    best, threshold = best_iou(pairs, ignore_index)
+    own = evaluate(
+        lambda probabilities: to_mask(probabilities, model.threshold),
+        [(probabilities[0], mask) for probabilities, mask in pairs],
+        num_classes=1,
+        ignore_index=ignore_index,
+    )
+    pictures = "picture" if len(tiles) == 1 else "pictures"
+    print(
+        f"threshold {threshold} from {len(tiles)} annotated {pictures} (IoU there {best:.3f}), in "
+        f"place of {model.threshold} (IoU there {dataset_iou(own):.3f})"
+    )
+    return threshold
