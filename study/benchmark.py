@@ -46,6 +46,7 @@ from segedu.fast import summed_convolutions
 from segedu.files import atomic_path, read_rows, write_rows
 from segedu.losses import DeepSupervision, focal_loss
 from segedu.metrics import stat_scores
+from segedu.variants import HalfResolution
 
 from .timing import processor, take_turns, training_step
 
@@ -88,8 +89,8 @@ def monai_network(model: NodeGrid, upsample: str) -> nn.Module:
     """MONAI's network of the same channels, with batch norm (and so without biases) and ReLU."""
     network = BasicUNetPlusPlus if isinstance(model, UNetPlusPlus) else BasicUNet
     return network(
-        2, 1, 1, (*CHANNELS, CHANNELS[0]), act=("relu", {"inplace": True}), norm="batch",
-        bias=False, upsample=upsample,
+        2, 1, 1, (*model.channels, model.channels[0]), act=("relu", {"inplace": True}),
+        norm="batch", bias=False, upsample=upsample,
     )  # fmt: skip
 
 
@@ -244,6 +245,36 @@ def level_rows() -> Iterator[dict]:
         )
 
 
+def fast_rows() -> Iterator[dict]:
+    """A U-Net on blocks of 2 x 2 pixels, also in bfloat16, against what it would take the place of.
+
+    On the other side is float32, as it comes.
+    """
+    model, image = HalfResolution(1, 1), torch.rand(1, 1, 256, 256)
+    small = UNet(1, 1, channels=(8, 16, 32, 64, 128))
+    networks = {
+        "UNet": our_network(UNet, "bilinear"),
+        "UNetPlusPlus": our_network(UNetPlusPlus, "bilinear", deep_supervision=True),
+        "UNet, 8 to 128 channels": small,
+        "MONAI, 8 to 128 channels": monai_network(small, "nontrainable").eval(),
+    }
+
+    def ours(dtype: torch.dtype) -> Tensor:
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            return predict(model, image)
+
+    @torch.inference_mode()
+    def theirs(network: nn.Module) -> Tensor:
+        if isinstance(network, NodeGrid):
+            return predict(network, image)
+        return network(image).sigmoid()
+
+    for dtype, name in itertools.product((torch.bfloat16, torch.float32), networks):
+        sides = functools.partial(ours, dtype), functools.partial(theirs, networks[name])
+        label = "HalfResolution" + ", bfloat16" * (dtype == torch.bfloat16)
+        yield row("inference", label, name, **time_both(*sides), **sizes(model, networks[name]))
+
+
 def focal_sides() -> tuple[Callable, Callable]:
     torch.manual_seed(0)
     logits = torch.randn(8, 1, 512, 512, requires_grad=True)
@@ -374,7 +405,7 @@ def write_page(rows: list[dict]) -> None:
 def main() -> None:
     print(" | ".join([*TIME_HEAD, *SIZE_HEAD[2:]]))
     rows = []
-    for row in itertools.chain(loss_and_metric_rows(), level_rows(), network_rows()):
+    for row in itertools.chain(loss_and_metric_rows(), level_rows(), network_rows(), fast_rows()):
         print(" | ".join([*time_cells(row), *size_cells(row)[2:]]), flush=True)
         rows.append(row | {"conditions": conditions()})
     write_rows(TABLE, rows)

@@ -9,6 +9,7 @@ there; a run that was killed goes on from its last validation. Several processes
 """
 
 import copy
+import dataclasses
 import functools
 import itertools
 import json
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from segedu import losses
 from segedu.evaluation import best_iou
 from segedu.fast import summed_convolutions
-from segedu.files import atomic_path, remove_unfinished
+from segedu.files import atomic_path, read_rows, remove_unfinished
 from segedu.models import UNet
 from segedu.training import TrainConfig, TrainState, start_training, training_steps
 from segedu.variants import (
@@ -36,7 +37,7 @@ from segedu.variants import (
     UNet3Plus,
 )
 
-from .compare import ARMS, RUNS, Arm, _claim, _ours, data_sets, probabilities
+from .compare import ARMS, RESULTS, RUNS, Arm, _claim, _ours, data_sets, probabilities
 from .timing import hardware
 
 CHANNELS = (8, 16, 32, 64, 128)
@@ -72,6 +73,29 @@ LONG_ARMS = {name: ARMS[name] for name in SHARED} | {
     "unet3plus": LongArm(_ours(UNet3Plus)),
 }
 
+EQUAL_TIME = "-equal-time"  # as long as the U-Net is trained, in seconds
+LONG_ARMS |= {
+    name + EQUAL_TIME: dataclasses.replace(LONG_ARMS[name], levels=False)
+    for name in ("unetpp-ds", "half-bf16", "smp-unet")
+}
+LONG_NETWORKS = {  # the arms that differ in their network only
+    name: arm
+    for name, arm in LONG_ARMS.items()
+    if (arm.loss, arm.classes) == (losses.compound_loss, 1) and not name.endswith(EQUAL_TIME)
+}
+
+
+def steps_of(name: str, steps: int) -> int:
+    """How many steps an arm is trained for: all, or as many as the U-Net has time for."""
+    if not name.endswith(EQUAL_TIME):
+        return steps
+    milliseconds = {
+        row["arm"]: float(row["step_ms"])
+        for row in read_rows(RESULTS / "times.csv")
+        if row["preset"] == "long" and row["step_ms"]
+    }
+    return round(steps * milliseconds["unet"] / milliseconds[name.removesuffix(EQUAL_TIME)])
+
 
 def train_all(root: Path, arms: list[str], steps: int = STEPS) -> None:
     """Do the runs that have not been done, seed by seed."""
@@ -97,7 +121,7 @@ def train_one(name: str, seed: int, root: Path, steps: int, path: Path) -> dict:
     After each validation the state is written beside the weights, in a file `.part`, from which a
     killed run goes on: its result is that of a run that was never stopped.
     """
-    arm = LONG_ARMS[name]
+    arm, steps = LONG_ARMS[name], steps_of(name, steps)
     precision = getattr(arm, "precision", "32-true")
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     train_set, validation_set, _ = data_sets(arm, seed, root)

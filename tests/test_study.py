@@ -23,7 +23,7 @@ from segedu.files import read_rows
 from segedu.losses import DeepSupervision, compound_loss
 from segedu.metrics import stat_scores
 from segedu.training import TrainConfig, fit
-from study import benchmark, report, times
+from study import benchmark, long, report, times
 from study.pretrained import COMMANDS, card, measure, measured
 from study.timing import take_turns
 from tests.helpers import same_weights
@@ -60,12 +60,15 @@ def small_study(tmp_path, monkeypatch):
     for module in (study, times):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     monkeypatch.setattr(times, "TIMED", ("unet", "unetpp-ds"))
+    monkeypatch.setattr(times, "LONG_NETWORKS", {"half-bf16": long.LONG_ARMS["half-bf16"]})
     monkeypatch.setattr(times, "ROUNDS", 1)
     monkeypatch.setattr(times, "THREADS", torch.get_num_threads())
     seeds = {"train": 1, "validation": 2, "test": 3}
     monkeypatch.setattr(study, "_nuclei", lambda root, split, target: Images(seeds[split], target))
     monkeypatch.setattr(study, "_synthetic", lambda split: Images(seeds[split], "binary"))
-    return tmp_path
+    threads = torch.get_num_threads()
+    yield tmp_path
+    torch.set_num_threads(threads)
 
 
 def test_a_small_study_runs_resumes_and_reports(small_study, monkeypatch, capsys):
@@ -89,6 +92,9 @@ def test_a_small_study_runs_resumes_and_reports(small_study, monkeypatch, capsys
     assert [row["arm"] for row in table] == [*arms[:2], *levels, *arms[2:]]
     assert list(table[0]) == list(rows("table")[0])
     assert "too few seeds" in capsys.readouterr().out  # two
+    times.measure("long")
+    own = {row["preset"] for row in read_rows(small_study / "times.csv")}
+    assert own == {"cpu", "long"}
     timed = {row["arm"] for row in table if row["inference_ms"] and float(row["inference_ms"]) > 0}
     assert timed == {"unet", "unetpp-ds", *levels, "otsu"}
     for name in ("runs", "counts", "image_ids"):  # as the chapters read them
@@ -364,3 +370,11 @@ def test_ours_is_as_fast_as_the_committed_table_has_to_say():
             assert float(row["ratio"]) >= least, row
             assert float(row["difference"] or 0) <= 1e-5
             assert float(row["ours peak MiB"] or 0) <= float(row["theirs peak MiB"] or 0)
+
+
+def test_the_fast_network_is_as_fast_as_the_page_says():
+    ratios = {
+        (row["ours"], row["theirs"]): float(row["ratio"]) for row in read_rows(benchmark.TABLE)
+    }
+    assert ratios["HalfResolution, bfloat16", "UNet"] >= 3.5
+    assert ratios["HalfResolution, bfloat16", "MONAI, 8 to 128 channels"] >= 2

@@ -12,6 +12,7 @@ from study import long
 from tests.helpers import same_weights
 
 ARMS = ("unet", "monai-unet", "half-bf16")
+TIMES = {"unet": "100", "unetpp-ds": "250", "half-bf16": "40", "unetpp-ds-L1": ""}
 
 
 @pytest.fixture
@@ -100,3 +101,11 @@ def test_a_finished_run_is_not_repeated(runs, monkeypatch):
     ]
     monkeypatch.setattr(long, "train_one", None)
     long.train_all(Path(), ["unet"], steps=2)
+
+
+def test_equal_time_is_the_time_of_the_unet(monkeypatch):
+    rows = [{"preset": "long", "arm": arm, "step_ms": ms} for arm, ms in TIMES.items()]
+    monkeypatch.setattr(long, "read_rows", lambda path: rows)
+    assert long.steps_of("unetpp-ds", 3000) == 3000
+    assert long.steps_of("unetpp-ds-equal-time", 3000) == 1200
+    assert long.steps_of("half-bf16-equal-time", 3000) == 7500
