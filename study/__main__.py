@@ -55,6 +55,14 @@ def run_measures(root: RootOption):
     measure_all(root)
 
 
+@app.command("page")
+def run_page():
+    """Put the tables of `measure` into the page about the study."""
+    from .long_page import write_page
+
+    write_page()
+
+
 @app.command("times")
 def run_times(preset: Literal["cpu", "gpu", "budget", "long"] = "cpu"):
     """Time a training step and an image for every network, the networks taking turns."""

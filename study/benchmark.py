@@ -43,17 +43,16 @@ from segedu import (
     predict,
 )
 from segedu.fast import summed_convolutions
-from segedu.files import atomic_path, read_rows, write_rows
+from segedu.files import read_rows, write_rows
 from segedu.losses import DeepSupervision, focal_loss
 from segedu.metrics import stat_scores
 from segedu.variants import HalfResolution
 
+from .pages import DOCS, markdown_table, write_part
 from .timing import processor, take_turns, training_step
 
-ROOT = Path(__file__).parents[1]
-TABLE = ROOT / "study/results/benchmark.csv"
-PAGE = ROOT / "docs/benchmark.md"
-MARKS = "<!-- the tables begin -->\n", "<!-- the tables end -->\n"
+TABLE = Path(__file__).parent / "results/benchmark.csv"
+PAGE = DOCS / "benchmark.md"
 CHANNELS = (16, 32, 64, 128, 256)
 SECONDS = 8  # of taking turns for each row, but at least five turns
 LIBRARIES = ("torch", "monai", "segmentation-models-pytorch", "torchvision", "torchmetrics")
@@ -382,24 +381,12 @@ SIZE_HEAD = ["ours", "against", "10⁶ parameters", "10⁹ multiply-adds", "peak
 def markdown(rows: list[dict]) -> str:
     """The tables of the page, and what they were measured on."""
 
-    def table(head: list[str], lines: list[list[str]]) -> str:
-        return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
-
     once = {(row["ours"], row["theirs"]): size_cells(row) for row in rows}
     return (
-        f"{table(TIME_HEAD, [time_cells(row) for row in rows])}\n\n"
-        f"{table(SIZE_HEAD, list(once.values()))}\n\n"
+        f"{markdown_table(TIME_HEAD, [time_cells(row) for row in rows])}\n\n"
+        f"{markdown_table(SIZE_HEAD, list(once.values()))}\n\n"
         f"Measured on: {rows[0]['conditions']}.\n"
     )
-
-
-def write_page(rows: list[dict]) -> None:
-    """Put the tables between their marks in the page."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    text = before + MARKS[0] + markdown(rows) + MARKS[1] + after
-    with atomic_path(PAGE) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def main() -> None:
@@ -409,5 +396,5 @@ def main() -> None:
         print(" | ".join([*time_cells(row), *size_cells(row)[2:]]), flush=True)
         rows.append(row | {"conditions": conditions()})
     write_rows(TABLE, rows)
-    write_page(read_rows(TABLE))
+    write_part(PAGE, "the tables", markdown(read_rows(TABLE)))
     print(f"{conditions()}\n{TABLE}\n{PAGE}")

@@ -33,8 +33,14 @@ from segedu import (
 )
 from segedu.data import normalize, sample
 from segedu.diagrams import draw_grid, draw_unet
+from segedu.files import read_rows
 from segedu.plotting import COLOURS, ERRORS, overlay_mask, show_errors, show_images, use_style
 
+from .compare import RESULTS
+from .intervals import crossed_interval
+from .long_page import NETWORKS
+from .long_page import label as network_label
+from .measures import fields_of_test, paired, read_runs
 from .pretrained import measured
 
 IMG = Path(__file__).parent.parent / "img"
@@ -182,6 +188,33 @@ def result() -> Figure:
     return figure
 
 
+def study() -> Figure:
+    """Each network of the long study: its difference to the U-Net over the time of an image."""
+    runs, fields = read_runs(RESULTS), fields_of_test(RESULTS)
+    times = {row["arm"]: row for row in read_rows(RESULTS / "times.csv") if row["preset"] == "long"}
+    figure, ax = plt.subplots(figsize=(7, 4.6))
+    ax.axhline(0, color="#555555", linewidth=1)
+    ax.plot(float(times["unet"]["inference_ms"]), 0, "o", color="black")
+    measured_arms = [arm for arm in NETWORKS if (arm, 0) in runs]
+    for arm in measured_arms:
+        milliseconds = float(times[arm]["inference_ms"])
+        label = ax.annotate(
+            network_label(arm), (milliseconds, 0), xytext=(5, 0), textcoords="offset points",
+            fontsize=9, va="center",
+        )  # fmt: skip
+        if arm == "unet":
+            continue
+        interval = crossed_interval(paired(runs, arm, "unet", "iou"), fields)
+        error = [[interval.mean - interval.low], [interval.high - interval.mean]]
+        color = COLOURS["orange" if arm.startswith("unetpp") else "blue"]
+        ax.errorbar(milliseconds, interval.mean, error, fmt="o", color=color, capsize=3)
+        label.xy = milliseconds, interval.mean
+    ax.set(xscale="log", xlabel="milliseconds an image", ylabel="IoU, difference to the U-Net")
+    ax.xaxis.set_major_formatter("{x:.0f}")
+    ax.xaxis.set_minor_formatter("{x:.0f}")
+    return figure
+
+
 FIGURES = {
     "Segmentation": segmentation,
     "IoU": iou,
@@ -189,6 +222,7 @@ FIGURES = {
     "UNet++": unetpp,
     "UNet++(1)": pruning,
     "result": result,
+    "study": study,
 }
 
 

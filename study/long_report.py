@@ -4,12 +4,14 @@
 
 measures every run in `runs/study/long` that has not been measured yet, which leaves a JSON file
 beside its weights, writes the rows of all into `study/results/long_*.csv`, and from these rows the
-table and the differences that it prints. It may be called while runs are still going on.
+table and the differences that it prints. It may be called while runs are still going on; an arm is
+measured when all its seeds are there.
 """
 
 import functools
 import json
 import statistics
+from collections import Counter
 from pathlib import Path
 
 from lightning_fabric import Fabric
@@ -20,8 +22,8 @@ from segedu.evaluation import best_iou
 from segedu.files import atomic_path, read_rows, write_rows
 
 from .compare import RESULTS, RUNS, Arm, count_used, data_sets, probabilities, with_levels
-from .long import EQUAL_TIME, LONG_ARMS, is_flat, load_run
-from .measures import BASELINES, differences, measure, read_runs, table, write_runs
+from .long import EQUAL_TIME, LONG_ARMS, SEEDS, is_flat, load_run
+from .measures import BASELINES, differences, fields_of_test, measure, read_runs, table, write_runs
 
 # What is compared with what, by which score; Holm's correction is for each family by itself.
 FAMILIES = {
@@ -87,7 +89,12 @@ def _answer(network: nn.Module, image: Tensor) -> Tensor:
 def measure_all(root: Path, folder: Path = RESULTS) -> None:
     """Measure the runs that are not measured yet, write the tables, and print them."""
     runs, notes = {}, []
-    for path in sorted((RUNS / "long").glob("*.safetensors"), key=_place):
+    paths = sorted((RUNS / "long").glob("*.safetensors"), key=_place)
+    seeds = Counter(_place(path)[0] for path in paths)
+    for path in paths:
+        if seeds[_place(path)[0]] < SEEDS:
+            print(f"{path.stem} is left out until all {SEEDS} seeds of its arm are there")
+            continue
         done = path.with_suffix(".json")
         if not done.exists():
             with atomic_path(done) as temporary:
@@ -97,7 +104,10 @@ def measure_all(root: Path, folder: Path = RESULTS) -> None:
         for row in found["runs"]:
             runs[row["arm"], row["seed"]] = found["measured"][row["arm"]]
     if not runs:
-        raise ValueError(f"{RUNS / 'long'} holds no run: call `python -m study long` first")
+        raise ValueError(
+            f"{RUNS / 'long'} holds no arm with all of its {SEEDS} seeds: "
+            "call `python -m study long` first"
+        )
     test_set = data_sets(Arm(None), 0, root)[2]
     for name, answer in BASELINES.items():
         runs[name, 0] = measure(answer, test_set, classes=1)
@@ -115,10 +125,8 @@ def _place(path: Path) -> tuple[int, int]:
 def report(folder: Path = RESULTS) -> None:
     """Compute the table and the differences from the rows of the runs, write and print them."""
     runs, notes = read_runs(folder), read_rows(folder / "long_runs.csv")
-    images = read_rows(folder / "compare_image_ids.csv")
-    fields = [row["group"] for row in images if row["split"] == "test"]
     rows = [row | _costs(row["arm"], notes) for row in table(runs)]
-    pairs = differences(runs, fields, FAMILIES)
+    pairs = differences(runs, fields_of_test(folder), FAMILIES)
     write_rows(folder / "long_table.csv", rows)
     print(f"{'arm':22}{'seeds':>6}{'flat':>5}" + "".join(f"{name:>24}" for name in PRINTED))
     for row in rows:

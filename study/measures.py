@@ -214,7 +214,7 @@ def differences(
     for family, pairs in families.items():
         found = []
         for arm, other, name in pairs:
-            table = _paired(runs, arm, other, name)
+            table = paired(runs, arm, other, name)
             if len(table) >= 2:
                 found.append((arm, other, name, len(table), crossed_interval(table, fields)))
         adjusted = holm([interval.p_value for *_, interval in found])
@@ -228,7 +228,7 @@ def differences(
     return rows
 
 
-def _paired(runs: Runs, arm: str, other: str, name: str) -> np.ndarray:
+def paired(runs: Runs, arm: str, other: str, name: str) -> np.ndarray:
     """The differences of the scores of two arms, (common seeds, images)."""
     ours, theirs = (
         {seed: run["images"] for (key, seed), run in runs.items() if key == one}
@@ -261,6 +261,12 @@ def read_runs(folder: Path) -> Runs:
             key = row.pop("arm"), int(row.pop("seed"))
             runs.setdefault(key, {name: [] for name in TABLES})[name].append(row)
     return runs
+
+
+def fields_of_test(folder: Path) -> list[str]:
+    """The field of each test image."""
+    rows = read_rows(folder / "compare_image_ids.csv")
+    return [row["group"] for row in rows if row["split"] == "test"]
 
 
 def _mean(values: np.ndarray) -> float:

@@ -36,7 +36,8 @@ def small_study(tmp_path, monkeypatch):
     for module in (long, long_report):
         monkeypatch.setattr(module, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(long, "CHANNELS", (2, 2, 4))
-    monkeypatch.setattr(long, "SEEDS", 2)
+    for module in (long, long_report):
+        monkeypatch.setattr(module, "SEEDS", 2)
     fields = [{"split": "test", "group": group} for group in "xxyz"]
     write_rows(tmp_path / "compare_image_ids.csv", fields)
     return tmp_path
@@ -87,7 +88,8 @@ def test_runs_are_measured_once_and_make_the_tables(small_study, monkeypatch, ca
 
 
 def test_one_finished_run_is_reported_and_compared_with_nothing(small_study, monkeypatch, capsys):
-    monkeypatch.setattr(long, "SEEDS", 1)
+    for module in (long, long_report):
+        monkeypatch.setattr(module, "SEEDS", 1)
     long.train_all(Path(), ["half-bf16"], steps=2)
     long_report.measure_all(Path(), small_study)
     assert "nothing is compared" in capsys.readouterr().out

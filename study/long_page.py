@@ -1,0 +1,181 @@
+"""The page about the long study: its tables, from the files that `study.long_report` writes.
+
+    python -m study page
+
+computes nothing that is not in `study/results`, needs no data, and writes `docs/study.md`.
+"""
+
+from pathlib import Path
+
+from segedu.files import read_rows
+
+from .compare import RESULTS
+from .long import EQUAL_TIME
+from .pages import DOCS, markdown_table, write_part
+
+PAGE = DOCS / "study.md"
+NAMES = {
+    "unet": "U-Net",
+    "unet-wide": "U-Net, as wide as U-Net++ is large",
+    "unetpp": "U-Net++",
+    "unetpp-ds": "U-Net++, deep supervision",
+    **{f"unetpp-ds-L{level}": f"its head L{level} alone" for level in (1, 2, 3, 4)},
+    "residual": "U-Net of residual blocks",
+    "attention": "Attention U-Net",
+    "attention-pp": "Attention U-Net++",
+    "unet3plus": "UNet 3+",
+    "half": "half resolution",
+    "half-bf16": "half resolution, bfloat16",
+    "monai-unet": "MONAI's U-Net",
+    "monai-unetpp": "MONAI's U-Net++",
+    "smp-unet": "smp's U-Net, ResNet-18",
+    "smp-unetpp": "smp's U-Net++, ResNet-18",
+    "bce": "BCE",
+    "dice": "Dice",
+    "focal": "focal, gamma 2",
+    "focal-alpha-0.25": "focal, gamma 2, alpha 0.25",
+    "focal-alpha-balance": "focal, gamma 2, alpha balanced",
+    "three-class": "three classes, cross-entropy",
+    "three-class-focal": "three classes, focal",
+    "otsu": "Otsu's threshold",
+    "foreground": "all foreground",
+}
+NETWORKS = [*NAMES][: [*NAMES].index("bce")]
+LOSSES = ("bce", "dice", "unet", "focal", "focal-alpha-0.25", "focal-alpha-balance")
+OBJECTS = ("unet", "three-class", "three-class-focal", "otsu")
+VERDICTS = {"separated": "yes", "not separated from noise": "not found"}
+
+
+def tables(folder: Path = RESULTS) -> dict[str, str]:
+    """The text of each part of the page, by its name."""
+    rows = {row["arm"]: row for row in read_rows(folder / "long_table.csv")}
+    pairs = read_rows(folder / "long_differences.csv")
+    times = {row["arm"]: row for row in read_rows(folder / "times.csv") if row["preset"] == "long"}
+    return {
+        "networks": _networks(rows, times),
+        "differences": _differences(pairs),
+        "losses": _scores(
+            rows,
+            LOSSES,
+            {
+                "iou": "IoU",
+                "iou_half": "at 0.5",
+                "best_threshold_iou": "best threshold",
+                "precision": "precision",
+                "recall": "recall",
+                "calibration_error": "calibration error",
+                "surface_dice": "surface Dice",
+            },
+        ),
+        "objects": _scores(
+            rows,
+            OBJECTS,
+            {
+                "average_precision": "AP, regions",
+                "average_precision_split": "AP, split",
+                "objects": "regions",
+                "objects_split": "split",
+            },
+        ),
+        "limits": _limits(read_rows(folder / "limits.csv")),
+        "conditions": _conditions(read_rows(folder / "long_runs.csv")),
+    }
+
+
+def label(arm: str) -> str:
+    """What an arm is called in the page."""
+    if arm.endswith(EQUAL_TIME):
+        return f"{NAMES[arm.removesuffix(EQUAL_TIME)]}, in the U-Net's time"
+    return "U-Net, BCE + Dice" if arm == "bce + dice" else NAMES[arm]
+
+
+def _networks(rows: dict, times: dict) -> str:
+    lines = []
+    for arm in [*NETWORKS, "otsu", "foreground"]:
+        if arm not in rows:
+            continue
+        row, time = rows[arm], times.get(arm, {})
+        lines.append(
+            [
+                label(arm),
+                _spread(row, "iou"),
+                row["seeds"],
+                f"{int(row['parameters']) / 1e6:.2f}" if int(row["parameters"]) else "",
+                _rounded(time.get("inference_ms")),
+                _rounded(time.get("step_ms")),
+            ]
+        )
+    head = ["network", "IoU per image", "seeds", "10⁶ parameters", "ms an image", "ms a step"]
+    return markdown_table(head, lines, "lrrrrr") + "\n"
+
+
+def _differences(pairs: list[dict]) -> str:
+    lines = [
+        [
+            f"{label(pair['arm'])} less {label(pair['other'])}",
+            "AP" if pair["measure"] == "average_precision" else "IoU",
+            f"{float(pair['mean']):+.4f}",
+            f"{float(pair['low']):+.4f} to {float(pair['high']):+.4f}",
+            f"{float(pair['adjusted']):.3f}",
+            VERDICTS[pair["verdict"]],
+        ]
+        for pair in pairs
+    ]
+    head = ["difference", "of", "mean", "95 % interval", "p (Holm)", "separated"]
+    return markdown_table(head, lines, "llrrrl") + "\n"
+
+
+def _scores(rows: dict, arms: tuple, columns: dict[str, str]) -> str:
+    lines = [
+        [label("bce + dice" if arm == "unet" else arm)]
+        + [_spread(rows[arm], column) for column in columns]
+        for arm in arms
+        if arm in rows
+    ]
+    return markdown_table(["loss", *columns.values()], lines, "l" + "r" * len(columns)) + "\n"
+
+
+def _limits(rows: list[dict]) -> str:
+    lines = [
+        [row["quantity"], f"{float(row['value']):.3f}", f"{row['low']} to {row['high']}"]
+        for row in rows
+        if row["of"] in ("annotation", "unetpp-nuclei")
+    ]
+    return markdown_table(["quantity", "value", "95 % interval, fields"], lines, "lrr") + "\n"
+
+
+def _conditions(runs: list[dict]) -> str:
+    hours = sum(float(row["train_cpu_seconds"]) for row in _trained(runs)) / 3600
+    first = runs[0]
+    flat = [row["flat"] == "True" for row in _trained(runs)]
+    return (
+        f"{len(flat)} trainings, {hours:.1f} hours of processor time, one thread each, on "
+        f"{first['processor']}; Python {first['python']}, torch {first['torch']}, MONAI "
+        f"{first['monai']}, segmentation-models-pytorch {first['segmentation-models-pytorch']}. "
+        f"In {sum(flat)} of them the last third of the steps raised the best validation IoU by at "
+        "most 0.002.\n"
+    )
+
+
+def _trained(runs: list[dict]) -> list[dict]:
+    """The rows of whole networks; a pruned level was not trained by itself."""
+    return [row for row in runs if "-L" not in row["arm"]]
+
+
+def _spread(row: dict, name: str) -> str:
+    digits = 0 if name.startswith("objects") else 3
+    if not row[name]:
+        return ""
+    value = f"{float(row[name]):.{digits}f}"
+    spread = row[f"{name}_sd"]
+    return value + (f" ± {float(spread):.{digits}f}" if spread else "")
+
+
+def _rounded(milliseconds: str | None) -> str:
+    return f"{float(milliseconds):.0f}" if milliseconds else ""
+
+
+def write_page() -> None:
+    """Put the tables into the page."""
+    for name, text in tables().items():
+        write_part(PAGE, name, text)
