@@ -11,7 +11,8 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 from .conftest import serving
 from .pages import bad_math, inaccessible, too_wide, watch, write_and_open
 
-CONTENTS = list(parse_toc_yaml(Path(__file__).parents[2] / "_toc.yml"))
+ROOT = Path(__file__).parents[2]
+CONTENTS = list(parse_toc_yaml(ROOT / "_toc.yml"))
 PAGES = [*CONTENTS, "search", "genindex"]
 WIDTHS = [1400, 768, 360]
 THEMES = ["light", "dark"]
@@ -44,6 +45,16 @@ def test_a_page_and_its_pictures_weigh_at_most_1_mb(book, name):
     weight = sum(file.stat().st_size for file in files)
     print(f"{weight / 1e6:.2f} MB")
     assert weight <= 1e6
+
+
+@pytest.mark.parametrize("name", [name for name in CONTENTS if name.startswith("chapters/")])
+def test_a_quote_with_a_bold_title_is_a_box(book, name):
+    notebook = (ROOT / f"{name}.ipynb").read_text(encoding="utf-8")
+    page = (book.folder / f"{name}.html").read_text(encoding="utf-8")
+    titles = re.findall(r'"> \*\*(\w+)\*\*\\n",', notebook)
+    boxes = re.findall(r'<div class="\w+ admonition">\n<p class="admonition-title">(\w+)</p>', page)
+    assert boxes == titles
+    assert "<blockquote" not in page
 
 
 @pytest.mark.parametrize("name", PAGES)
