@@ -5,6 +5,7 @@
 computes nothing that is not in `study/results`, needs no data, and writes `docs/study.md`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from segedu.files import read_rows
@@ -30,19 +31,17 @@ NAMES = {
     "monai-unetpp": "MONAI's U-Net++",
     "smp-unet": "smp's U-Net, ResNet-18",
     "smp-unetpp": "smp's U-Net++, ResNet-18",
-    "bce": "BCE",
-    "dice": "Dice",
-    "focal": "focal, gamma 2",
-    "focal-alpha-0.25": "focal, gamma 2, alpha 0.25",
-    "focal-alpha-balance": "focal, gamma 2, alpha balanced",
-    "three-class": "three classes, cross-entropy",
-    "three-class-focal": "three classes, focal",
+    "bce": "U-Net, BCE alone",
+    "dice": "U-Net, Dice alone",
+    "focal": "U-Net, focal, gamma 2",
+    "focal-alpha-0.25": "U-Net, focal, gamma 2, alpha 0.25",
+    "focal-alpha-balance": "U-Net, focal, gamma 2, alpha balanced",
+    "three-class": "U-Net, three classes, cross-entropy",
+    "three-class-focal": "U-Net, three classes, focal",
     "otsu": "Otsu's threshold",
     "foreground": "all foreground",
 }
 NETWORKS = [*NAMES][: [*NAMES].index("bce")]
-LOSSES = ("bce", "dice", "unet", "focal", "focal-alpha-0.25", "focal-alpha-balance")
-OBJECTS = ("unet", "three-class", "three-class-focal", "otsu")
 VERDICTS = {"separated": "yes", "not separated from noise": "not found"}
 
 
@@ -54,9 +53,9 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
     return {
         "networks": _networks(rows, times),
         "differences": _differences(pairs),
-        "losses": _scores(
+        "scores": _scores(
             rows,
-            LOSSES,
+            NAMES,
             {
                 "iou": "IoU",
                 "iou_half": "at 0.5",
@@ -69,7 +68,7 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
         ),
         "objects": _scores(
             rows,
-            OBJECTS,
+            NAMES,
             {
                 "average_precision": "AP, regions",
                 "average_precision_split": "AP, split",
@@ -86,7 +85,7 @@ def label(arm: str) -> str:
     """What an arm is called in the page."""
     if arm.endswith(EQUAL_TIME):
         return f"{NAMES[arm.removesuffix(EQUAL_TIME)]}, in the U-Net's time"
-    return "U-Net, BCE + Dice" if arm == "bce + dice" else NAMES[arm]
+    return NAMES[arm]
 
 
 def _networks(rows: dict, times: dict) -> str:
@@ -125,14 +124,16 @@ def _differences(pairs: list[dict]) -> str:
     return markdown_table(head, lines, "llrrrl") + "\n"
 
 
-def _scores(rows: dict, arms: tuple, columns: dict[str, str]) -> str:
+def _scores(rows: dict, arms: Iterable[str], columns: dict[str, str]) -> str:
     lines = [
-        [label("bce + dice" if arm == "unet" else arm)]
-        + [_spread(rows[arm], column) for column in columns]
+        [label(arm)] + [_spread(rows[arm], column) for column in columns]
         for arm in arms
         if arm in rows
     ]
-    return markdown_table(["loss", *columns.values()], lines, "l" + "r" * len(columns)) + "\n"
+    return (
+        markdown_table(["network or loss", *columns.values()], lines, "l" + "r" * len(columns))
+        + "\n"
+    )
 
 
 def _limits(rows: list[dict]) -> str:

@@ -1,6 +1,7 @@
 """A tiny long study, from two trainings of two arms to the tables."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 import study.compare as compare
 from segedu.data import SyntheticNuclei
 from segedu.files import read_rows, write_rows
-from study import long, long_report
+from study import long, long_page, long_report
+from study.compare import RESULTS
+from study.pages import marks
 
 
 class Images(list):
@@ -107,3 +110,30 @@ def test_what_is_compared_are_arms_of_the_study():
     for pairs in long_report.FAMILIES.values():
         assert len(set(pairs)) == len(pairs)
         assert {name for pair in pairs for name in pair[:2]} <= known
+
+
+def test_the_committed_tables_are_what_the_report_writes(tmp_path):
+    for path in [*RESULTS.glob("long_*.csv"), RESULTS / "compare_image_ids.csv"]:
+        shutil.copy(path, tmp_path)
+    long_report.report(tmp_path)
+    for name in ("long_table.csv", "long_differences.csv"):
+        assert (tmp_path / name).read_bytes() == (RESULTS / name).read_bytes()
+
+
+def test_every_arm_of_the_committed_tables_has_all_its_seeds():
+    runs = [row for row in read_rows(RESULTS / "long_runs.csv")]
+    seeds = {row["arm"]: set() for row in runs}
+    for row in runs:
+        seeds[row["arm"]].add(int(row["seed"]))
+    assert {*map(frozenset, seeds.values())} == {frozenset(range(long.SEEDS))}
+    steps = {row["arm"]: int(row["steps"]) for row in runs}
+    assert {arm: long.steps_of(arm, long.STEPS) for arm in long.LONG_ARMS if arm in steps} == {
+        arm: number for arm, number in steps.items() if arm in long.LONG_ARMS
+    }
+
+
+def test_the_page_shows_the_committed_tables():
+    page = long_page.PAGE.read_text(encoding="utf-8")
+    for name, text in long_page.tables().items():
+        begin, end = marks(name)
+        assert begin + text + end in page
