@@ -23,6 +23,7 @@ MAKERS = {
     "ThresholdExplorer": lambda: explorers.ThresholdExplorer(
         np.linspace(0, 1, 48).reshape(6, 8), np.eye(6, 8)
     ),
+    "TrainingLab": explorers.TrainingLab,
 }
 # Another value for each control, and one that it refuses.
 CONTROLS = {
@@ -58,6 +59,17 @@ CONTROLS = {
         "absent": (1, 2),
     },
     "ThresholdExplorer": {"threshold": (1, float("nan"))},
+    "TrainingLab": {
+        "network": ("U-Net++ 4-8-16", "U-Net 1-2"),
+        "loss": ("focal", "hinge"),
+        "gamma": (0.5, 6),
+        "alpha": (0.25, -0.1),
+        "rate": (0.003, 1),
+        "crops": (16, 17),
+        "flips": (False, "up"),
+        "seed": (3, 10),
+        "threshold": (0.3, 1),
+    },
 }
 EVERY_CONTROL = [(name, *rest) for name, items in CONTROLS.items() for rest in items.items()]
 

@@ -189,6 +189,7 @@ function render({ model, el }) {
     isPlaying = value;
     play.textContent = isPlaying ? "pause" : "play";
     one.disabled = isPlaying;
+    set(says, { "aria-live": isPlaying ? "off" : "polite" }); // or it is read out all the time
     if (isPlaying) train(STRIDE);
     else if (left > 0) {
       left = 0;

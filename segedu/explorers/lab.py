@@ -18,6 +18,7 @@ TRAINING, HELD_OUT = 256, 32  # crops
 WHITE = 31  # grey levels above black: finer ones would be noise, and double the page
 BATCH = 8  # crops a step
 DECAY = 0.01
+RATES = (0.0003, 0.001, 0.003, 0.01)
 NETWORKS = {
     "U-Net 4-8-16": (UNet, (4, 8, 16)),
     "U-Net 4-8-16-32": (UNet, (4, 8, 16, 32)),
@@ -83,16 +84,15 @@ class TrainingLab(Explorer):
     style = f"{STYLE}\n{read('lab.css')}"
     largest_page = 500_000
     network = Choice("U-Net 4-8-16", {name: name for name in NETWORKS}, "network")
-    loss = Choice("bce", LOSSES, "loss")
+    loss = Choice("dice", LOSSES, "loss")
     gamma = Slider(2.0, 0.0, 5.0, 0.1, "gamma (focal)")
     alpha = Slider(0.5, 0.0, 1.0, 0.05, "alpha (focal, Tversky)")
-    rate = Choice(0.003, {rate: f"{rate}" for rate in (0.0003, 0.001, 0.003, 0.01)}, "learning rate")
+    rate = Choice(0.01, {rate: f"{rate}" for rate in RATES}, "learning rate")
     crops = Choice(TRAINING, {n: f"{n}" for n in (4, 16, 64, TRAINING)}, "training crops")
     flips = Choice(True, {True: "on", False: "off"}, "flips")
     seed = Slider(0, 0, 9, 1, "seed")
     threshold = Slider(0.5, 0.05, 0.95, 0.05, "threshold")
     data = Dict().tag(sync=True)
-
     still = "<p>In a browser of 2024 or later that runs scripts, a network learns here.</p>"
 
     def __init__(self, **values):

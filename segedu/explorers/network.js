@@ -2,8 +2,8 @@
 //
 // A feature map is { images, channels, height, width, data }: one Float32Array, image after image,
 // channel after channel, row after row. Each of these planes has a border of one zero all round, so
-// that a 3x3 convolution needs to ask nowhere whether it is at the edge. All stands in one function,
-// so that its text can be given to a worker. `allocate(length)` gives a Float32Array of zeros.
+// that a 3x3 convolution needs to ask nowhere whether it is at the edge. All stands in one
+// function, so that its text can be given to a worker. `allocate(length)` gives zeros.
 
 function network(allocate = (length) => new Float32Array(length)) {
   const name = (i, j) => `${i},${j}`;
@@ -17,7 +17,7 @@ function network(allocate = (length) => new Float32Array(length)) {
   // (y, x) stands at (y + 1) * (width + 2) + x + 1 after it.
   const start = ({ height, width }, plane) => plane * (height + 2) * (width + 2);
 
-  // Pixels (images * height * width), row after row, as a map of one channel; and a plane as pixels.
+  // Pixels (images * height * width), row after row, as a map of one channel; a plane as pixels.
   function toMap(pixels, height, width, images = 1) {
     const map = emptyMap(1, height, width, images);
     for (let n = 0; n < images; n++) {
@@ -226,7 +226,8 @@ function network(allocate = (length) => new Float32Array(length)) {
       const skips = left(nodes, i, j).map(() => channels[i]);
       const below = i === 0 ? 1 : channels[i - 1];
       const widths = j === 0 ? [below] : [...skips, channels[i + 1]];
-      blocks[name(i, j)] = [convolution(widths, channels[i]), convolution([channels[i]], channels[i])];
+      const outputs = channels[i];
+      blocks[name(i, j)] = [convolution(widths, outputs), convolution([outputs], outputs)];
     }
     const heads = Object.fromEntries(levels.map((level) => [level, head()]));
     return { nodes, levels, blocks, heads };

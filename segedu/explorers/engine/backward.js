@@ -67,7 +67,7 @@ function backward(maps, { normalize, normalizeBackward }) {
     }
   }
 
-  // Only the largest of the four pixels has reached the output; of equal ones the first, as in torch.
+  // Only the largest of the four pixels has reached the output; of equal ones the first.
   function poolBackward({ inputs: [input], output }, gradientOf) {
     const [of, into] = [gradientOf(output), gradientOf(input)];
     const { data } = input;

@@ -1,7 +1,7 @@
 // The losses of `segedu/losses.py` for one class, each with its gradient.
 //
-// A loss takes logits and truth (0 or 1), both images * height * width pixels, the number of images,
-// and the array to which it adds its gradient with respect to the logits. It returns its value.
+// A loss takes logits and truth (0 or 1), both images * height * width pixels, the number of
+// images, and the array to which it adds its gradient by the logits. It returns its value.
 
 function losses() {
   // Focal loss: weight (1 - p)^gamma (-log p), where p = sigmoid(margin) is the probability of the

@@ -9,8 +9,8 @@
 //   crops                     how many of the training crops are used
 //   flips                     whether they are turned over at random
 // }
-// data: { side, training, heldOut }, the latter two { pixels, truth } with all crops in a row: pixels
-// a Float32Array, truth a Uint8Array of 0 and 1.
+// data: { side, training, heldOut }, the latter two { pixels, truth } with all crops in a row:
+// pixels a Float32Array, truth a Uint8Array of 0 and 1.
 
 function trainer(settings, data, seed) {
   const memory = reusedMemory();
@@ -43,11 +43,11 @@ function trainer(settings, data, seed) {
     const convolution = (widths, outputs) => {
       const taps = 9 * widths.reduce((sum, width) => sum + width, 0);
       const constants = (value) => new Float32Array(outputs).fill(value);
-      return {
-        weights: new Float32Array(taps * outputs).map(() => normal() * Math.sqrt(2 / taps)),
-        widths,
-        norm: { scale: constants(1), shift: constants(0), mean: constants(0), variance: constants(1) },
-      };
+      const norm = { scale: constants(1), shift: constants(0) };
+      const running = { mean: constants(0), variance: constants(1) };
+      const draw = () => normal() * Math.sqrt(2 / taps);
+      const weights = new Float32Array(taps * outputs).map(draw);
+      return { weights, widths, norm: { ...norm, ...running } };
     };
     const head = () => {
       const inputs = settings.channels[0];
@@ -96,15 +96,14 @@ function trainer(settings, data, seed) {
     update(own, now);
     steps += 1;
     memory.release();
-    return {
-      ...{ step: steps, loss: value, rate: now.rate },
-      ...{ share: gradientShare(slopes, truth), gradients: own },
-    };
+    const share = gradientShare(slopes, truth);
+    return { step: steps, loss: value, rate: now.rate, share, gradients: own };
   }
 
   function forward(images, truth) {
     const tape = [];
-    const heads = maps.run(net, images, [], norms.normalize, tape).heads.map(({ logits }) => logits);
+    const answer = maps.run(net, images, [], norms.normalize, tape);
+    const heads = answer.heads.map(({ logits }) => logits);
     const { value, gradients: slopes } = supervise(settings.loss, heads, truth, images.images);
     return { value, tape, heads, slopes };
   }

@@ -7,7 +7,7 @@
 //   pause                           paused { step }: the steps that are left are forgotten
 //   validate                        validated { step, probabilities, scores, bins }
 //   state                           state { step, parameters, running }
-// and where something goes wrong failed { message }. For what these are, see `trainer` and `metrics`.
+// and where something goes wrong failed { message }. See `trainer` and `metrics` for what these are.
 
 function serveTraining() {
   let learner;
@@ -20,7 +20,8 @@ function serveTraining() {
     left -= 1;
     const began = performance.now();
     const { step, loss, rate, share } = learner.step();
-    postMessage({ kind: "stepped", step, loss, rate, share, milliseconds: performance.now() - began });
+    const milliseconds = performance.now() - began;
+    postMessage({ kind: "stepped", step, loss, rate, share, milliseconds });
     wait();
   }
 
@@ -61,8 +62,8 @@ function serveTraining() {
   onmessage = ({ data }) => (done = done.then(() => guarded(() => answers[data.kind](data))));
 }
 
-// What `segedu.explorers.lab` packed: crops in a row, the held-out ones last; pixels as bytes from 0
-// to `white`, and the truth as bits.
+// What `segedu.explorers.lab` packed: crops in a row, the held-out ones last; pixels as bytes from
+// 0 to `white`, and the truth as bits.
 async function unpackCrops({ side, white, heldOut, pixels, truth }) {
   async function inflate(text) {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -77,7 +78,7 @@ async function unpackCrops({ side, white, heldOut, pixels, truth }) {
   return { side, training: part(0, middle), heldOut: part(middle) };
 }
 
-// A worker with this engine: the text of its functions is all it needs, so it runs from a file, too.
+// A worker with this engine: the text of its functions is all it needs, so a file can start it.
 function startTraining() {
   const parts = [network, batchNorm, backward, losses, optimizer, metrics, random, trainer];
   const source = [...parts, reusedMemory, unpackCrops, serveTraining, "serveTraining();"];
