@@ -52,6 +52,14 @@ def training_crops() -> tuple[np.ndarray, np.ndarray]:
     return np.rint(images.clip(0, 1) * WHITE).astype(np.uint8), masks
 
 
+class NumberChoice(Choice):
+    """A choice of numbers: 0.003 is 0.003, whichever object it is."""
+
+    def validate(self, explorer: Explorer, value):
+        equal = [option for option in self.options if option == value]
+        return super().validate(explorer, *equal or [value])
+
+
 class TrainingLab(Explorer):
     """A network that learns while you watch, in the page, without Python and without a server.
 
@@ -87,8 +95,8 @@ class TrainingLab(Explorer):
     loss = Choice("dice", LOSSES, "loss")
     gamma = Slider(2.0, 0.0, 5.0, 0.1, "gamma (focal)")
     alpha = Slider(0.5, 0.0, 1.0, 0.05, "alpha (focal, Tversky)")
-    rate = Choice(0.01, {rate: f"{rate}" for rate in RATES}, "learning rate")
-    crops = Choice(TRAINING, {n: f"{n}" for n in (4, 16, 64, TRAINING)}, "training crops")
+    rate = NumberChoice(0.01, {rate: f"{rate}" for rate in RATES}, "learning rate")
+    crops = NumberChoice(TRAINING, {n: f"{n}" for n in (4, 16, 64, TRAINING)}, "training crops")
     flips = Choice(True, {True: "on", False: "off"}, "flips")
     seed = Slider(0, 0, 9, 1, "seed")
     threshold = Slider(0.5, 0.05, 0.95, 0.05, "threshold")

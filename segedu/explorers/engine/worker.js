@@ -7,7 +7,7 @@
 //   pause                           paused { step }: the steps that are left are forgotten
 //   validate                        validated { step, probabilities, scores, bins }
 //   state                           state { step, parameters, running }
-// and where something goes wrong failed { message }. See `trainer` and `metrics` for what these are.
+// and where something goes wrong failed { message }. `trainer` and `metrics` say what these are.
 
 function serveTraining() {
   let learner;
