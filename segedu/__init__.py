@@ -9,11 +9,18 @@ from .analysis import count_multiply_adds, count_parameters, receptive_field
 from .checkpoint import load_model, load_pretrained, read_notes, save_checkpoint
 from .inference import predict, segmenter, to_mask
 from .models import NodeGrid, UNet, UNetPlusPlus
-from .variants import AttentionUNet, AttentionUNetPlusPlus, ResidualUNet, UNet3Plus
+from .variants import (
+    AttentionUNet,
+    AttentionUNetPlusPlus,
+    HalfResolution,
+    ResidualUNet,
+    UNet3Plus,
+)
 
 __all__ = [
     "AttentionUNet",
     "AttentionUNetPlusPlus",
+    "HalfResolution",
     "NodeGrid",
     "ResidualUNet",
     "UNet",

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from .models import Node, NodeGrid
+from .variants import HalfResolution
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -24,9 +25,10 @@ def count_multiply_adds(model: nn.Module, height: int, width: int) -> int:
     from torch.utils.flop_counter import FlopCounterMode  # brings a compiler: 0.1 s
 
     first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
+    channels = getattr(model, "in_channels", first.in_channels)
     on_meta = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        on_meta(torch.zeros(1, first.in_channels, height, width, device="meta"))
+        on_meta(torch.zeros(1, channels, height, width, device="meta"))
     return counter.get_total_flops() // 2
 
 
@@ -58,6 +60,22 @@ def input_interval(grid: NodeGrid, node: Node, first: int, last: int) -> tuple[i
             known = rows.get(source, seen)
             rows[source] = min(seen[0], known[0]), max(seen[1], known[1])
     return first, last
+
+
+def reach(model: NodeGrid | HalfResolution) -> int:
+    """How many pixels away the farthest pixel is that a pixel of the last head sees.
+
+    >>> from segedu import UNet
+    >>> reach(UNet(1, 1, channels=(4, 8)))
+    10
+    """
+    if isinstance(model, HalfResolution):  # of two pixels in a block, one is farther from its edge
+        return 2 * reach(model.grid) + 1
+    return max(
+        max(row - first, last - row)
+        for row in range(2**model.depth)
+        for first, last in [input_interval(model, (0, model.depth), row, row)]
+    )
 
 
 def receptive_field(grid: NodeGrid, node: Node | None = None, *, row: int = 0) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The command line: `segedu train | evaluate | predict | info | export`."""
+"""The command line: `segedu train | evaluate | predict | info | convert | export`."""
 
 import itertools
 import sys
@@ -22,7 +22,6 @@ app = typer.Typer(
 
 Data = Literal["synthetic", "nuclei", "folder"]
 Split = Literal["train", "validation", "test"]
-CLASS_NAMES = {1: ("nucleus",), 3: ("background", "interior", "boundary")}
 
 DataOption = Annotated[
     Data,
@@ -44,6 +43,13 @@ ClassesOption = Annotated[
 IgnoreOption = Annotated[
     int | None,
     typer.Option(help="Value in the masks for pixels that belong to no class, such as 255."),
+]
+AugmentOption = Annotated[
+    str,
+    typer.Option(
+        help="Random changes of the crops: any of mirror, flips, scale, elastic, light, with "
+        "commas between, or none. mirror is for pictures with an above and a below."
+    ),
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder for the results.")]
 WeightsOption = Annotated[
@@ -81,10 +87,10 @@ def train_command(
         ),
     ] = None,
     model: Annotated[
-        Literal["unet", "unetpp", "residual", "attention", "unet3plus"],
+        Literal["unet", "unetpp", "residual", "attention", "unet3plus", "half"],
         typer.Option(
             help="unetpp has deep supervision, so that it can be pruned. residual and attention "
-            "are variants of unet."
+            "are variants of unet; half works on blocks of 2 x 2 pixels and is much faster."
         ),
     ] = "unetpp",
     channels: Annotated[
@@ -112,13 +118,7 @@ def train_command(
     class_names: Annotated[
         str, typer.Option(help="Names for the report, like 'background,road,car'.")
     ] = "",
-    augment: Annotated[
-        str,
-        typer.Option(
-            help="Random changes of the crops: any of mirror, flips, scale, elastic, light, with "
-            "commas between, or none. mirror is for pictures with an above and a below."
-        ),
-    ] = "flips,light",
+    augment: AugmentOption = "flips,light",
     steps: Annotated[int, typer.Option(help="Updates of the weights.", min=1)] = 300,
     batch_size: Annotated[int, typer.Option(help="Crops per update.", min=1)] = 8,
     crop_size: Annotated[int, typer.Option(help="Side of a crop in pixels.", min=1)] = 128,
@@ -156,13 +156,21 @@ def train_command(
     """Train a network, keep the best by validation IoU, and measure it once on the test images.
 
     The defaults are for two CPU cores. In --out: best.safetensors, last.safetensors, history.csv
-    and history.png. Ctrl-C keeps the state, and --resume goes on from it. The IoU is printed beside
-    the best answer without a network: if it is not clearly better, it has learnt nothing.
+    and history.png, and test.csv with the numbers of each test image. Ctrl-C keeps the state, and
+    --resume goes on from it. The IoU is printed beside the best answer without a network: if it is
+    not clearly better, it has learnt nothing.
     """
     from .analysis import count_parameters
     from .checkpoint import load_model, read_notes
     from .commands.report import print_report
-    from .commands.train import NETWORKS, cached, check_sizes, make_loss, read_weights
+    from .commands.train import (
+        CLASS_NAMES,
+        NETWORKS,
+        cached,
+        check_sizes,
+        make_loss,
+        read_weights,
+    )
     from .training import TrainConfig, fit
 
     if resume and out is None:
@@ -205,7 +213,7 @@ def train_command(
                 deep_supervision=model == "unetpp",
             )  # fmt: skip
         if net.norm == "group":
-            check_sizes(sets, 512)
+            check_sizes(sets)
         net.class_names = names or net.class_names
         fabric.print(
             f"{len(train_set)} training and {len(validation_set)} validation images, "
@@ -230,7 +238,7 @@ def train_command(
             f"\ntrained {steps} steps in {seconds:.0f} s; best after step {notes['step']}: "
             f"validation IoU {notes['validation_iou']:.3f}, threshold {best.threshold}"
         )
-        print_report(best, test_set, "test", fabric, ignore_index)
+        print_report(best, test_set, "test", fabric, ignore_index, train_set, out / "test.csv")
     _draw_history(out)
     print(f"weights: {out / 'best.safetensors'}")
 
@@ -242,17 +250,29 @@ def evaluate_command(
     root: RootOption = None,
     split: Annotated[Split, typer.Option(help="Which part of the data.")] = "test",
     ignore_index: IgnoreOption = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the numbers of each picture, SPLIT.csv.")
+    ] = Path("runs/evaluation"),
     level: LevelOption = None,
     accelerator: AcceleratorOption = "cpu",
     precision: PrecisionOption = "32-true",
 ):
-    """Measure a network on images: IoU, Dice, precision and recall of each class."""
+    """Measure a network on images, and name the pictures that it does worst.
+
+    IoU, Dice, precision and recall of each class, how far the outlines are off, whether the
+    probabilities can be believed, and all of it beside the best answer without a network, which may
+    learn from up to 100 of the training images. In --out: a table with a row for each picture and
+    class.
+    """
     from .commands.report import print_report
 
     model = _load(weights, level)
     options = {"ignore_index": ignore_index, "channels": model.in_channels}
-    dataset = _dataset(data, root, model.num_classes, split, **options)
-    print_report(model, dataset, split, _fabric(accelerator, precision), ignore_index)
+    dataset, train_set = (
+        _dataset(data, root, model.num_classes, part, **options) for part in (split, "train")
+    )
+    fabric = _fabric(accelerator, precision)
+    print_report(model, dataset, split, fabric, ignore_index, train_set, out / f"{split}.csv")
 
 
 @app.command("predict")
@@ -282,11 +302,12 @@ def predict_command(
     accelerator: AcceleratorOption = "cpu",
     precision: PrecisionOption = "32-true",
 ):
-    """Segment pictures: NAME_mask.png and NAME_overlay.png for each.
+    """Segment pictures: NAME_mask.png and NAME_overlay.png for each, and all overlays at a glance.
 
-    A mask of one class is 0 and 255; of several, class indices with a palette. With --objects also
-    NAME_objects.tif, a number for each object, and objects.csv with their areas, positions and mean
-    values. With --probabilities also NAME_probability.tif.
+    A mask of one class is 0 and 255; of several, class indices with a palette. sheet_1.png, ...
+    show 30 overlays each; pictures.csv says how much of each picture is foreground. With --objects
+    also NAME_objects.tif, a number for each object, and objects.csv with their areas, positions and
+    mean values. With --probabilities also NAME_probability.tif.
     """
     from .commands.segment import find_pictures, segment_pictures
 
@@ -304,38 +325,107 @@ def info_command(
     root: RootOption = None,
     num_classes: ClassesOption = 1,
     ignore_index: IgnoreOption = None,
+    augmented: Annotated[
+        bool, typer.Option(help="Also draw augmented.png: crops as training sees them.")
+    ] = False,
+    augment: AugmentOption = "flips,light",
     out: OutOption = Path("runs/info"),
 ):
-    """Look at data before training: how many images, how large, how balanced; and preview.png."""
-    import matplotlib.pyplot as plt
-    import numpy as np
+    """Look at data before training: what there is, what is wrong; and preview.png.
 
-    from .plotting import overlay_mask, save_figure
+    Every image and mask is read. What training would refuse is listed, all of it, with the command
+    that mends it, and the exit status is 1. What may be wrong is listed too: images without an
+    object, images in two parts that look the same, masks that lie beside their objects or are
+    mirrored, objects too large or too small for the network, saturated images.
+    """
+    from .commands.inspect import entries_of, entries_of_folder, inspect
 
-    for split in get_args(Split):
-        dataset = _dataset(data, root, num_classes, split, ignore_index=ignore_index)
-        masks = [np.asarray(mask) for _, mask in dataset]
-        pixels = sum(
-            np.bincount(mask[mask != ignore_index], minlength=max(num_classes, 2)) for mask in masks
-        )
-        shares = [f"class {k}: {share:.1%}" for k, share in enumerate(pixels / pixels.sum())]
-        smallest, largest = (
-            " x ".join(map(str, choose((mask.shape for mask in masks), key=np.prod)))
-            for choose in (min, max)
-        )
-        print(
-            f"{split}: {len(masks)} images of {smallest} to {largest} pixels; {', '.join(shares)}"
-        )
-        if split == "train":
-            figure, axes = plt.subplots(1, 4, figsize=(12, 3.2))
-            for ax, index in zip(axes, range(len(dataset)), strict=False):
-                image, mask = dataset[index]
-                shown = np.where(mask == np.array(ignore_index), 0, mask)
-                overlay_mask(image, shown, ax=ax)
-            for ax in axes[len(dataset) :]:
-                ax.axis("off")
-            save_figure(figure, out / "preview.png")
-    print(f"preview: {out / 'preview.png'}")
+    if data == "folder" and root is not None:
+        entries, problems = entries_of_folder(root, num_classes, ignore_index)
+    else:
+        parts = {split: _dataset(data, root, num_classes, split) for split in get_args(Split)}
+        entries = [entry for split, part in parts.items() for entry in entries_of(part, split)]
+        problems = []
+    inspect(
+        entries, problems, out, num_classes=num_classes, ignore_index=ignore_index,
+        as_stored=data == "folder", augment=_names(augment) if augmented else None,
+    )  # fmt: skip
+
+
+@app.command("convert")
+def convert_command(
+    out: Annotated[Path, typer.Option(help="The new folder; the originals stay as they are.")],
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder with images/ and masks/; or with train/, val/ and test/, each with "
+            "images/ and masks/ or with its masks beside it, as in trainannot/; or with a folder "
+            "for each image, and images/ and masks/ in each."
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="In place of --root: the folder of the images, or a stack.")
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder or stack of the masks. It may have a folder for each class, with a "
+            "mask of the image's name in each; or a folder for each image, with a file for each "
+            "object."
+        ),
+    ] = None,
+    image_suffix: Annotated[
+        str, typer.Option(help="What the images' names end in, which the masks' names do not.")
+    ] = "",
+    mask_suffix: Annotated[
+        str, typer.Option(help="What the masks' names end in, such as _mask for cell_mask.png.")
+    ] = "",
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="From this grey level on it is an object: for JPEG and blurred masks."),
+    ] = None,
+    objects: Annotated[
+        Literal["binary", "boundary"] | None,
+        typer.Option(
+            help="The masks number the objects, or have a file for each. binary: all of them are "
+            "one class. boundary: three classes, background, interior and boundary, so that "
+            "objects that touch stay apart."
+        ),
+    ] = None,
+    colours: Annotated[
+        Path | None,
+        typer.Option(
+            help="A table of the classes' colours, a line for each such as 64 128 64 Animal. "
+            "Without it, a few clean colours are numbered, the most frequent as background."
+        ),
+    ] = None,
+    num_classes: Annotated[
+        int | None,
+        typer.Option(help="Each value in the masks is a class, and there are so many.", min=1),
+    ] = None,
+    ignore_index: IgnoreOption = None,
+    invert: Annotated[bool, typer.Option(help="Exchange background and object.")] = False,
+):
+    """Make a folder to train on from images and masks of any usual kind.
+
+    Images are copied, pages of a stack become files, and masks become PNG files of class indices.
+    Masks of two values become 0 and 1, class indices stay, and a few clean grey levels or colours
+    are numbered. What could mean several things is refused, with the option that decides.
+    """
+    from .commands.convert import Options, convert, read_colours
+    from .commands.sources import find_sources
+
+    given = {
+        "--threshold": threshold, "--objects": objects, "--colours": colours,
+        "--num-classes": num_classes,
+    }  # fmt: skip
+    several = [name for name, value in given.items() if value is not None]
+    if len(several) > 1 and several != ["--threshold", "--objects"]:
+        raise ValueError(f"{' and '.join(several)} are different ways to read masks; give one")
+    table = None if colours is None else read_colours(colours)
+    sources = find_sources(root, images, masks, image_suffix, mask_suffix)
+    options = Options(threshold, objects, table, num_classes, ignore_index, invert)
+    convert(sources, out, options)
 
 
 @app.command("export")

@@ -1,16 +1,29 @@
 """Measure what a network, or a threshold, gets right on a data set."""
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import check_range, check_tensor
+from .checks import check_integer, check_range, check_tensor
 from .inference import predict
 from .metrics import StatScores, iou, stat_scores
 from .models import NodeGrid
 
 THRESHOLDS = [round(0.05 * k, 2) for k in range(1, 20)]
+
+
+class Reliability(NamedTuple):
+    """Pixels by the probability that a network gave them, each (bins,).
+
+    Of several images: `Reliability(*map(sum, zip(*tables)))`.
+    """
+
+    pixels: Tensor  # int64
+    probability: Tensor  # float64, the sum over these pixels
+    right: Tensor  # int64, how many of them are of the class that the probability speaks of
 
 
 def evaluate(
@@ -92,6 +105,50 @@ def constant_counts(counts: StatScores, index: int) -> StatScores:
     )
 
 
+def learn_baselines(
+    dataset: Iterable[tuple[Tensor, Tensor]], *, num_classes: int, ignore_index: int | None = None
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Answers without a network that learn from training images, in one pass, a few numbers each.
+
+    - "most frequent class per place": on a grid of 64 x 64 places, over which every image is
+      stretched.
+    - "Otsu's threshold" or, if that is better on the training images, "below Otsu's threshold": for
+      one class, see `otsu_threshold`.
+
+    Returns functions from an image (1, C, H, W) to a mask (1, H, W), by their names.
+
+    >>> mask = torch.tensor([[0, 1], [0, 1]])
+    >>> dataset = [(1.0 - mask[None], mask)]  # dark objects
+    >>> answers = learn_baselines(dataset, num_classes=1)
+    >>> list(answers)
+    ['most frequent class per place', "below Otsu's threshold"]
+    >>> answers["most frequent class per place"](torch.zeros(1, 1, 1, 4))
+    tensor([[[0, 0, 1, 1]]])
+    """
+    classes = torch.arange(max(num_classes, 2))[:, None, None]
+    pixels = torch.zeros(len(classes), 64, 64)
+    counts = []
+    for image, mask in dataset:
+        pixels += _stretch(mask, (64, 64)) == classes
+        if num_classes == 1:
+            bright = otsu_threshold(image[None]).long()
+            counts.append(stat_scores(bright, mask[None], num_classes=1, ignore_index=ignore_index))
+    places = pixels.argmax(0)
+    answers = {"most frequent class per place": lambda images: _stretch(places, images.shape[-2:])}
+    if counts:
+        tp, fp, fn, tn = concatenate(counts)
+        if dataset_iou(StatScores(tp, fp, fn, tn)) >= dataset_iou(StatScores(fn, tn, tp, fp)):
+            answers["Otsu's threshold"] = lambda images: otsu_threshold(images).long()
+        else:
+            answers["below Otsu's threshold"] = lambda images: 1 - otsu_threshold(images).long()
+    return answers
+
+
+def _stretch(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """A mask (H, W) as (1, *size), each value that of the nearest pixel."""
+    return F.interpolate(mask[None, None].double(), size, mode="nearest-exact")[0].long()
+
+
 def threshold_counts(
     probabilities: Tensor, mask: Tensor, ignore_index: int | None = None
 ) -> StatScores:
@@ -120,6 +177,58 @@ def threshold_counts(
     fp, tp = table.flip(1).cumsum(1).flip(1)[:, 1:, None]
     negatives, positives = table.sum(1)
     return StatScores(tp, fp, positives - tp, negatives - fp)
+
+
+def reliability(
+    probabilities: Tensor, mask: Tensor, ignore_index: int | None = None, *, bins: int = 15
+) -> Reliability:
+    """How often a probability comes true, in bins of equal width: one image's reliability table.
+
+    Of one class it is the foreground's probability that is looked at, of several the highest one.
+    Bin k holds what lies above k / bins, up to (k + 1) / bins; bin 0 also holds 0.
+
+    Parameters
+    ----------
+    probabilities : (1, K, H, W).
+    mask : (H, W) of class indices, and `ignore_index` where a pixel does not count.
+
+    Raises ValueError for probabilities or masks with other values.
+
+    >>> table = reliability(torch.tensor([[[[0.2, 0.9, 1.0]]]]), torch.tensor([[0, 0, 1]]), bins=2)
+    >>> table.pixels.tolist(), table.right.tolist()
+    ([1, 2], [0, 1])
+    """
+    check_integer("bins", bins, 1)
+    check_range("probabilities", probabilities, -1e-6, 1 + 1e-6, ": these may be logits")
+    num_classes = probabilities.shape[1]
+    confidence, answer = probabilities[0].max(dim=0)
+    answer = torch.ones_like(answer) if num_classes == 1 else answer
+    if ignore_index is not None:
+        counted = mask != ignore_index
+        confidence, answer, mask = confidence[counted], answer[counted], mask[counted]
+    if mask.numel():
+        check_range("mask", mask, 0, max(num_classes, 2) - 1)
+    edges = torch.linspace(0, 1, bins + 1, device=confidence.device)[1:-1]
+    place = torch.bucketize(confidence.flatten(), edges)
+    return Reliability(
+        place.bincount(minlength=bins),
+        place.bincount(confidence.flatten().double(), minlength=bins),
+        place[(mask == answer).flatten()].bincount(minlength=bins),
+    )
+
+
+def calibration_error(table: Reliability) -> float:
+    """By how much the probabilities differ from how often they come true, a mean over the pixels.
+
+    The expected calibration error (Naeini et al., AAAI 2015; Guo et al., ICML 2017): in each bin
+    the difference between the mean probability and the share of pixels that are right. NaN if no
+    pixel was counted.
+
+    >>> table = reliability(torch.tensor([[[[0.2, 0.9, 1.0]]]]), torch.tensor([[0, 0, 1]]), bins=2)
+    >>> round(calibration_error(table), 3)  # (1 |0 - 0.2| + 2 |0.5 - 0.95|) / 3
+    0.367
+    """
+    return ((table.probability - table.right).abs().sum() / table.pixels.sum()).item()
 
 
 def best_threshold(counts: list[StatScores]) -> tuple[float, float]:

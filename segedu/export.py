@@ -77,6 +77,8 @@ def to_web(model: NodeGrid) -> dict:
     >>> web["nodes"], web["levels"]
     ([(0, 0), (1, 0), (0, 1)], [1])
     """
+    if not isinstance(model, NodeGrid):
+        raise ValueError(f"a web page runs a NodeGrid, got a {type(model).__name__}")
     wanted = {"in_channels": 1, "num_classes": 1, "skips": "all", "up": "bilinear", "norm": "batch"}
     got = {name: getattr(model, name) for name in wanted}
     wanted["blocks"] = ["ConvBlock"]

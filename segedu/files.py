@@ -4,7 +4,7 @@ import csv
 import glob
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,13 +64,16 @@ def remove_unfinished(path: str | os.PathLike) -> None:
         leftover.unlink()
 
 
-def write_rows(path: str | os.PathLike, rows: list[dict]) -> None:
-    """Write rows with the same keys as a CSV table, atomically; None becomes an empty cell."""
+def write_rows(path: str | os.PathLike, rows: list[dict], names: Collection[str] = ()) -> None:
+    """Write rows with the same keys as a CSV table, atomically; None becomes an empty cell.
+
+    Without rows the table has a header alone, of the `names` of the columns.
+    """
     with (
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
-        writer = csv.DictWriter(file, fieldnames=rows[0], lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=rows[0] if rows else names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .analysis import input_interval
+from .analysis import reach
 from .checks import check_integer, check_number, check_range, check_tensor
 from .models import NodeGrid
 
+TILE_SIZE = 512  # pixels
+
 
 def predict(
-    model: NodeGrid, images: Tensor, *, level: int | None = None, tile_size: int | None = 512
+    model: NodeGrid, images: Tensor, *, level: int | None = None, tile_size: int | None = TILE_SIZE
 ) -> Tensor:
     """Class probabilities for images of any size.
 
@@ -117,9 +119,4 @@ def _halo(model: NodeGrid) -> int:
             "image: pass tile_size=None"
         )
     step = 2**model.depth
-    reach = max(
-        max(row - first, last - row)
-        for row in range(step)
-        for first, last in [input_interval(model, (0, model.depth), row, row)]
-    )
-    return math.ceil(reach / step) * step
+    return math.ceil(reach(model) / step) * step

@@ -123,9 +123,9 @@ def binary_cross_entropy(
         loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     else:
         background, foreground = _per_class("weight", weight, logits)
-        weight = background * (1 - target) + foreground * target
-        loss = background * (1 - target) * F.softplus(logits)
-        loss = loss + foreground * target * F.softplus(-logits)
+        negative, positive = background * (1 - target), foreground * target
+        loss = negative * F.softplus(logits) + positive * F.softplus(-logits)
+        weight = negative + positive
         counted = weight if counted is None else weight * counted
     return _reduce(loss, counted, reduction)
 

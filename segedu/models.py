@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from .checks import check_choice, check_images
 
 Node = tuple[int, int]
+BELONGINGS = ("threshold", "normalization", "class_names")  # of a trained network, see NodeGrid
 
 
 def unet_nodes(depth: int) -> list[Node]:
@@ -241,7 +242,7 @@ class NodeGrid(nn.Module):
         for part in ("ups", "blocks", "heads"):
             for name in getattr(pruned, part):
                 getattr(pruned, part)[name] = getattr(self, part)[name]
-        for name in ("threshold", "normalization", "class_names"):
+        for name in BELONGINGS:
             setattr(pruned, name, getattr(self, name))
         return pruned.train(self.training)
 

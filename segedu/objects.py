@@ -40,36 +40,58 @@ def label_objects(mask: np.ndarray, *, split: bool = False, min_area: int = 0) -
         pairs = objects * (parts.max() + 1) + parts
         objects = np.unique(pairs, return_inverse=True)[1].reshape(mask.shape) + 1
         objects[mask == 0] = 0
+    return drop_small_objects(objects, min_area)
+
+
+def drop_small_objects(objects: np.ndarray, min_area: int) -> np.ndarray:
+    """The objects (H, W) of at least `min_area` pixels, numbered anew without gaps, int32.
+
+    >>> drop_small_objects(np.array([[1, 0, 2, 2]]), 2)
+    array([[0, 0, 1, 1]], dtype=int32)
+    """
     kept = np.bincount(objects.ravel()) >= max(min_area, 1)
     kept[0] = False
     return (np.cumsum(kept) * kept)[objects].astype(np.int32)
 
 
-def measure_objects(objects: np.ndarray, image: np.ndarray) -> list[dict]:
-    """A row for each object: its number, area, position, and mean value in the image.
+def measure_objects(
+    objects: np.ndarray, image: np.ndarray, classes: np.ndarray | None = None
+) -> list[dict]:
+    """A row for each object: its number, area, position, and mean values in the image.
 
     Parameters
     ----------
     objects : (H, W) integers as `label_objects` gives them.
-    image : (H, W) or (H, W, C) of the same size; several channels are averaged.
+    image : (H, W) or (H, W, C) of the same size.
+    classes : (H, W) class indices of the same size, if the rows should say the class.
 
-    Returns rows with `object`, `area` (pixels), `row` and `column` (of the centre of mass, the
-    first pixel is 0), `mean_value`. Raises ValueError for sizes that differ.
+    Returns rows of `measurements`: `object`, `class` (if asked for), `area` (pixels), `row` and
+    `column` (of the centre of mass, the first pixel is 0), and `mean_value`, or of several channels
+    `mean_value_1`, `mean_value_2`, ... Raises ValueError for sizes that differ.
 
     >>> measure_objects(np.array([[1, 1, 0]]), np.array([[10, 30, 7]]))
     [{'object': 1, 'area': 2, 'row': 0.0, 'column': 0.5, 'mean_value': 20.0}]
     """
     if objects.shape != image.shape[:2]:
         raise ValueError(f"objects {objects.shape} and image {image.shape} differ in their size")
-    grey = image.astype(float)
-    grey = grey.mean(axis=2) if grey.ndim == 3 else grey
-    names = {
-        "label": "object", "area": "area", "centroid-0": "row", "centroid-1": "column",
-        "intensity_mean": "mean_value",
-    }  # fmt: skip
+    channels = np.atleast_3d(image)
+    names = measurements(channels.shape[2], classes=classes is not None)
+    if classes is not None:
+        channels = np.concatenate([classes[..., None], channels], axis=2)
     table = regionprops_table(
-        objects, grey, properties=("label", "area", "centroid", "intensity_mean")
+        objects, channels, properties=("label", "area", "centroid", "intensity_mean")
     )
-    columns = [table[name].tolist() for name in names]
-    rows = [dict(zip(names.values(), values, strict=True)) for values in zip(*columns, strict=True)]
-    return [row | {"area": int(row["area"])} for row in rows]
+    number, area, row, column, *means = (values.tolist() for values in table.values())
+    kinds = [list(map(int, means.pop(0)))] if classes is not None else []
+    cells = zip(number, *kinds, map(int, area), row, column, *means, strict=True)
+    return [dict(zip(names, values, strict=True)) for values in cells]
+
+
+def measurements(channels: int, *, classes: bool = False) -> list[str]:
+    """What `measure_objects` says of each object in an image of so many channels.
+
+    >>> measurements(2, classes=True)
+    ['object', 'class', 'area', 'row', 'column', 'mean_value_1', 'mean_value_2']
+    """
+    means = [f"mean_value_{k}" for k in range(1, channels + 1)] if channels > 1 else ["mean_value"]
+    return ["object", *["class"] * classes, "area", "row", "column", *means]

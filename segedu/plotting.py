@@ -14,10 +14,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from scipy.ndimage import find_objects
+from skimage.measure import find_contours
 
 from .files import atomic_path, read_history
 
@@ -134,7 +137,7 @@ def overlay_mask(
     if names is not None:
         handles = []
         for label, name in enumerate(names, start=1):
-            colour, line = _look(label)
+            colour, line = label_style(label)
             handles.append(Line2D([], [], color=colour, linestyle=line, label=name))
         _legend_below(ax, handles)
     return ax
@@ -226,6 +229,16 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     plt.close(figure)
 
 
+def label_style(label: int) -> tuple[str, str]:
+    """The colour and the dashes of a label, from 1 on.
+
+    >>> label_style(1) == (COLOURS["sky blue"], "-")
+    True
+    """
+    colours = list(COLOURS.values())
+    return colours[(label - 1) % len(colours)], LINE_STYLES[(label - 1) % len(LINE_STYLES)]
+
+
 def axes_or_new(ax: Axes | None, figsize: tuple[float, float] = (5, 5)) -> Axes:
     """The given axes, or those of a new figure."""
     return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
@@ -288,28 +301,22 @@ def _draw_labels(ax: Axes, mask: np.ndarray, alpha: float, *, dashes: bool):
         where = (mask > 0) & ((mask - 1) % len(COLOURS) == number)
         if where.any():
             _fill(ax, where, colour, alpha)
-    for label in np.unique(mask[mask > 0]):
-        colour, line = _look(label)
-        _outline(ax, mask == label, colour, line if dashes else "-")
-
-
-def _look(label: int) -> tuple[str, str]:
-    """The colour and the dashes of a label."""
-    colours = list(COLOURS.values())
-    return colours[(label - 1) % len(colours)], LINE_STYLES[(label - 1) % len(LINE_STYLES)]
+    for label, box in enumerate(find_objects(mask), start=1):
+        if box is not None:
+            colour, line = label_style(label)
+            _outline(ax, mask[box] == label, box, colour, line if dashes else "-")
 
 
 def _fill(ax: Axes, where: np.ndarray, colour: str, alpha: float):
     ax.imshow(where[..., None] * np.array(to_rgba(colour, alpha)))
 
 
-def _outline(ax: Axes, where: np.ndarray, colour: str, line: str):
+def _outline(ax: Axes, part: np.ndarray, box: tuple[slice, slice], colour: str, line: str):
     """The outline of a region, traced in its bounding box with a margin of one pixel."""
-    rows, columns = (np.flatnonzero(where.any(axis=axis)) for axis in (1, 0))
-    top, left = rows[0], columns[0]
-    part = np.pad(where[top : rows[-1] + 1, left : columns[-1] + 1], 1)
-    y, x = top - 1 + np.arange(part.shape[0]), left - 1 + np.arange(part.shape[1])
-    ax.contour(x, y, part, levels=[0.5], colors=colour, linestyles=line, linewidths=1)
+    corner = np.array([box[1].start, box[0].start]) - 1
+    lines = [path[:, ::-1] + corner for path in find_contours(np.pad(part, 1), 0.5)]
+    style = {"colors": colour, "linestyles": line, "linewidths": 1}
+    ax.add_collection(LineCollection(lines, **style), autolim=False)
 
 
 def _legend_below(ax: Axes, handles: Sequence):

@@ -50,14 +50,12 @@ class RunFolder:
         saved = notes.get("settings", {})
         self.is_done = notes["step"] == saved.get("steps")
         if self.is_done and self.settings["steps"] > notes["step"]:
-            saved = saved | {
-                name: self.settings[name]
-                for name in ("steps", "validate_every")
-                if name in self.settings
-            }
-        both = self.settings.keys() & saved.keys()
-        if changed := sorted(name for name in both if saved[name] != self.settings[name]):
-            then, now = ({name: run[name] for name in changed} for run in (saved, self.settings))
+            longer = {name: self.settings.get(name) for name in ("steps", "validate_every")}
+            saved = saved | longer
+        if changed := [name for name in self.settings if saved.get(name) != self.settings[name]]:
+            then, now = (
+                {name: run.get(name) for name in changed} for run in (saved, self.settings)
+            )
             raise ValueError(
                 f"{self.last} was trained with {then}, got {now}: resume it with the same settings"
             )

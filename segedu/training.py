@@ -212,9 +212,8 @@ def fit(
         "workers": 0,
         "augment": list(config.augment),
         "images": [len(train_set), len(validation_set)],
+        "loss": str(loss) if isinstance(loss, nn.Module) else "a function",
     }
-    if isinstance(loss, nn.Module):  # a function does not say what it is
-        settings["loss"] = str(loss)
     run = RunFolder(out, settings, resume=resume)
     fabric.launch()
     is_main_process = fabric.is_global_zero

@@ -2,14 +2,26 @@
 
 `ResidualUNet` has another block, `AttentionUNet` and `AttentionUNetPlusPlus` weigh every skip, and
 the way up of `UNet3Plus` takes its inputs from every row. Their arguments are those of `UNet`.
+`HalfResolution` is any grid at half the resolution, for speed.
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import check_choice
-from .models import ConvBlock, Node, UNet, UNetPlusPlus, conv_layer
+from .checks import check_choice, check_images
+from .models import (
+    BELONGINGS,
+    ConvBlock,
+    Node,
+    NodeGrid,
+    UNet,
+    UNetPlusPlus,
+    conv_layer,
+    unet_nodes,
+)
 
 
 class ResidualBlock(nn.Module):
@@ -146,5 +158,77 @@ class UNet3Plus(UNet):
         return super().prune(level)
 
 
+class HalfResolution(nn.Module):
+    """A grid that sees each block of 2 x 2 pixels as one pixel with four times the channels.
+
+    So nothing is computed at the full resolution, where most of the work of a `NodeGrid` lies. The
+    image is taken apart by pixel_unshuffle, and the logits are put together by pixel_shuffle (Shi
+    et al. 2016, arXiv 1609.05158). It is trained, saved and used like the grid.
+
+    Parameters
+    ----------
+    channels : of each row, half the resolution first.
+    nodes : those of a U-Net, if not given.
+    options : of the `NodeGrid`.
+
+    >>> model = HalfResolution(1, 3, channels=(4, 8))
+    >>> model(torch.zeros(1, 1, 32, 48)).shape, model.depth
+    (torch.Size([1, 3, 32, 48]), 2)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        channels: Sequence[int] = (16, 32, 64, 128),
+        nodes: Sequence[Node] | None = None,
+        **options,
+    ):
+        super().__init__()
+        nodes = unet_nodes(len(channels) - 1) if nodes is None else nodes
+        shape = 4 * in_channels, 4 * num_classes
+        self.grid = NodeGrid(*shape, channels=channels, nodes=nodes, **options)
+        self.in_channels, self.num_classes = in_channels, num_classes
+        self.channels, self.depth = self.grid.channels, self.grid.depth + 1
+        self.norm, self.levels = self.grid.norm, self.grid.levels
+        self.threshold, self.normalization, self.class_names = 0.5, (1.0, 99.9), ()
+
+    def forward(self, images: Tensor) -> Tensor | list[Tensor]:
+        check_images(images, self.in_channels, self.depth)
+        logits = self.grid(F.pixel_unshuffle(images, 2))
+        if isinstance(logits, list):
+            return [F.pixel_shuffle(head, 2) for head in logits]
+        return F.pixel_shuffle(logits, 2)
+
+    @property
+    def config(self) -> dict:
+        """The arguments that build this network again."""
+        return self.grid.config | self._shape
+
+    @property
+    def _shape(self) -> dict:
+        return {"in_channels": self.in_channels, "num_classes": self.num_classes}
+
+    def prune(self, level: int) -> "HalfResolution":
+        """As `NodeGrid.prune`."""
+        grid = self.grid.prune(level)
+        with torch.device("meta"):  # its grid is replaced below
+            pruned = HalfResolution(**grid.config | self._shape)
+        pruned.grid = grid
+        for name in BELONGINGS:
+            setattr(pruned, name, getattr(self, name))
+        return pruned.train(self.training)
+
+
 # The networks that a checkpoint may name.
-VARIANTS = {v.__name__: v for v in (ResidualUNet, AttentionUNet, AttentionUNetPlusPlus, UNet3Plus)}
+VARIANTS = {
+    variant.__name__: variant
+    for variant in (
+        ResidualUNet,
+        AttentionUNet,
+        AttentionUNetPlusPlus,
+        UNet3Plus,
+        HalfResolution,
+    )
+}

@@ -33,6 +33,28 @@ def run_comparison(
     compare(preset.value, root, [name for name in arms.split(",") if name])
 
 
+@app.command("long")
+def run_long(
+    root: RootOption,
+    arms: Annotated[
+        str, typer.Option(help="Only these, separated by commas; all if not given.")
+    ] = "",
+    steps: Annotated[int, typer.Option(help="Updates of the weights.")] = 3000,
+):
+    """Train every network to its end with five seeds, and keep the weights."""
+    from .long import train_all
+
+    train_all(root, [name for name in arms.split(",") if name], steps)
+
+
+@app.command("measure")
+def run_measures(root: RootOption):
+    """Measure the runs of `long` that are finished, and print their tables."""
+    from .long_report import measure_all
+
+    measure_all(root)
+
+
 @app.command("times")
 def run_times(preset: PresetOption = "cpu"):
     """Time a training step and an image for every network, the networks taking turns."""
@@ -47,6 +69,14 @@ def run_report():
     from .report import report
 
     report()
+
+
+@app.command("limits")
+def run_limits(root: RootOption):
+    """Say where the wrong pixels of the committed networks are, and how the truth was drawn."""
+    from .limits import limits
+
+    limits(root)
 
 
 @app.command("benchmark")

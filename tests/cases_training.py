@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import signal
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from segedu.evaluation import evaluate
 from segedu.inference import segmenter
 from segedu.training import TrainConfig, fit
 from tests.cases import Case
+from tests.helpers import Interrupting
 from tests.test_cli import segedu
 from tests.test_stopping import finish, full_disk, resume, run_until_write, small_fit
 
@@ -80,14 +80,7 @@ def killed(moment: str, write: int = 4):
 
 
 def interrupted(folder):
-    steps = itertools.count(1)
-
-    def loss(logits, target):
-        if next(steps) == 3:
-            signal.raise_signal(signal.SIGINT)
-        return losses.compound_loss(logits, target)
-
-    tiny_fit(folder / "run", loss=loss)
+    tiny_fit(folder / "run", loss=Interrupting(losses.CompoundLoss(), 3))
 
 
 def disk_full(folder):

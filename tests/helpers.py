@@ -1,6 +1,8 @@
 """What several test modules do."""
 
 import copy
+import itertools
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,3 +45,20 @@ def indexed_like_a_list(data, count: int) -> None:
     for index in ("a", None, 0.0, slice(1)):
         with pytest.raises(ValueError, match="index must be an integer"):
             data[index]
+
+
+class Interrupting(nn.Module):
+    """A loss in whose call number `step` a signal arrives; it passes for the one that it wraps."""
+
+    def __init__(self, loss: nn.Module, step: int, number: signal.Signals = signal.SIGINT):
+        super().__init__()
+        self.loss, self.step, self.number = loss, step, number
+        self.calls = itertools.count(1)
+
+    def forward(self, logits, target):
+        if next(self.calls) == self.step:
+            signal.raise_signal(self.number)
+        return self.loss(logits, target)
+
+    def __str__(self) -> str:
+        return str(self.loss)

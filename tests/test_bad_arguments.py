@@ -155,6 +155,15 @@ row(
     | {"thresholds": {"too small": [0.49], "one": [0.5, 1.0]}},
 )
 
+bad = labels(MASK) | {"a class too many": MASK + 1}
+row(
+    M.surface_dice,
+    {"preds": MASK, "target": MASK.numpy(), "num_classes": 2, "tolerance": 1}
+    | {"average": "class", "absent": "skip"},
+    {"preds": bad, "target": bad, "num_classes": integer(1), "tolerance": number(0)}
+    | {"average": CHOICE, "absent": number(0, 1)},
+)
+
 SIDES = {"no multiple of 4": torch.rand(1, 1, 8, 10), "colours": torch.rand(1, 3, 8, 8)}
 LEVEL = {"below the last": 3, "the encoder": 0, "text": "1"}
 NODE = {"too deep": (5, 5), "negative": (-1, 0), "text": "0"}

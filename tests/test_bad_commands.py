@@ -56,6 +56,16 @@ MISTAKES = {
         "--data=folder --root=pictures --out": ["text.png"],
         "": ARCHIVES,
     },
+    "convert": {
+        "--root=pictures --out": ["pictures", "text.png"],
+        "--out=new --root": [*ROOTS, "nothing"],
+        "--out=new --images=pictures/images --masks": ["nowhere", "text.png", "nothing"],
+        "--out=new --root=pictures": ["--mask-suffix=x", "--colours=text.png", "--images=pictures"],
+        "--out=new --root=pictures --threshold": ["word", ""],
+        "--out=new --root=pictures --objects": ["word"],
+        "--out=new --root=pictures --num-classes": NOT_POSITIVE,
+        "": ["", "--out=new", "--out=new --masks=pictures/masks"],
+    },
     "export": {
         "--format": ["word"],
         "--format=web --weights": ["nowhere", "text.png", "colour.safetensors"],

@@ -111,7 +111,7 @@ def careful(tmp_path_factory, folder) -> Path:
 def test_a_folder_of_ones_own_from_end_to_end(folder, tmp_path):
     data = ("--data", "folder", "--root", folder)
     shown = done("info", *data, "--out", tmp_path)
-    assert "train: 6 images of 64 x 70 to 64 x 70 pixels; class 0: " in shown
+    assert "train: 6 images of 64 x 70 pixels; class 0: " in shown
     assert (tmp_path / "preview.png").exists()
 
     trained = done("train", *data, *SMALL, "--out", tmp_path / "run")
@@ -120,11 +120,15 @@ def test_a_folder_of_ones_own_from_end_to_end(folder, tmp_path):
     best = tmp_path / "run" / "best.safetensors"
     assert load_model(best).deep_supervision
     assert {p.name for p in best.parent.iterdir()} == {
-        "best.safetensors", "last.safetensors", "history.csv", "history.png"
+        "best.safetensors", "last.safetensors", "history.csv", "history.png", "test.csv"
     }  # fmt: skip
 
     line = next(line for line in trained.splitlines() if "mean IoU" in line)
-    assert line in done("evaluate", *data, "--weights", best)
+    assert line in done("evaluate", *data, "--weights", best, "--out", tmp_path / "again")
+    tables = [read_rows(place / "test.csv") for place in (tmp_path / "run", tmp_path / "again")]
+    assert tables[0] == tables[1]
+    (row,) = tables[0]
+    assert row["picture"] in {path.name for path in (folder / "images").iterdir()}
 
     picture = folder / "images" / "field0.png"
     done("predict", picture, "--weights", best, "--out", tmp_path / "out")
@@ -148,7 +152,8 @@ def test_pixels_that_do_not_count(folder, tmp_path):
     assert "class 1: " in done("info", *data, "--out", tmp_path)
     trained = done("train", *data, *SMALL, "--crop-size", 96, "--out", tmp_path / "run")  # padded
     line = next(line for line in trained.splitlines() if "mean IoU" in line)
-    assert line in done("evaluate", *data, "--weights", tmp_path / "run" / "best.safetensors")
+    weights = ("--weights", tmp_path / "run" / "best.safetensors")
+    assert line in done("evaluate", *data, *weights, "--out", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["x" * 240, "caf\udce9", "cell [1]"])
@@ -275,8 +280,9 @@ def test_predict_uses_the_threshold_that_the_network_was_saved_with(folder, care
     assert (given != own).any()
 
 
-def test_evaluate_uses_the_threshold_that_the_network_was_saved_with(folder, careful):
-    measured = done("evaluate", "--data", "folder", "--root", folder, "--weights", careful)
+def test_evaluate_uses_the_threshold_that_the_network_was_saved_with(folder, careful, tmp_path):
+    data = ("--data", "folder", "--root", folder, "--out", tmp_path)
+    measured = done("evaluate", *data, "--weights", careful)
     dataset = FolderDataset(folder, num_classes=1, split="test")
     own, usual = (
         dataset_iou(evaluate(segmenter(load_model(careful), threshold=t), dataset, num_classes=1))
@@ -328,7 +334,8 @@ def test_predict_takes_folders_and_patterns(given, found, careful, tmp_path):
     said = [line for line in printed.splitlines() if "% foreground" in line]
     assert [Path(line.partition(":")[0]).stem for line in said] == found
     written = {path.name for path in (tmp_path / "predictions").iterdir()}
-    assert written == {f"{name}_{kind}.png" for name in found for kind in ("mask", "overlay")}
+    results = {f"{name}_{kind}.png" for name in found for kind in ("mask", "overlay")}
+    assert written == results | {"pictures.csv", "sheet_1.png"}
 
 
 def test_predict_in_a_folder_without_pictures_is_a_mistake(careful, tmp_path):
@@ -350,7 +357,7 @@ def test_predict_goes_on_after_a_bad_picture(careful, tmp_path):
     assert used.code == 1
     assert "2 of 3 pictures could not be segmented" in used.err
     assert sorted(p.name for p in (tmp_path / "predictions").iterdir()) == [
-        "good_mask.png", "good_overlay.png"
+        "good_mask.png", "good_overlay.png", "pictures.csv", "sheet_1.png"
     ]  # fmt: skip
 
 
@@ -377,7 +384,7 @@ def test_half_precision_gives_nearly_the_same(folder, careful, tmp_path):
         masks.append(mask_of(tmp_path / "field0_mask.png"))
     assert 0 < (masks[0] != masks[1]).mean() < 0.1  # another precision, and no other answer
 
-    data = ("--data", "folder", "--root", folder)
+    data = ("--data", "folder", "--root", folder, "--out", tmp_path)
     printed = [done("evaluate", *data, *options) for options in (half, full)]
     scores = [float(text.split("per image ")[1].split()[0]) for text in printed]
     assert scores[0] == pytest.approx(scores[1], abs=0.05)
@@ -395,10 +402,10 @@ def test_an_accelerator_that_is_not_there_is_one_line(command, tmp_path):
 # -- the command itself ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info", "export"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info", "convert", "export"])
 def test_help_teaches(command):
     shown = done(command, "--help")
-    assert "--weights" in shown or "--data" in shown
+    assert "--weights" in shown or "--data" in shown or "--masks" in shown
 
 
 def test_the_defaults_of_train_are_those_of_the_package():

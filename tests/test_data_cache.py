@@ -6,8 +6,7 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from segedu.data import SyntheticNuclei, train_transform
-from segedu.data.cache import CachedDataset
+from segedu.data import CachedDataset, SyntheticNuclei, train_transform
 from tests.helpers import indexed_like_a_list
 
 

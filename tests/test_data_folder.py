@@ -110,17 +110,17 @@ def soft(dtype=np.uint8):
 @pytest.mark.parametrize(
     ("mask", "num_classes", "advice"),
     [
-        (soft(), 1, "resized with interpolation or was a JPEG: threshold it at 128"),
-        (halves(0, 128), 1, r"two values, so save it as 0 and 1 \(mask == 128\)"),
+        (soft(), 1, "was a JPEG: segedu convert --root .*data --out NEW --threshold 128"),
+        (halves(0, 128), 1, "two values, so make them 0 and 1: segedu convert"),
         (
             np.arange(192, dtype=np.uint8).reshape(16, 12) // 6,
             1,
-            r"numbers of objects, .*mask > 0",
+            "numbers of objects: .* --objects binary",
         ),
         (
             np.arange(192, dtype=np.uint8).reshape(16, 12) // 6,
             3,
-            r"numbers of objects, .*mask > 0",
+            "numbers of objects: .* --objects binary",
         ),
         (
             np.arange(3, dtype=np.uint8).repeat(64).reshape(16, 12) * 100,
@@ -130,7 +130,7 @@ def soft(dtype=np.uint8):
         (halves(0, 255), 3, "set num_classes=1"),
         (halves(1, 255), 3, "set ignore_index=255"),
         (halves(0, 3), 3, "set num_classes=4"),
-        (np.full((16, 12), 0.5, np.float32), 1, "threshold or round"),
+        (np.full((16, 12), 0.5, np.float32), 1, "threshold it: .*--threshold 0.5"),
     ],
 )
 def test_a_wrong_mask_is_recognised(tmp_path, mask, num_classes, advice):
@@ -209,6 +209,9 @@ def one_empty_part(root):
             root / "images" / "c.png"
         ).unlink(),
         "d.png is a folder, expected pictures": lambda root: (root / "images" / "d.png").mkdir(),
+        "nuclei is a folder, .* with: segedu convert": lambda root: (
+            root / "masks" / "nuclei"
+        ).mkdir(),
         r"no subfolder images/ \(found: Images, masks\); .* in small letters": lambda root: (
             root / "images"
         ).rename(root / "Images"),
@@ -258,3 +261,27 @@ def test_options_refused(tmp_path, options, message):
 def test_read_image_refuses(tmp_path, name, channels, message):
     with pytest.raises(ValueError, match=message):
         read_image(fill(tmp_path) / name, channels=channels)
+
+
+def test_a_palette_in_which_white_comes_first_is_read_as_one_sees_it(tmp_path):
+    """As a GIF of two colours may store it: the index of white is 0, and that of black is 1."""
+    seen = np.zeros((16, 16), bool)
+    seen[4:9, 3:12] = True
+    inverted = Image.fromarray((~seen).astype(np.uint8))
+    inverted.putpalette([255, 255, 255, 0, 0, 0])
+    coloured = Image.fromarray(seen.astype(np.uint8))
+    coloured.putpalette([255, 255, 255, 200, 0, 0])  # a white background and a red object
+    far = Image.fromarray(np.uint8(255) * ~seen)  # the index of black is 255
+    far.putpalette([255, 255, 255] + 255 * [0, 0, 0])
+    for name, mask in (
+        ("a.png", inverted),
+        ("b.gif", inverted),
+        ("c.png", coloured),
+        ("d.png", far),
+    ):
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        save(tmp_path / "images" / f"{name[0]}.png", np.uint8(200) * seen)
+        mask.save(tmp_path / "masks" / name)
+    for split in ("train", "validation", "test"):
+        for _, mask in FolderDataset(tmp_path, num_classes=1, split=split):
+            assert (mask.numpy() == seen).all()

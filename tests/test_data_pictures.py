@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segedu.data import FolderDataset, normalize
-from segedu.data.pictures import list_pictures, read_header, read_image, read_values
+from segedu.data.pictures import list_pictures, read_header, read_image, read_pages, read_values
 
 DTYPES = ["?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]
 
@@ -249,3 +249,41 @@ def test_each_of_several_stains_has_its_own_scale():
     stains = np.stack([np.arange(100).reshape(10, 10), np.arange(0, 1000, 10).reshape(10, 10)], -1)
     first, second = normalize(stains)
     np.testing.assert_allclose(first, second, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+@pytest.mark.parametrize(
+    ("axes", "shape", "options"),
+    [
+        ("pages", (5, 9, 12), {"photometric": "minisblack"}),
+        ("pages of colour", (5, 9, 12, 3), {"photometric": "rgb"}),
+        ("a stack of stains", (5, 2, 9, 12), {"metadata": {"axes": "ZCYX"}, "ome": True}),
+        ("a movie of stacks", (2, 3, 9, 12), {"metadata": {"axes": "TZYX"}, "ome": True}),
+    ],
+)
+def test_every_page_of_a_stack_is_read(tmp_path, axes, shape, options, dtype):
+    stored = values_of(dtype, shape)
+    tifffile.imwrite(tmp_path / "stack.tif", stored, **options)
+    pages = read_pages(tmp_path / "stack.tif")
+    if axes == "a stack of stains":
+        stored = np.moveaxis(stored, 1, -1)
+    stored = stored.reshape(-1, *pages[0].shape)
+    assert len(pages) == len(stored)
+    for page, its in zip(pages, stored, strict=True):
+        np.testing.assert_array_equal(page, its)
+    with pytest.raises(ValueError, match=r"is a stack of \d pictures\); segedu convert writes"):
+        read_values(tmp_path / "stack.tif")
+
+
+def test_a_picture_that_is_no_stack_is_its_only_page(tmp_path):
+    for ending in ("png", "tif"):
+        Image.fromarray(np.eye(7, dtype=np.uint8)).save(tmp_path / f"a.{ending}")
+        (page,) = read_pages(tmp_path / f"a.{ending}", channels=3)
+        np.testing.assert_array_equal(page, np.stack([np.eye(7)] * 3, axis=-1))
+
+
+def test_grey_with_alpha_and_16_bits_is_grey(tmp_path):
+    values = np.arange(2 * 20, dtype=np.uint16).reshape(4, 5, 2) * 1000
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(values))
+    assert read_header(tmp_path / "a.png").channels == 1
+    assert (read_image(tmp_path / "a.png", channels=1) == values[..., 0]).all()

@@ -1,19 +1,25 @@
 """Counts at every threshold, the choice of one, and the baseline to beat."""
 
+import math
+
 import pytest
 import torch
+from torchmetrics.classification import BinaryCalibrationError, MulticlassCalibrationError
 
 from segedu import UNet, UNetPlusPlus, predict, segmenter, to_mask
 from segedu.data import NucleiDataset, SyntheticNuclei
 from segedu.evaluation import (
     THRESHOLDS,
+    Reliability,
     best_iou,
     best_threshold,
+    calibration_error,
     concatenate,
     constant_counts,
     dataset_iou,
     evaluate,
     otsu_threshold,
+    reliability,
     threshold_counts,
     validate,
 )
@@ -160,3 +166,32 @@ def test_ignored_pixels_count_at_no_threshold():
         assert torch.equal(counts, wanted)
     pairs = [(probabilities, half)]
     assert best_iou(pairs, 255) == best_iou([(probabilities[:, :, 4:], mask[4:])])
+
+
+@pytest.mark.parametrize("num_classes", [1, 4])
+@pytest.mark.parametrize("bins", [15, 4])
+def test_the_calibration_error_is_that_of_torchmetrics(num_classes, bins):
+    shape = (3, num_classes, 40, 50)
+    logits = 2 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    masks = torch.randint(max(num_classes, 2), (3, 40, 50))
+    masks[0, 30:] = masks[1] = 255
+    if num_classes == 1:
+        probabilities, theirs = logits.sigmoid(), BinaryCalibrationError(bins, ignore_index=255)
+        theirs.update(probabilities[:, 0], masks)
+    else:
+        probabilities = logits.softmax(1)
+        theirs = MulticlassCalibrationError(num_classes, bins, ignore_index=255)
+        theirs.update(probabilities, masks)
+    tables = [
+        reliability(probabilities[k : k + 1], masks[k], 255, bins=bins) for k in range(len(masks))
+    ]
+    ours = calibration_error(Reliability(*map(sum, zip(*tables, strict=True))))
+    assert ours == pytest.approx(theirs.compute().item(), abs=1e-6)
+    assert tables[0].pixels.sum() == 30 * 50
+
+
+def test_no_pixel_has_no_calibration_error():
+    table = reliability(torch.rand(1, 1, 4, 4), torch.full((4, 4), 9), 9)
+    assert math.isnan(calibration_error(table))
+    with pytest.raises(ValueError, match="these may be logits"):
+        reliability(torch.full((1, 1, 4, 4), 3.0), torch.ones(4, 4).long())

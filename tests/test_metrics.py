@@ -9,6 +9,7 @@ import sklearn.metrics as sk
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.metrics import compute_surface_dice as monai_surface_dice
 from torchmetrics.functional import classification as tm
 
 import segedu.metrics as M
@@ -313,3 +314,72 @@ def test_pooling_and_absent_have_no_default(metric):
 def test_without_a_score_that_counts_there_is_no_mean():
     with pytest.raises(ValueError, match="every score is 0 / 0 and skipped"):
         M.iou(*[torch.zeros(2, 1)] * 3, average="image", absent="skip")
+
+
+# -- outlines ----------------------------------------------------------------------------------
+
+
+def outline(mask):
+    """The pixels of a mask with a side that touches something else, as a list of places."""
+    padded = np.pad(mask, 1)
+    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return np.argwhere(mask & ~inside)
+
+
+def near_by_all_pairs(pred, true, tolerance):
+    """Surface Dice from the distances of all pairs of outline pixels."""
+    a, b = outline(pred), outline(true)
+    if not len(a) + len(b):
+        return math.nan
+    distance = np.linalg.norm(a[:, None] - b[None], axis=2)
+    near = (distance <= tolerance).any(1).sum() + (distance <= tolerance).any(0).sum()
+    return near / (len(a) + len(b))
+
+
+@pytest.mark.filterwarnings("ignore:.*is all 0", "ignore:.*has been deprecated:FutureWarning")
+@pytest.mark.parametrize("tolerance", [0, 1, 1.5, 3])
+def test_surface_dice_equals_all_pairs_and_monai(tolerance):
+    preds, truth = masks(3, n=4, size=20)
+    preds[1][preds[1] == 2] = 0
+    truth[1][truth[1] == 2] = 0  # absent from both
+    preds[2][preds[2] == 2] = 0  # and from one
+    preds[3], truth[3] = 0, 0
+    preds[3, 4:12, 0:9], truth[3, 6:13, 0:9] = 1, 1  # at the edge of the image
+    options = {"num_classes": 3, "average": "none", "absent": "skip"}
+    table = M.surface_dice(preds, truth, tolerance=tolerance, **options).numpy()
+    expected = [
+        [near_by_all_pairs((p == k).numpy(), (t == k).numpy(), tolerance) for k in range(3)]
+        for p, t in zip(preds, truth, strict=True)
+    ]
+    np.testing.assert_allclose(table, expected, rtol=1e-12)
+    one_hot = [
+        torch.nn.functional.one_hot(mask, 3).movedim(-1, 1).numpy() for mask in (preds, truth)
+    ]
+    theirs = monai_surface_dice(
+        *map(torch.as_tensor, one_hot), class_thresholds=[tolerance] * 3, include_background=True
+    )
+    np.testing.assert_allclose(table, theirs.numpy(), rtol=1e-6)
+
+
+def test_surface_dice_of_one_class_is_that_of_the_foreground():
+    preds, truth = masks(2)
+    options = {"tolerance": 1, "average": "none", "absent": "skip"}
+    both = M.surface_dice(preds, truth, num_classes=2, **options)
+    for one in (preds, preds[:, None].numpy()):
+        other = truth if one is preds else truth[:, None]
+        assert torch.equal(M.surface_dice(one, other, num_classes=1, **options), both[:, 1:])
+
+
+def test_surface_dice_does_not_see_ignored_pixels():
+    truth = torch.zeros(1, 10, 30, dtype=torch.long)
+    truth[:, 2:8, 2:8] = 1
+    preds = truth.clone()
+    options = {"num_classes": 1, "tolerance": 1, "average": "none", "absent": "skip"}
+    preds[:, 2:8, 20:28] = 1  # far from everything
+    assert M.surface_dice(preds, truth, **options) < 1
+    truth[:, :, 19:] = IGNORE
+    assert M.surface_dice(preds, truth, ignore_index=IGNORE, **options) == 1
+    truth[:] = IGNORE
+    assert M.surface_dice(preds, truth, ignore_index=IGNORE, **options).isnan()
+    with pytest.raises(ValueError, match="tolerance must be a number of at least 0, got -1"):
+        M.surface_dice(preds, preds, **options | {"tolerance": -1})

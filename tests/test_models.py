@@ -32,7 +32,7 @@ def up(x):
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def unet_by_hand(model, image):
+def unet_by_hand(model, image, block=block):
     x00 = block(model, 0, 0, image)
     x10 = block(model, 1, 0, F.max_pool2d(x00, 2))
     x20 = block(model, 2, 0, F.max_pool2d(x10, 2))
@@ -45,7 +45,7 @@ def unet_by_hand(model, image):
     return model.heads["4"](x04)
 
 
-def unetpp_by_hand(model, image):
+def unetpp_by_hand(model, image, block=block):
     x00 = block(model, 0, 0, image)
     x10 = block(model, 1, 0, F.max_pool2d(x00, 2))
     x01 = block(model, 0, 1, x00, up(x10))

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from skimage.draw import disk
-from skimage.measure import label
+from skimage.measure import label, regionprops_table
 
 from segedu import metrics
 from segedu.data import sample, synthetic_nuclei
-from segedu.objects import label_objects, measure_objects
+from segedu.objects import label_objects, measure_objects, measurements
 
 
 def two_discs(distance):
@@ -74,9 +74,22 @@ def test_measures():
     assert first["area"] == second["area"] == (objects == 1).sum()
     assert (first["row"], first["column"]) == pytest.approx((20, 25))
     assert second["mean_value"] == pytest.approx(image[objects == 2].mean())
-    colours = np.stack([image, 3 * image, 2 * image], axis=-1)
-    assert measure_objects(objects, colours)[0]["mean_value"] == 2 * first["mean_value"]
     assert measure_objects(np.zeros((3, 3), int), np.zeros((3, 3))) == []
+
+
+def test_measures_are_those_of_scikit_image():
+    """Of two channels, with numbers that have gaps."""
+    instances = 3 * synthetic_nuclei(0)[1]
+    image = np.random.default_rng(0).integers(0, 2**16, (*instances.shape, 2), dtype=np.uint16)
+    expected = regionprops_table(
+        instances, image, properties=("label", "area", "centroid", "intensity_mean")
+    )
+    rows = measure_objects(instances, image, 7 * (instances > 0))
+    assert list(rows[0]) == measurements(2, classes=True)
+    names = ("object", "area", "row", "column", "mean_value_1", "mean_value_2")
+    for name, column in zip(names, expected.values(), strict=True):
+        np.testing.assert_allclose([row[name] for row in rows], column)
+    assert {row["class"] for row in rows} == {7}
 
 
 @pytest.mark.parametrize("mask", [np.zeros(4, int), np.zeros((4, 4)), np.zeros((2, 4, 4), int)])

@@ -53,7 +53,7 @@ LAYERS = [
     {"checks", "files"},
     {"models", "losses", "metrics", "data", "plotting"},
     {"variants"},
-    {"analysis", "fast", "checkpoint", "diagrams", "exercises", "objects"},
+    {"analysis", "fast", "checkpoint", "diagrams", "doctor", "exercises", "objects"},
     {"inference", "run", "export"},
     {"evaluation", "explorers"},
     {"training"},

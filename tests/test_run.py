@@ -83,7 +83,7 @@ def test_the_history_ends_with_the_state(tmp_path):
 def test_other_settings_are_named(tmp_path):
     RunFolder(tmp_path, SETTINGS, resume=False).save_last(trained_state(1), rows(1))
     changed = {"seed": 1, "steps": 9, "learning_rate": 0.2}
-    message = r"trained with {'l.*': 0.1, 'steps': 8}, got {'l.*': 0.2, 'steps': 9}: resume it"
+    message = r"trained with {'steps': 8, 'l.*': 0.1}, got {'steps': 9, 'l.*': 0.2}: resume it"
     with pytest.raises(ValueError, match=message):
         RunFolder(tmp_path, changed, resume=True).restore(new_state())
 

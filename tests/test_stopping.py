@@ -20,6 +20,7 @@ from segedu import load_model, read_notes
 from segedu.files import read_history
 from segedu.training import TrainConfig
 from tests import test_training
+from tests.helpers import Interrupting
 
 CONFIG = TrainConfig(steps=8, batch_size=2, crop_size=32, validate_every=2)
 WRITTEN = ("best.safetensors", "last.safetensors")
@@ -171,13 +172,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, whole):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_the_step_end_and_keeps_its_state(tmp_path, whole, number):
     """Ctrl-C, and what a cluster sends."""
-    steps = itertools.count(1)
-
-    def interrupting(logits, target):
-        if next(steps) == 3:
-            signal.raise_signal(number)
-        return test_training.LOSS(logits, target)
-
+    interrupting = Interrupting(test_training.LOSS, 3, number)
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt, match=r"stopped after step 3 of 8"):
         small_fit(tmp_path, loss=interrupting)

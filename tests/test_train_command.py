@@ -142,7 +142,7 @@ def test_a_command_trains_on_after_the_end(streets, tmp_path):
     assert "got {'steps': 7, 'validate_every': 2}: resume it with the same settings" in used.err
 
 
-@pytest.mark.parametrize("name", ["unet", "residual", "attention", "unet3plus"])
+@pytest.mark.parametrize("name", ["unet", "residual", "attention", "unet3plus", "half"])
 def test_networks_by_name(name, streets, tmp_path):
     data = ("--data", "folder", "--root", streets, "--num-classes", 3, "--ignore-index", 99)
     done("train", "--model", name, *data, *SMALL, "--out", tmp_path / "run")

@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import re
 import shutil
-import signal
 
 import pytest
 import torch
@@ -25,7 +24,7 @@ from segedu.training import (
     training_steps,
 )
 from tests.cases_data import save, splits
-from tests.helpers import same_weights
+from tests.helpers import Interrupting, same_weights
 
 LOSS = losses.DeepSupervision(losses.compound_loss)
 SHORT = TrainConfig(steps=6, batch_size=2, crop_size=32, validate_every=2)
@@ -304,19 +303,8 @@ def test_training_goes_on_after_the_end_in_a_second_cycle(tmp_path):
     assert rates[13] < rates[6] / 100
 
     # Stopped within the second cycle and resumed, it ends the same.
-    calls = itertools.count(1)
-
-    class Interrupting(torch.nn.Module):
-        def forward(self, logits, target):
-            if next(calls) == 3:
-                signal.raise_signal(signal.SIGINT)
-            return LOSS(logits, target)
-
-        def __str__(self):
-            return str(LOSS)
-
     with pytest.raises(KeyboardInterrupt):
-        small_fit(tmp_path / "stopped", longer, loss=Interrupting(), resume=True)
+        small_fit(tmp_path / "stopped", longer, loss=Interrupting(LOSS, 3), resume=True)
     resumed, its_history = small_fit(tmp_path / "stopped", longer, resume=True)
     assert [row["learning_rate"] for row in its_history] == rates
     assert same_weights(resumed, model)

@@ -15,9 +15,11 @@ from torchvision.models.resnet import BasicBlock
 from segedu import (
     AttentionUNet,
     AttentionUNetPlusPlus,
+    HalfResolution,
     ResidualUNet,
     UNet,
     UNet3Plus,
+    UNetPlusPlus,
     count_multiply_adds,
     count_parameters,
     load_model,
@@ -25,17 +27,19 @@ from segedu import (
     receptive_field,
     save_checkpoint,
 )
-from segedu.analysis import input_interval
+from segedu.analysis import input_interval, reach
 from segedu.checkpoint import load_training
 from segedu.diagrams import draw_grid, draw_unet
 from segedu.export import to_onnx, to_web
 from segedu.fast import summed_convolutions
 from segedu.variants import VARIANTS, AttentionGate, ResidualBlock
-from tests.test_models import block, trained_a_little, unet_by_hand, up
+from tests.test_models import block, trained_a_little, unet_by_hand, unetpp_by_hand
 
 matplotlib.use("agg")
 CHANNELS = (4, 8, 12, 16)
 NETWORKS = pytest.mark.parametrize("network", VARIANTS.values(), ids=VARIANTS)
+ON_A_GRID = {name: variant for name, variant in VARIANTS.items() if variant is not HalfResolution}
+GRIDS = pytest.mark.parametrize("network", ON_A_GRID.values(), ids=ON_A_GRID)
 
 
 # The blocks and the networks, unrolled.
@@ -79,29 +83,16 @@ def gated(model, i, j, *inputs):
 
 
 def test_attention_unet_equals_the_hand_unrolled_network():
-    model = trained_a_little(AttentionUNet(3, 2, channels=CHANNELS))
+    model = trained_a_little(AttentionUNet(3, 2, channels=(*CHANNELS, 20)))
     image = torch.rand(2, 3, 64, 96)
-    x00 = gated(model, 0, 0, image)
-    x10 = gated(model, 1, 0, F.max_pool2d(x00, 2))
-    x20 = gated(model, 2, 0, F.max_pool2d(x10, 2))
-    x30 = gated(model, 3, 0, F.max_pool2d(x20, 2))
-    x21 = gated(model, 2, 1, x20, up(x30))
-    x12 = gated(model, 1, 2, x10, up(x21))
-    x03 = gated(model, 0, 3, x00, up(x12))
-    torch.testing.assert_close(model(image), model.heads["3"](x03))
+    torch.testing.assert_close(model(image), unet_by_hand(model, image, gated))
 
 
 def test_attention_unetpp_equals_the_hand_unrolled_network():
-    model = AttentionUNetPlusPlus(3, 2, channels=CHANNELS[:3], deep_supervision=True)
+    model = AttentionUNetPlusPlus(3, 2, channels=(*CHANNELS, 20), deep_supervision=True)
     model = trained_a_little(model)
     image = torch.rand(2, 3, 64, 96)
-    x00 = gated(model, 0, 0, image)
-    x10 = gated(model, 1, 0, F.max_pool2d(x00, 2))
-    x01 = gated(model, 0, 1, x00, up(x10))
-    x20 = gated(model, 2, 0, F.max_pool2d(x10, 2))
-    x11 = gated(model, 1, 1, x10, up(x20))
-    x02 = gated(model, 0, 2, x00, x01, up(x11))
-    torch.testing.assert_close(model(image), [model.heads["1"](x01), model.heads["2"](x02)])
+    torch.testing.assert_close(model(image), unetpp_by_hand(model, image, gated))
 
 
 def test_unet_3plus_equals_the_hand_unrolled_network():
@@ -219,7 +210,7 @@ def test_summed_convolutions_give_the_same_gradients(network):
 # What it sees, tiles, and other forms.
 
 
-@NETWORKS
+@GRIDS
 @pytest.mark.parametrize("up", ["bilinear", "transposed"])
 def test_receptive_field_measured_equals_receptive_field_computed(network, up):
     if network is UNet3Plus and up == "transposed":
@@ -233,7 +224,7 @@ def test_receptive_field_measured_equals_receptive_field_computed(network, up):
             assert measured == input_interval(model, (i, j), row, row)
 
 
-@NETWORKS
+@GRIDS
 def test_what_lies_outside_the_receptive_field_changes_nothing(network):
     model = trained_a_little(network(1, 1, channels=CHANNELS)).double()
     image = torch.rand(1, 1, 192, 16, dtype=torch.float64)
@@ -268,7 +259,7 @@ def test_onnx_computes_what_torch_computes(network):
             np.testing.assert_allclose(ours, logits.detach().numpy(), rtol=0, atol=1e-4)
 
 
-@NETWORKS
+@GRIDS
 def test_a_page_and_a_drawing_refuse_what_they_cannot_show(network):
     model = network(1, 1, channels=CHANNELS)
     with pytest.raises(ValueError, match=r"'blocks': \['ConvBlock'\]}, got .*Block'\]}"):
@@ -282,3 +273,41 @@ def test_a_page_and_a_drawing_refuse_what_they_cannot_show(network):
             nodes = {f"node {i} {j}" for i, j in model.nodes}
             assert {gid for gid in gids if gid.startswith("node")} == nodes
             plt.close("all")
+
+
+# Half the resolution.
+
+
+def test_half_resolution_is_a_network_between_two_rearrangements():
+    model = trained_a_little(HalfResolution(2, 3, channels=CHANNELS))
+    grid = UNet(8, 12, channels=CHANNELS).eval()
+    grid.load_state_dict(model.grid.state_dict())
+    image = torch.rand(1, 2, 32, 48)
+    blocks = image.reshape(1, 2, 16, 2, 24, 2).permute(0, 1, 3, 5, 2, 4).reshape(1, 8, 16, 24)
+    logits = grid(blocks).reshape(1, 3, 2, 2, 16, 24).permute(0, 1, 4, 2, 5, 3)
+    assert torch.equal(model(image), logits.reshape(1, 3, 32, 48))
+    with pytest.raises(ValueError, match=r"4 poolings need sides that are multiples of 16"):
+        model(image[..., :8])
+    with pytest.raises(ValueError, match="a web page runs a NodeGrid, got a HalfResolution"):
+        to_web(model)
+
+
+def test_half_resolution_of_unetpp_is_one_too():
+    plain = UNetPlusPlus(4, 4, channels=CHANNELS, deep_supervision=True)
+    options = {"nodes": plain.nodes, "deep_supervision": True}
+    model = HalfResolution(1, 1, channels=CHANNELS, **options)
+    assert model.levels == [1, 2, 3]
+    assert count_parameters(model) == count_parameters(plain)
+    assert count_multiply_adds(model, 64, 64) == count_multiply_adds(plain, 32, 32)
+
+
+def test_the_reach_of_half_resolution_is_measured():
+    model = trained_a_little(HalfResolution(1, 1, channels=CHANNELS[:2])).double()
+    image, far = torch.rand(1, 1, 128, 8, dtype=torch.float64), reach(model)
+    seen = []
+    for row in (64, 65, 66, 67):
+        rows = image.clone().requires_grad_()
+        model(rows)[..., row, :].sum().backward()
+        reached = rows.grad[0, 0].abs().sum(dim=1).nonzero().flatten() - row
+        seen += [-int(reached.min()), int(reached.max())]
+    assert far - 1 <= max(seen) <= far

@@ -1,6 +1,5 @@
 """What `segedu train` needs beside the training itself: the loss, its weights, the pictures."""
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +8,10 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from .. import losses
-from ..data.cache import CachedDataset
+from ..data import THREE_CLASSES, CachedDataset
+from ..inference import TILE_SIZE
 from ..models import UNet, UNetPlusPlus
-from ..variants import AttentionUNet, ResidualUNet, UNet3Plus
+from ..variants import AttentionUNet, HalfResolution, ResidualUNet, UNet3Plus
 
 NETWORKS = {
     "unet": UNet,
@@ -19,7 +19,9 @@ NETWORKS = {
     "residual": ResidualUNet,
     "attention": AttentionUNet,
     "unet3plus": UNet3Plus,
+    "half": HalfResolution,
 }
+CLASS_NAMES = {1: ("nucleus",), 3: THREE_CLASSES}  # of synthetic and real nuclei
 LOSSES = {
     "compound": losses.CompoundLoss,
     "cross-entropy": losses.CrossEntropyLoss,
@@ -91,23 +93,20 @@ def read_weights(
 @contextmanager
 def cached(sets: dict[str, Dataset], *, show: bool) -> Iterator[dict[str, Dataset]]:
     """The data sets with every pair read once, into a temporary folder that goes afterwards."""
-    folder = tempfile.mkdtemp(prefix="segedu-")
-    try:
+    with tempfile.TemporaryDirectory(prefix="segedu-", ignore_cleanup_errors=True) as folder:
         yield {
             name: CachedDataset(dataset, tempfile.mkdtemp(dir=folder), f"reading {name}" * show)
             for name, dataset in sets.items()
         }
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_sizes(sets: dict[str, Dataset], largest: int) -> None:
+def check_sizes(sets: dict[str, Dataset]) -> None:
     """That no picture is longer than a tile, for a network that cannot be run in tiles."""
     for name, dataset in sets.items():
         for image, _ in dataset:
-            if max(image.shape[-2:]) > largest:
+            if max(image.shape[-2:]) > TILE_SIZE:
                 raise ValueError(
                     f"a {name} image has {image.shape[-2]} x {image.shape[-1]} pixels, and a "
-                    f"network with --norm group takes at most {largest}; use --norm batch, or cut "
-                    "the pictures"
+                    f"network with --norm group takes at most {TILE_SIZE}; use --norm batch, or "
+                    "cut the pictures"
                 )

@@ -3,6 +3,7 @@
 import os
 import unicodedata
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +86,8 @@ class FolderDataset(Dataset):
             check_integer("ignore_index", ignore_index)
         self.ignore_index, self.transform = ignore_index, transform
 
-        if any((root / name).is_dir() for name in (*SPLITS, "val")):
-            short = {"validation": "val"} if (root / "val").is_dir() else {}
-            parts = {name: _find_pairs(root / short.get(name, name)) for name in SPLITS}
+        if folders := split_folders(root):
+            parts = {name: _find_pairs(folder) for name, folder in folders.items()}
         else:
             pairs = _find_pairs(root)
             parts = {
@@ -97,11 +97,11 @@ class FolderDataset(Dataset):
         self.pairs = list(parts[split].values())
         # The same for all splits, so that a network trained on one can read the others.
         counts = {
-            path: _check_headers(path, mask_path)
+            path: check_headers(path, mask_path)
             for part in parts.values()
             for path, mask_path in part.values()
         }
-        self.in_channels = _common_channels(counts) if channels is None else channels
+        self.in_channels = common_channels(counts) if channels is None else channels
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -119,8 +119,16 @@ class FolderDataset(Dataset):
             image = tv_tensors.Image(normalize(picture))
         except ValueError as error:
             raise ValueError(f"{image_path}: {error}") from error
-        mask = tv_tensors.Mask(_read_mask(mask_path, self.num_classes, self.ignore_index))
+        mask = tv_tensors.Mask(read_mask(mask_path, self.num_classes, self.ignore_index))
         return (image, mask) if self.transform is None else self.transform(image, mask)
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """The folder of each split; nothing if the folder is to be split by names."""
+    if not any((root / name).is_dir() for name in (*SPLITS, "val")):
+        return {}
+    short = {"validation": "val"} if (root / "val").is_dir() else {}
+    return {split: root / short.get(split, split) for split in SPLITS}
 
 
 def _find_pairs(folder: Path) -> dict[str, Pair]:
@@ -130,31 +138,40 @@ def _find_pairs(folder: Path) -> dict[str, Pair]:
             f"{folder} {'is a file' if folder.exists() else 'does not exist'}, expected a folder "
             "with the subfolders images/ and masks/"
         )
-    images, masks = _find_pictures(folder, "images"), _find_pictures(folder, "masks")
-    if images.keys() != masks.keys():
-        raise ValueError(
-            f"{folder} has images without a mask ({_some(images.keys() - masks.keys())}) and masks "
-            f"without an image ({_some(masks.keys() - images.keys())}); give an image and its mask "
-            "the same name, capitals included"
-        )
+    images, masks = find_pictures(folder, "images"), find_pictures(folder, "masks")
+    check_names(folder, images, masks)
     if not images:
         raise ValueError(f"{folder / 'images'} has no pictures, expected at least one")
     return {name: (path, masks[name]) for name, path in images.items()}
 
 
-def _find_pictures(folder: Path, kind: str) -> dict[str, Path]:
+def check_names(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> None:
+    if images.keys() != masks.keys():
+        advice = "give an image and its mask the same name, capitals included"
+        if images and not images.keys() & masks.keys():
+            advice += f", or try: {_convert(folder)}"
+        raise ValueError(
+            f"{folder} has images without a mask ({some_names(images.keys() - masks.keys())}) and "
+            f"masks without an image ({some_names(masks.keys() - images.keys())}); {advice}"
+        )
+
+
+def find_pictures(folder: Path, kind: str) -> dict[str, Path]:
     """The pictures in one of the two subfolders, by their name without the ending."""
     if not (folder / kind).is_dir():
-        advice = "expected images/ and masks/, in small letters"
+        advice = "expected images/ and masks/, in small letters, as segedu convert makes them"
         if folder.name in ("images", "masks"):
             advice = f"give the folder above it, {folder.parent}"
         raise ValueError(
-            f"{folder} has no subfolder {kind}/ (found: {_some(os.listdir(folder))}); {advice}"
+            f"{folder} has no subfolder {kind}/ (found: {some_names(os.listdir(folder))}); {advice}"
         )
     found: dict[str, Path] = {}
     for path in sorted((folder / kind).iterdir()):
         if path.is_dir() and not path.name.startswith("."):
-            raise ValueError(f"{path} is a folder, expected pictures; move them one level up")
+            advice = "move them one level up"
+            if kind == "masks":  # a folder for each class, or for each image
+                advice += f", or make one mask of them with: {_convert(folder)}"
+            raise ValueError(f"{path} is a folder, expected pictures; {advice}")
     for path in list_pictures(folder / kind):
         # macOS writes an "é" as two characters, other systems as one.
         name = unicodedata.normalize("NFC", path.stem)
@@ -164,13 +181,20 @@ def _find_pictures(folder: Path, kind: str) -> dict[str, Path]:
     return found
 
 
-def _some(names: Collection[str]) -> str:
+def _convert(folder: Path, options: str = "") -> str:
+    """The command that mends what is wrong with the masks below a folder."""
+    root = folder.parent if folder.name in (*SPLITS, "val") else folder
+    quoted = f'"{root}"' if " " in str(root) else root
+    return f"segedu convert --root {quoted} --out NEW{options}"
+
+
+def some_names(names: Collection[str]) -> str:
     """At most three of the names."""
     dots = ", ..." if len(names) > 3 else ""
     return ", ".join(sorted(names)[:3]) + dots if names else "none"
 
 
-def _common_channels(counts: dict[Path, int]) -> int:
+def common_channels(counts: dict[Path, int]) -> int:
     """How many channels to read of every image, given how many each has."""
     first, most = min(counts, key=counts.get), max(counts, key=counts.get)
     if counts[first] != counts[most] and set(counts.values()) != {1, 3}:
@@ -181,7 +205,7 @@ def _common_channels(counts: dict[Path, int]) -> int:
     return counts[most]
 
 
-def _check_headers(image_path: Path, mask_path: Path) -> int:
+def check_headers(image_path: Path, mask_path: Path) -> int:
     """Refuse a mask that cannot belong to its image; return the number of the image's channels."""
     image, mask = read_header(image_path), read_header(mask_path)
     if image.size != mask.size:
@@ -193,27 +217,22 @@ def _check_headers(image_path: Path, mask_path: Path) -> int:
         )
     if mask.is_jpeg:
         raise ValueError(
-            f"{mask_path} is a JPEG, which changes class indices; save masks as PNG (threshold a "
-            "black and white one at 128)"
+            f"{mask_path} is a JPEG, which changes class indices; save masks as PNG, or if it is "
+            f"black and white mend it with: {_convert(mask_path.parents[1], ' --threshold 128')}"
         )
     return image.channels
 
 
-def _read_mask(path: Path, num_classes: int, ignore_index: int | None) -> np.ndarray:
+def read_mask(path: Path, num_classes: int, ignore_index: int | None) -> np.ndarray:
     """Class indices, (H, W) int64."""
-    mask = read_values(path)
+    mask = without_alpha(path, read_values(path))
+    mend = partial(_convert, path.parents[1])
     top = max(num_classes, 2) - 1  # the highest class index
-    if mask.ndim == 3:  # grey that was saved in colour, perhaps with alpha
-        has_alpha = mask.shape[2] in (2, 4)
-        if has_alpha and np.ptp(mask[..., -1]) > 0:
-            raise ValueError(f"{path} is partly transparent; save the mask without transparency")
-        colours = mask[..., :-1] if has_alpha else mask
-        if (colours != colours[..., :1]).any():
-            raise ValueError(
-                f"{path} is a colour picture, expected class indices; save the mask as a grey or "
-                f"palette PNG of the values 0 to {top}"
-            )
-        mask = colours[..., 0]
+    if mask.ndim == 3:
+        raise ValueError(
+            f"{path} is a colour picture, expected class indices from 0 to {top}; mend it with: "
+            f"{mend()} (--colours TABLE, if you know which colour is which class)"
+        )
     black_and_white = ignore_index != 255 and np.isin(mask, (0, 255)).all()
     if num_classes == 1 and black_and_white:
         mask = mask > 0
@@ -223,17 +242,30 @@ def _read_mask(path: Path, num_classes: int, ignore_index: int | None) -> np.nda
         wrong = np.setdiff1d(mask, known)
         raise ValueError(
             f"{path} holds the values {wrong[:5].tolist()}, expected class indices from 0 to {top}"
-            f"{ignored}; {_advice(mask, wrong, num_classes)}"
+            f"{ignored}; {_advice(mask, wrong, num_classes, mend)}"
         )
     return mask.astype(np.int64)
 
 
-def _advice(mask: np.ndarray, wrong: np.ndarray, num_classes: int) -> str:
-    """What a mask with the values `wrong` probably is, and what to do."""
+def without_alpha(path: Path, mask: np.ndarray) -> np.ndarray:
+    """A mask as (H, W) if it is grey, also where it was saved in colour; (H, W, 3) if it is not."""
+    if mask.ndim == 2:
+        return mask
+    has_alpha = mask.shape[2] in (2, 4)
+    if has_alpha and np.ptp(mask[..., -1]) > 0:
+        raise ValueError(f"{path} is partly transparent; save the mask without transparency")
+    colours = mask[..., :-1] if has_alpha else mask
+    return colours if (colours != colours[..., :1]).any() else colours[..., 0]
+
+
+def _advice(
+    mask: np.ndarray, wrong: np.ndarray, num_classes: int, mend: Callable[[str], str]
+) -> str:
+    """What a mask with the values `wrong` probably is, and the command that mends it."""
     values, counts = np.unique(mask, return_counts=True)
     largest, ends = values[-1], counts[[0, -1]].sum() / counts.sum()
     if (wrong % 1).any():
-        return "class indices are whole numbers, so threshold or round the mask first"
+        return f"class indices are whole numbers, so threshold it: {mend(' --threshold 0.5')}"
     if values.tolist() == [0, 255]:
         return "for masks of 0 and 255, set num_classes=1"
     if wrong.tolist() == [255]:
@@ -241,12 +273,12 @@ def _advice(mask: np.ndarray, wrong: np.ndarray, num_classes: int) -> str:
     if len(values) > 2 and ends > 0.7 and largest in (1, 128, 255, 65535):
         return (
             "only few pixels lie between its two main values, so it was resized with interpolation "
-            f"or was a JPEG: threshold it at {(int(largest) + 1) // 2}"
+            f"or was a JPEG: {mend(f' --threshold {(int(largest) + 1) // 2}')}"
         )
     if len(values) <= 2 and num_classes == 1:
-        return f"it has two values, so save it as 0 and 1 (mask == {largest})"
+        return f"it has two values, so make them 0 and 1: {mend()}"
     if np.diff(values).min(initial=largest) > 1 and largest >= 10:
-        return f"its values have gaps, so number the classes 0 to {len(values) - 1} (np.unique)"
+        return f"its values have gaps, so number the classes 0 to {len(values) - 1}: {mend()}"
     if num_classes == 1 or len(values) > 20:
-        return "if these are numbers of objects, save the mask as 0 and 1 (mask > 0)"
+        return f"if these are numbers of objects: {mend(' --objects binary')}"
     return f"set num_classes={int(largest) + 1} if all of them are classes"

@@ -18,6 +18,7 @@ from ..checks import check_integer
 
 ADVICE = "check the file, or save it again as PNG or TIFF"
 ONE_BY_ONE = "save each of them as a file of its own"
+CONVERT = "segedu convert writes each of them as a file of its own"
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Other pictures, so that none is passed over in silence.
 FOREIGN_ENDINGS = (
@@ -71,31 +72,44 @@ def read_image(path: str | Path, *, channels: int) -> np.ndarray:
     array([1000, 1000, 1000], dtype=uint16)
     """
     check_integer("channels", channels, 1)
-    with explain_errors(f"{path} as a picture", ADVICE):
-        values, palette, alphas = _read(path)
-        values = values if palette is None else palette[values]
-    values = values[..., None] if values.ndim == 2 else values[..., : values.shape[2] - alphas]
-    values = values * np.uint8(255) if values.dtype == bool else values
-    count = values.shape[2]
-    if (count, channels) == (3, 1):
-        return _luma(values)
-    if count != channels and (count, channels) != (1, 3):
-        raise ValueError(f"{path} has {count} channels, expected {channels}")
-    return values[..., 0] if channels == 1 else np.repeat(values, channels // count, axis=2)
+    with _explained(path):
+        stored = _read(path)
+    return _to_channels(path, stored, channels)
 
 
 def read_values(path: str | Path) -> np.ndarray:
     """The values as stored, such as class indices: (H, W), or (H, W, C) of several bands.
 
-    Of a palette picture these are the indices. Raises ValueError like `read_image`.
+    Of a palette picture these are the indices; but where 0 is white and another one black, and
+    there are no more, white is 1, as one sees it. Raises ValueError like `read_image`.
     """
-    with explain_errors(f"{path} as a picture", ADVICE):
-        return _read(path).values
+    with _explained(path):
+        return _as_seen(_read(path))
+
+
+def read_pages(path: str | Path, *, channels: int | None = None) -> list[np.ndarray]:
+    """Every page of a TIFF stack, or the one picture of another file.
+
+    Each is what `read_image` returns for so many channels, or without channels `read_values`.
+    Raises ValueError like these, and for a stack with a palette or with alpha.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "stack.tif"
+    >>> tifffile.imwrite(path, np.zeros((30, 4, 6), np.uint8))
+    >>> pages = read_pages(path)
+    >>> len(pages), pages[0].shape
+    (30, (4, 6))
+    """
+    with _explained(path):
+        pages = _read_tiff(path, stacks=True) if _is_tiff(path) else [_read(path)]
+    if channels is None:
+        return [_as_seen(page) for page in pages]
+    return [_to_channels(path, page, channels) for page in pages]
 
 
 def read_header(path: str | Path) -> Header:
     """Read only the header, which is quick at any size. Raises ValueError like `read_image`."""
-    with explain_errors(f"{path} as a picture", ADVICE):
+    with _explained(path):
         if _is_tiff(path):
             with _open_tiff(path) as (series, page):
                 sides = dict(zip(series.axes, series.shape, strict=True))
@@ -106,7 +120,8 @@ def read_header(path: str | Path) -> Header:
         else:
             with _open(path) as picture:
                 size, turn = picture.size, _turn(picture)
-                channels, has_palette = 3 if "RGB" in picture.mode else 1, picture.mode == "P"
+                is_colour = "RGB" in picture.mode and not _png_kind(path)[1]  # 16-bit grey, alpha
+                channels, has_palette = 3 if is_colour else 1, picture.mode == "P"
                 is_jpeg = picture.format in ("JPEG", "MPO")
     return Header(size[::-1] if turn >= 5 else size, 3 if has_palette else channels, is_jpeg)
 
@@ -148,19 +163,18 @@ def explain_errors(what: str | Path, advice: str) -> Iterator[None]:
         raise ValueError(f"cannot read {what} ({reason}); {advice}") from error
 
 
+def _explained(path: str | Path):
+    """`explain_errors` for a picture."""
+    return explain_errors(
+        f"{path} as a picture", ADVICE if Path(path).exists() else "check its name"
+    )
+
+
 def _read(path: str | Path) -> _Stored:
     if _is_tiff(path):
-        with _open_tiff(path) as (series, page):
-            sides = zip(series.axes, series.shape, strict=True)
-            shape = [n for axis, n in sides if axis in "YX" or n > 1]
-            values, palette = series.asarray().reshape(shape), None
-            if values.ndim == 3 and not series.axes.endswith("S"):  # planes, one after the other
-                values = np.moveaxis(values, 0, -1)
-            if page.photometric == PHOTOMETRIC.PALETTE:
-                palette = (page.colormap.T >> 8).astype(np.uint8)
-            return _Stored(_upright(values, _tiff_turn(page)), palette, _tiff_alphas(page))
+        return _read_tiff(path)[0]
     with _open(path) as picture:
-        depth, mode, palette = _png_depth(path), picture.mode, None
+        (depth, _), mode, palette = _png_kind(path), picture.mode, None
         if depth == 16 and mode not in ("I", "I;16"):
             values = imagecodecs.png_decode(Path(path).read_bytes())
         else:
@@ -172,21 +186,64 @@ def _read(path: str | Path) -> _Stored:
         return _Stored(_upright(values, _turn(picture)), palette, int(mode in ("LA", "RGBA")))
 
 
+def _read_tiff(path: str | Path, *, stacks: bool = False) -> list[_Stored]:
+    with _open_tiff(path, stacks=stacks) as (series, page):
+        places = range(len(series.axes))
+        # The axes of the pages come first.
+        order = sorted(places, key=lambda place: series.axes[place] in "YXSC")
+        sides = [(series.axes[place], series.shape[place]) for place in order]
+        kept = [n for axis, n in sides if axis in "YX" or (axis in "SC" and n > 1)]
+        pages = series.asarray().transpose(order).reshape(-1, *kept)
+        if pages.ndim == 4 and not series.axes.endswith("S"):  # planes, one after the other
+            pages = np.moveaxis(pages, 1, -1)
+        palette, turn, alphas = None, _tiff_turn(page), _tiff_alphas(page)
+        if page.photometric == PHOTOMETRIC.PALETTE:
+            palette = (page.colormap.T >> 8).astype(np.uint8)
+        return [_Stored(_upright(values, turn), palette, alphas) for values in pages]
+
+
+def _to_channels(path: str | Path, stored: _Stored, channels: int) -> np.ndarray:
+    """A picture as grey, as colour, or with the channels that it has; alpha is dropped."""
+    values, palette, alphas = stored
+    values = values if palette is None else palette[values]
+    values = values[..., None] if values.ndim == 2 else values[..., : values.shape[2] - alphas]
+    values = values * np.uint8(255) if values.dtype == bool else values
+    count = values.shape[2]
+    if (count, channels) == (3, 1):
+        return _luma(values)
+    if count != channels and (count, channels) != (1, 3):
+        raise ValueError(f"{path} has {count} channels, expected {channels}")
+    return values[..., 0] if channels == 1 else np.repeat(values, channels // count, axis=2)
+
+
+def _as_seen(stored: _Stored) -> np.ndarray:
+    values, palette, _ = stored
+    if palette is not None and palette[0].tolist() == [255] * 3:
+        others = np.unique(values[values > 0])
+        if palette[others if others.size else slice(1, 2)].tolist() == [[0] * 3]:
+            return (values == 0).astype(np.uint8)
+    return values
+
+
 def _is_tiff(path: str | Path) -> bool:
     with open(path, "rb") as file:
         return file.read(4) in TIFF
 
 
 @contextmanager
-def _open_tiff(path: str | Path) -> Iterator[tuple[tifffile.TiffPageSeries, tifffile.TiffPage]]:
+def _open_tiff(
+    path: str | Path, *, stacks: bool = False
+) -> Iterator[tuple[tifffile.TiffPageSeries, tifffile.TiffPage]]:
     """The one picture in a TIFF, and its first page, which says how the values are meant."""
     with tifffile.TiffFile(path) as file:
         if len(file.series) != 1:
             raise _RefusedError(f"it holds {len(file.series)} pictures", ONE_BY_ONE)
         series, page = file.series[0], file.series[0].keyframe
         pages = [n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in "YXSC"]
-        if np.prod(pages) != 1:
-            raise _RefusedError(f"it is a stack of {np.prod(pages)} pictures", ONE_BY_ONE)
+        if np.prod(pages) != 1 and not stacks:
+            raise _RefusedError(f"it is a stack of {np.prod(pages)} pictures", CONVERT)
+        if np.prod(pages) != 1 and (page.photometric == PHOTOMETRIC.PALETTE or _tiff_alphas(page)):
+            raise _RefusedError("it is a stack with a palette or transparency", ONE_BY_ONE)
         if not {"Y", "X"} <= set(series.axes):
             raise _RefusedError(f"it has the axes {series.axes}", ADVICE)
         kind, is_jpeg = page.photometric, "JPEG" in page.compression.name
@@ -229,11 +286,11 @@ def _turn(picture: Image.Image) -> int:
     return picture.getexif().get(ExifTags.Base.Orientation, 1) if "exif" in picture.info else 1
 
 
-def _png_depth(path: str | Path) -> int | None:
-    """Bits of a value in a PNG file; None for other files."""
+def _png_kind(path: str | Path) -> tuple[int, bool]:
+    """Bits of a value in a PNG file, and whether it is grey; 0 for other files."""
     with open(path, "rb") as file:
-        start = file.read(25)
-    return start[24] if start.startswith(b"\x89PNG") else None
+        start = file.read(26)
+    return (start[24], start[25] in (0, 4)) if start.startswith(b"\x89PNG") else (0, False)
 
 
 def _upright(values: np.ndarray, turn: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from torchvision.transforms import v2
 from ..checks import check_choice, check_integer, describe
 
 TARGETS = ("binary", "three_class", "instances")
+THREE_CLASSES = ("background", "interior", "boundary")
 AUGMENTATIONS = ("mirror", "flips", "scale", "elastic", "light")
 PERCENTILES = (1.0, 99.9)  # of the pixel values, which become 0 and 1
 

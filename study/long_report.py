@@ -1,0 +1,160 @@
+"""From the weights of the long study to its tables.
+
+    python -m study measure --root stage1_train.zip
+
+measures every run in `runs/study/long` that has not been measured yet, which leaves a JSON file
+beside its weights, writes the rows of all into `study/results/long_*.csv`, and from these rows the
+table and the differences that it prints. It may be called while runs are still going on.
+"""
+
+import functools
+import json
+import statistics
+from pathlib import Path
+
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from segedu import count_multiply_adds
+from segedu.evaluation import best_iou
+from segedu.files import atomic_path, read_rows, write_rows
+
+from .compare import RESULTS, RUNS, Arm, count_used, data_sets, probabilities, with_levels
+from .long import LONG_ARMS, is_flat, load_run
+from .measures import BASELINES, differences, measure, read_runs, table, write_runs
+
+# What is compared with what, by which score; Holm's correction is for each family by itself.
+FAMILIES = {
+    "networks": [
+        *((arm, "unet", "iou") for arm in ("unet-wide", "unetpp", "unetpp-ds")),
+        *((arm, "unet-wide", "iou") for arm in ("unetpp", "unetpp-ds")),
+        ("unetpp-ds", "unetpp", "iou"),
+        *((arm, "unet", "iou") for arm in ("residual", "attention", "unet3plus")),
+        ("attention-pp", "unetpp", "iou"),
+        *((arm, "unet", "iou") for arm in ("half", "half-bf16")),
+    ],
+    "libraries": [
+        *(("unet", arm, "iou") for arm in ("monai-unet", "smp-unet")),
+        *(("unetpp", arm, "iou") for arm in ("monai-unetpp", "smp-unetpp")),
+    ],
+    "levels": [(f"unetpp-ds-L{level}", "unetpp-ds", "iou") for level in (1, 2, 3, 4)],
+    "losses": [
+        *((arm, "unet", "iou") for arm in ("bce", "dice")),
+        *((arm, "bce", "iou") for arm in ("focal", "focal-alpha-0.25", "focal-alpha-balance")),
+        ("three-class-focal", "three-class", "iou"),
+    ],
+    "objects": [(arm, "unet", "average_precision") for arm in ("three-class", "three-class-focal")],
+    "baselines": [("unet", "otsu", "iou")],
+}
+PRINTED = (
+    "iou", "iou_half", "best_threshold_iou", "best_iou", "precision", "recall", "surface_dice",
+    "calibration_error", "average_precision", "average_precision_split",
+)  # fmt: skip
+NOT_IN_TABLE = ("arm", "seed", "threshold", "best_iou", "curve")  # of a run's notes
+
+
+def measure_run(path: Path, root: Path) -> dict:
+    """The rows of a run and of its pruned levels: "runs", one for each, and "measured" by name.
+
+    All are measured in the precision of the training. A level has the threshold that is best for
+    it on the validation images, as the network has.
+    """
+    model, notes = load_run(path)
+    name, arm = notes["arm"], LONG_ARMS[notes["arm"]]
+    _, validation_set, test_set = data_sets(arm, notes["seed"], root)
+    rows, measured = [], {}
+    with Fabric(accelerator="cpu", devices=1, precision=notes["precision"]).autocast():
+        for key, network in with_levels(name, arm, model).items():
+            answer = functools.partial(_answer, network)
+            score, threshold = notes["best_iou"], notes["threshold"]
+            if key != name:
+                score, threshold = best_iou((answer(x[None]), y) for x, y in validation_set)
+            found = measure(answer, test_set, classes=arm.classes, threshold=threshold)
+            measured[key] = found
+            row = {"arm": key, "seed": notes["seed"], "threshold": threshold}
+            row |= {"validation_iou": round(score, 4), "flat": is_flat(notes["curve"])}
+            row["parameters"] = count_used(network)
+            row["multiply_adds"] = count_multiply_adds(network, 256, 256)
+            rows.append(row | {k: value for k, value in notes.items() if k not in NOT_IN_TABLE})
+    return {"runs": rows, "measured": measured}
+
+
+def _answer(network: nn.Module, image: Tensor) -> Tensor:
+    return probabilities(network, image).float()
+
+
+def measure_all(root: Path, folder: Path = RESULTS) -> None:
+    """Measure the runs that are not measured yet, write the tables, and print them."""
+    runs, notes = {}, []
+    for path in sorted((RUNS / "long").glob("*.safetensors"), key=_place):
+        done = path.with_suffix(".json")
+        if not done.exists():
+            with atomic_path(done) as temporary:
+                temporary.write_text(json.dumps(measure_run(path, root)), encoding="utf-8")
+        found = json.loads(done.read_text(encoding="utf-8"))
+        notes += found["runs"]
+        for row in found["runs"]:
+            runs[row["arm"], row["seed"]] = found["measured"][row["arm"]]
+    if not runs:
+        raise ValueError(f"{RUNS / 'long'} holds no run: call `python -m study long` first")
+    test_set = data_sets(Arm(None), 0, root)[2]
+    for name, answer in BASELINES.items():
+        runs[name, 0] = measure(answer, test_set, classes=1)
+    write_rows(folder / "long_runs.csv", notes)
+    write_runs(folder, runs)
+    report(folder)
+
+
+def _place(path: Path) -> tuple[int, int]:
+    """The place of a run in the tables, by the order of the arms and then by its seed."""
+    name, _, seed = path.stem.rpartition("-")
+    return [*LONG_ARMS].index(name), int(seed)
+
+
+def report(folder: Path = RESULTS) -> None:
+    """Compute the table and the differences from the rows of the runs, write and print them."""
+    runs, notes = read_runs(folder), read_rows(folder / "long_runs.csv")
+    images = read_rows(folder / "compare_image_ids.csv")
+    fields = [row["group"] for row in images if row["split"] == "test"]
+    rows = [row | _costs(row["arm"], notes) for row in table(runs)]
+    pairs = differences(runs, fields, FAMILIES)
+    write_rows(folder / "long_table.csv", rows)
+    print(f"{'arm':22}{'seeds':>6}{'flat':>5}" + "".join(f"{name:>24}" for name in PRINTED))
+    for row in rows:
+        cells = "".join(f"{_spread(row, name):>24}" for name in PRINTED)
+        print(f"{row['arm']:22}{row['seeds']:>6}{row['flat']:>5}{cells}")
+    if not pairs:
+        print("\nno two arms have two seeds in common yet: nothing is compared")
+        return
+    write_rows(folder / "long_differences.csv", pairs)
+    print(
+        "\ndifferences; 95 % intervals with seeds and fields both drawn anew; Holm in each family\n"
+    )
+    for pair in pairs:
+        print(
+            f"{pair['family']:10} {pair['arm']:20} - {pair['other']:13} {pair['measure']:18}"
+            f"{pair['mean']:+.4f} [{pair['low']:+.4f}, {pair['high']:+.4f}]  {pair['seeds']} seeds"
+            f"  p {pair['p_value']:.3f}, adjusted {pair['adjusted']:.3f}  {pair['verdict']}"
+        )
+
+
+def _costs(arm: str, notes: list[dict[str, str]]) -> dict:
+    """What the runs of an arm took, and how many were flat; nothing for an answer without one."""
+    own = [row for row in notes if row["arm"] == arm]
+    first = own[0] if own else {"steps": 0, "parameters": 0, "multiply_adds": 0}
+    return {name: int(first[name]) for name in ("steps", "parameters", "multiply_adds")} | {
+        "validation_iou": _mean_of(own, "validation_iou"),
+        "train_cpu_seconds": _mean_of(own, "train_cpu_seconds"),
+        "flat": sum(row["flat"] == "True" for row in own),
+    }
+
+
+def _mean_of(rows: list[dict[str, str]], name: str) -> float | None:
+    return round(statistics.mean(float(row[name]) for row in rows), 4) if rows else None
+
+
+def _spread(row: dict, name: str) -> str:
+    value, spread = row[name], row[f"{name}_sd"]
+    if value is None:
+        return ""
+    return f"{value:.4f}" + ("" if spread is None else f" +- {spread:.4f}")

@@ -1,0 +1,107 @@
+"""A tiny long study, from two trainings of two arms to the tables."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import study.compare as compare
+from segedu.data import SyntheticNuclei
+from segedu.files import read_rows, write_rows
+from study import long, long_report
+
+
+class Images(list):
+    """Four synthetic images as a `NucleiDataset`."""
+
+    def __init__(self, seed: int, target: str):
+        dataset = SyntheticNuclei(4, seed=seed, size=32, target=target)
+        super().__init__(dataset[index] for index in range(4))
+        self.labels = SyntheticNuclei(4, seed=seed, size=32, target="instances")
+
+    def instances(self, index: int) -> np.ndarray:
+        return self.labels[index][1].numpy()
+
+
+@pytest.fixture
+def small_study(tmp_path, monkeypatch):
+    images = {"train": 1, "validation": 2, "test": 3}
+    made = {
+        (split, target): Images(seed, target)
+        for split, seed in images.items()
+        for target in ("binary", "three_class")
+    }
+    monkeypatch.setattr(compare, "_nuclei", lambda root, split, target: made[split, target])
+    for module in (long, long_report):
+        monkeypatch.setattr(module, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(long, "CHANNELS", (2, 2, 4))
+    monkeypatch.setattr(long, "SEEDS", 2)
+    fields = [{"split": "test", "group": group} for group in "xxyz"]
+    write_rows(tmp_path / "compare_image_ids.csv", fields)
+    return tmp_path
+
+
+def test_runs_are_measured_once_and_make_the_tables(small_study, monkeypatch, capsys):
+    arms = ["unet", "unetpp-ds", "three-class"]
+    long.train_all(Path(), arms, steps=2)
+    long_report.measure_all(Path(), small_study)
+    table = read_rows(small_study / "long_table.csv")
+    heads = ["unetpp-ds-L1", "unetpp-ds-L2"]
+    order = ["unet", "unetpp-ds", *heads, "three-class", "otsu", "foreground"]
+    assert sorted(row["arm"] for row in table) == sorted(order)
+    assert [row["arm"] for row in table if row["arm"] in long.LONG_ARMS] == [
+        name for name in long.LONG_ARMS if name in arms
+    ]
+    seeds = {row["arm"]: int(row["seeds"]) for row in table}
+    assert seeds == dict.fromkeys(order, 2) | {"otsu": 1, "foreground": 1}
+
+    # The table from the rows of the images, computed apart.
+    rows = read_rows(small_study / "long_images.csv")
+    assert len(rows) == 4 * (2 * 5 + 2)
+    means = []
+    for seed in "01":
+        own = [row for row in rows if (row["arm"], row["seed"]) == ("unet", seed)]
+        counts = [[int(row[name]) for name in ("tp", "fp", "fn")] for row in own]
+        means.append(np.mean([tp / (tp + fp + fn) if tp + fp + fn else 1 for tp, fp, fn in counts]))
+    (unet,) = (row for row in table if row["arm"] == "unet")
+    assert float(unet["iou"]) == pytest.approx(np.mean(means), abs=6e-5)
+    assert float(unet["iou_sd"]) == pytest.approx(np.std(means, ddof=1), abs=6e-5)
+
+    pairs = read_rows(small_study / "long_differences.csv")
+    compared = {(row["arm"], row["other"]) for row in pairs}
+    assert ("unetpp-ds", "unet") in compared
+    assert ("unet", "otsu") in compared
+    assert {("unetpp-ds-L1", "unetpp-ds"), ("three-class", "unet")} <= compared
+
+    runs = read_rows(small_study / "long_runs.csv")
+    validated = {(row["arm"], row["seed"]): row["validation_iou"] for row in runs}
+    notes = long.load_run(small_study / "runs" / "long" / "unet-1.safetensors")[1]
+    assert float(validated["unet", "1"]) == pytest.approx(notes["best_iou"], abs=6e-5)
+
+    with monkeypatch.context() as patched:  # a second call measures no run again
+        patched.setattr(long_report, "measure_run", None)
+        long_report.measure_all(Path(), small_study)
+    assert read_rows(small_study / "long_table.csv") == table
+    assert "Holm" in capsys.readouterr().out
+
+
+def test_one_finished_run_is_reported_and_compared_with_nothing(small_study, monkeypatch, capsys):
+    monkeypatch.setattr(long, "SEEDS", 1)
+    long.train_all(Path(), ["half-bf16"], steps=2)
+    long_report.measure_all(Path(), small_study)
+    assert "nothing is compared" in capsys.readouterr().out
+    found = json.loads((small_study / "runs" / "long" / "half-bf16-0.json").read_text())
+    assert [row["precision"] for row in found["runs"]] == ["bf16-mixed"]
+
+
+def test_without_a_run_the_command_says_what_to_do(small_study):
+    with pytest.raises(ValueError, match="python -m study long"):
+        long_report.measure_all(Path(), small_study)
+
+
+def test_what_is_compared_are_arms_of_the_study():
+    known = {*long.LONG_ARMS, "otsu", *(f"unetpp-ds-L{level}" for level in (1, 2, 3, 4))}
+    for pairs in long_report.FAMILIES.values():
+        assert len(set(pairs)) == len(pairs)
+        assert {name for pair in pairs for name in pair[:2]} <= known
