@@ -114,18 +114,18 @@ function makePresets(depth) {
     {
       label: "U-Net",
       sentence:
-        "Down on the left, up on the right. Each node on the way up gets one copy, from the left.",
+        "Down on the left, up on the right. Each node on the way up receives one copy, from the left.",
       values: { ...whole, network: 0, node: [0, depth] },
     },
     {
       label: "U-Net++",
       sentence:
-        "The triangle is filled. Each node gets copies of all nodes to its left, over short ways.",
+        "The triangle is filled in: each node receives a copy of every earlier node in its row.",
       values: { ...whole, network: 1, node: [0, depth] },
     },
     {
       label: "pruned",
-      sentence: "The answer comes from head L1. Three nodes are left: look at the bars of the cost.",
+      sentence: "The answer comes from head L1. Three nodes are left: look at the two bars below.",
       values: { level: 1, network: 1, node: [0, 1] },
     },
     {
@@ -209,7 +209,7 @@ function render({ model, el }) {
   const key = [
     ...Object.entries(EDGES).map(([kind, word]) => html(`span.swatch.${kind}`, explain(word))),
     ...Object.entries(NODES).map(([kind, word]) => html(`span.patch.${kind}`, word)),
-    html("span", explain("X(i,j)")),
+    html("span", "names: ", explain("X(i,j)")),
   ];
   const [weights, work] = [costBar("parameters"), costBar("multiply-adds")];
   const text = summary();
@@ -299,7 +299,7 @@ function render({ model, el }) {
     facts.inputs.textContent =
       inputs.map(([kind, ...source]) => `${name(source)} ${INPUTS[kind]}`).join(", ") ||
       "the image";
-    facts.takes.textContent = `${takes} channels`;
+    facts.takes.textContent = `${takes}`;
     facts.gives.textContent = `${gives[0]} channels of ${gives[1]} × ${gives[2]}`;
     facts.parameters.textContent = number.toLocaleString("en");
     facts.sees.textContent = `${narrow === wide ? wide : `${narrow} to ${wide}`} of ${size} pixels`;

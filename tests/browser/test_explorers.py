@@ -194,30 +194,6 @@ def test_threshold_scores(call, kind):
     close(ours, torch.cat([*scores, *ratios], dim=1))
 
 
-@pytest.mark.parametrize("kind", ["any", "absent", "one"])
-def test_pooling_answers(call, kind):
-    preds, target = MASKS
-    if kind == "absent":
-        preds, target = preds[:6], target[:6]
-    if kind == "one":
-        preds, target = preds[-1:], target[-1:]
-    explorer = explorers.PoolingExplorer(preds, target, num_classes=3)
-    ours = call(
-        "pooling.js",
-        "CHOICES.map(choice => [...choice, answer(ratios(argument, ...choice))])",
-        explorer.data,
-    )
-    assert len(ours) == 24
-    for pooling, classes, absent, value in ours:
-        scores = metrics.stat_scores(preds, target, num_classes=3)
-        counts = scores if classes == "all" else [count[:, 1:] for count in scores]
-        try:
-            expected = metrics.iou(*counts, average=pooling, absent=absent)
-        except ValueError:  # nothing is left
-            expected = np.nan
-        close(value, expected)
-
-
 def test_convolution_geometry(call):
     names = ("size", "kernel", "stride", "padding")
     grid = list(itertools.product(*(steps(explorers.ConvExplorer, name) for name in names)))
