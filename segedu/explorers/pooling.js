@@ -176,7 +176,8 @@ function render({ model, el }) {
   const key = [
     html("span.shade.none", "0"),
     html("span.shade.full", "1"),
-    html("span.shade.empty", "0 / 0"),
+    html("span.shade.empty", "0 / 0, left out"),
+    html("span.shade.counted", "0 / 0, counted"),
   ];
   const pointedAt = html("p.note.pointed-at");
 
@@ -213,7 +214,7 @@ function render({ model, el }) {
   function drawRatios(average, classes, averaged) {
     if (average === "image" || average === "image_set") {
       const means = averaged.map((row) => mean(present(row)));
-      return [squares(means, 32, "one value for each image")];
+      return [squares(means, 16, "one value for each image")];
     }
     const kept = range(number).slice(classes === "all" ? 0 : 1);
     const totals = kept.map((k) => {
@@ -239,6 +240,7 @@ function render({ model, el }) {
         const square = grid.children[n];
         square.classList.toggle("unlit", isEmpty && !stands);
         square.classList.toggle("empty", isEmpty && !stands);
+        square.classList.toggle("counted", isEmpty && stands);
         square.style.setProperty("--score", isEmpty && stands ? absent : row[k] || 0);
       });
     });
