@@ -111,6 +111,12 @@ function holders({ windows, kernel, stride, padding }, pixel) {
 // -- the drawings --------------------------------------------------------------------------------
 
 const LENGTH = 240; // of a drawing's side
+const MEANINGS = {
+  mean: "All weights are the same: the mean of the window.",
+  edge: "Right minus left: far from 0 where the brightness changes from left to right.",
+  sharpen: "The middle pixel, and added to it how it differs from the others: edges get steeper.",
+  tent: "The weights grow towards the middle: a mean that listens most to the middle.",
+};
 const WORDS = {
   convolution: {
     nothing: ({ kernel, size, padding }) =>
@@ -290,7 +296,7 @@ function render({ model, el }) {
   let scene;
   let cell; // the side of a pixel in the drawings of input and output
   let total; // number of windows
-  let at = 0; // the window that is shown
+  let at = null; // the window that is shown
   let count = 0; // windows whose result is in the output: all, except while it is filled
   let pixel = null; // that is pointed at: [row, column]
 
@@ -329,7 +335,8 @@ function render({ model, el }) {
     small.cells.replaceChildren(...tiles(values[1], cell));
     input.title.textContent = `input, ${scene.size} × ${scene.size}`;
     output.title.textContent = outer ? `output, ${outer} × ${outer}` : "output: nothing";
-    product.title.textContent = isForward() ? "weight × pixel" : "weight × input value";
+    const weights = WEIGHTS[model.get("weights")];
+    product.title.replaceChildren("weight × value, ", term(weights, MEANINGS[weights]));
   }
 
   // The window that is shown and the pixel that is pointed at. The cells stay, or the pointer would
@@ -459,7 +466,7 @@ function render({ model, el }) {
     cell = Math.min(LENGTH / Math.max(pixels + 2 * padding, windows, kernel), 60);
     total = scene.side > 0 ? windows * windows : 0;
     count = total;
-    at = Math.min(at, Math.max(total - 1, 0));
+    at = clamp(at ?? windows + 1, 0, Math.max(total - 1, 0)); // at first the second on the diagonal
     pixel = null;
     connected.textContent = HINT;
     for (const { drawing } of [input, output]) {
