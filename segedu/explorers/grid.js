@@ -193,7 +193,9 @@ function render({ model, el }) {
     },
     { every: () => 900 },
   );
+  const step = html("span.note");
   buttons.prepend(html("span", "forward pass:"));
+  buttons.append(step);
 
   const title = html("p.title");
   const facts = Object.fromEntries(Object.keys(FACTS).map((fact) => [fact, html("dd")]));
@@ -265,6 +267,8 @@ function render({ model, el }) {
     showField(node);
     showCost(network, left);
     el.classList.toggle("u-net", index === 0);
+    el.classList.toggle("passing", done !== null);
+    step.textContent = done === null ? "" : `${done} of ${left.nodes.length}: ${name(node.node)}`;
     set(text, { "aria-live": done === null ? "polite" : "off" });
     text.textContent = sentence(index, left, node);
   }

@@ -166,6 +166,7 @@ def test_the_forward_pass_lights_nodes_in_order(figure):
     for number, name in enumerate(order, start=1):
         step.click()
         expect(says).to_contain_text(f"Step {number} of 6: {name} from")
+        expect(figure.locator(".player")).to_contain_text(f"{number} of 6: {name}")
         expect(figure.locator(".node.current:visible")).to_have_text(name)
         assert waiting.count() == 6 - number
     expect(says).to_contain_text("Head L2 makes the answer")
