@@ -195,7 +195,10 @@ def test_the_bars_show_what_is_left(figure):
 @pytest.mark.parametrize("width", [1400, 375])
 def test_the_height_stays(figure, page, width):
     figure = figure("", width)
-    heights = set()
+    heights = {figure.bounding_box()["height"]}
+    for _ in range(15):
+        figure.get_by_role("button", name="one step").click()
+        heights.add(figure.bounding_box()["height"])
     for label in ("U-Net", "U-Net++", "pruned", "first node", "deepest node"):
         button = figure.get_by_role("button", name=label, exact=True)
         button.click()
