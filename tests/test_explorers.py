@@ -59,7 +59,7 @@ CONTROLS = {
     "LossExplorer": {"gamma": (5, -0.1), "foreground": (0.01, 0), "alpha": (1, 1.01)},
     "PoolingExplorer": {
         "average": ("set", "sets"),
-        "classes": ("all", "none"),
+        "classes": ("foreground", "none"),
         "absent": (1, 2),
     },
     "ThresholdExplorer": {"threshold": (1, float("nan"))},
@@ -105,7 +105,9 @@ def test_bundle_holds_both_hosts(name):
     data, _ = explorer._repr_mimebundle_()
     assert data["text/plain"] == repr(explorer)
     assert data["text/html"] == MAKERS[name]().to_html()  # the same text each time
-    assert len(data["text/html"].encode()) <= explorer.largest_page
+    picture = len(data["image/png"])
+    assert picture <= 45_000
+    assert len(data["text/html"].encode()) - picture <= explorer.largest_page
     assert data[WIDGET_VIEW]["model_id"] != explorer.model_id  # but that of the box with controls
     for control in explorer.controls:
         assert f'"name": "{control.name}"' in data["text/html"]
