@@ -1,12 +1,15 @@
 """The Python side of the explorers: values, bundles and links. Figures: see tests/browser."""
 
+import base64
 import importlib
+import io
 import sys
 from functools import partial
 
 import ipywidgets
 import numpy as np
 import pytest
+from PIL import Image
 
 from segedu import explorers
 
@@ -23,11 +26,13 @@ MAKERS = {
     "ThresholdExplorer": lambda: explorers.ThresholdExplorer(
         np.linspace(0, 1, 48).reshape(6, 8), np.eye(6, 8)
     ),
+    "TrainingLab": explorers.TrainingLab,
 }
 # Another value for each control, and one that it refuses.
 CONTROLS = {
     "ConvExplorer": {
         "operation": ("transposed", "deconvolution"),
+        "weights": ("tent", "gauss"),
         "size": (12, 13),
         "kernel": (7, 0),
         "stride": (4, None),
@@ -54,10 +59,21 @@ CONTROLS = {
     "LossExplorer": {"gamma": (5, -0.1), "foreground": (0.01, 0), "alpha": (1, 1.01)},
     "PoolingExplorer": {
         "average": ("set", "sets"),
-        "classes": ("all", "none"),
+        "classes": ("foreground", "none"),
         "absent": (1, 2),
     },
     "ThresholdExplorer": {"threshold": (1, float("nan"))},
+    "TrainingLab": {
+        "network": ("U-Net++ 4-8-16", "U-Net 1-2"),
+        "loss": ("focal", "hinge"),
+        "gamma": (0.5, 6),
+        "alpha": (0.25, -0.1),
+        "rate": (0.003, 1),
+        "crops": (16, 17),
+        "flips": (False, "up"),
+        "seed": (3, 10),
+        "threshold": (0.3, 1),
+    },
 }
 EVERY_CONTROL = [(name, *rest) for name, items in CONTROLS.items() for rest in items.items()]
 
@@ -89,11 +105,31 @@ def test_bundle_holds_both_hosts(name):
     data, _ = explorer._repr_mimebundle_()
     assert data["text/plain"] == repr(explorer)
     assert data["text/html"] == MAKERS[name]().to_html()  # the same text each time
-    assert len(data["text/html"].encode()) <= explorer.largest_page
+    picture = len(data["image/png"])
+    assert picture <= 45_000
+    assert len(data["text/html"].encode()) - picture <= explorer.largest_page
     assert data[WIDGET_VIEW]["model_id"] != explorer.model_id  # but that of the box with controls
     for control in explorer.controls:
-        assert f'name="{control.name}"' in data["text/html"]
+        assert f'"name": "{control.name}"' in data["text/html"]
         assert f'"{control.name}"' in explorer.source()  # the view reads it
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_without_scripts_there_is_a_picture_and_no_control(name):
+    data, _ = MAKERS[name]()._repr_mimebundle_()
+    page, _, _ = data["text/html"].partition("<script>")
+    assert f'src="data:image/png;base64,{data["image/png"]}"' in page
+    assert not any(f"<{tag}" in page for tag in ("form", "input", "button", "select"))
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert picture.width == 720
+    assert len(explorers.__dict__[name].alt) > 80
+
+
+def test_the_pictures_show_what_the_code_draws():
+    """If not: `python -m study.stills`."""
+    stills = pytest.importorskip("study.stills", reason="no package playwright")
+    assert {explorer.__name__ for explorer in stills.EXPLORERS.values()} == set(explorers.__all__)
+    assert list(filter(stills.is_stale, stills.EXPLORERS)) == []
 
 
 @pytest.mark.parametrize("name", MAKERS)

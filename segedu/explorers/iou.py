@@ -29,7 +29,11 @@ class IoUExplorer(Explorer):
     (8, 24)
     """
 
-    view = "iou.js"
+    name = "iou"
+    alt = (
+        "A true and a predicted disc on a grid of pixels, partly on top of each other; "
+        "beside them the counts TP, FP and FN, IoU and Dice."
+    )
     shape = Choice("disc", {"disc": "disc", "square": "square"}, "shape")
     truth_size = Slider(12, 1, 16, 1, "truth size")
     prediction_size = Slider(10, 1, 16, 1, "prediction size")

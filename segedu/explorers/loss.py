@@ -23,7 +23,11 @@ class LossExplorer(Explorer):
     ValueError: alpha must be a number from 0 to 1, got 1.5
     """
 
-    view = "loss.js"
+    name = "loss"
+    alt = (
+        "Curves of the focal loss and BCE, and of their gradients, over the predicted "
+        "probability; below them bars with the foreground's share of the gradient."
+    )
     gamma = Slider(2.0, 0.0, 5.0, 0.1, "gamma (focusing)")
     foreground = Slider(0.1, 0.01, 0.5, 0.01, "foreground")
     alpha = Slider(0.25, 0.0, 1.0, 0.01, "alpha (weight)")

@@ -29,7 +29,11 @@ class ThresholdExplorer(Explorer):
     array([[ 51, 230]], dtype=uint8)
     """
 
-    view = "threshold.js"
+    name = "threshold"
+    alt = (
+        "A probability map, what lies above a threshold in the colours of TP, FP and FN, "
+        "and curves of IoU, precision and recall over the threshold."
+    )
     threshold = Slider(0.5, 0.0, 1.0, 0.01, "threshold")
     data = Dict().tag(sync=True)
 
