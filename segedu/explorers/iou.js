@@ -1,175 +1,318 @@
-// Two shapes on a grid of pixels: their counts, IoU and Dice.
+// Two shapes on a grid of pixels: their counts, IoU and Dice, and what a shift does to these.
 
-const [COLUMNS, ROWS] = [32, 20];
+const [COLUMNS, ROWS] = [128, 64];
 const SHAPES = ["disc", "square"];
 
-// Which pixels a shape covers, row by row. It moves inwards where it would stick out of the grid.
-function pixels(shape, [column, row], size) {
+// Which pixels a shape covers: `spans` holds [first, end) columns for each row from `top` on. It
+// moves inwards where it would stick out of the grid.
+function covered(shape, [column, row], size) {
   const first = (at, side) => clamp(at - Math.floor(size / 2), 0, side - size);
   const [left, top] = [first(column, COLUMNS), first(row, ROWS)];
-  return range(ROWS * COLUMNS).map((index) => {
-    // twice the way from the middle of the shape to the middle of the pixel, an integer
-    const x = 2 * ((index % COLUMNS) - left) + 1 - size;
-    const y = 2 * (Math.floor(index / COLUMNS) - top) + 1 - size;
-    return shape === "disc" ? x * x + y * y <= size * size : Math.max(x, -x, y, -y) < size;
+  const spans = range(size).map((k) => {
+    // Twice the way from the middle of the shape to the middle of the row's pixels.
+    const y = 2 * k + 1 - size;
+    const reach = shape === "disc" ? Math.sqrt(size * size - y * y) : size;
+    const margin = Math.max(Math.ceil((size - 1 - reach) / 2), 0);
+    return [left + margin, left + size - margin];
   });
+  return { left, top, size, spans };
 }
 
-const kindOf = (predicted, real) => (predicted ? (real ? "tp" : "fp") : real ? "fn" : "tn");
+const area = ({ spans }) => spans.reduce((sum, [first, end]) => sum + end - first, 0);
+const middle = ({ left, size }) => left + size / 2;
 
-function count(preds, target) {
-  const counts = { tp: 0, fp: 0, fn: 0, tn: 0 };
-  preds.forEach((predicted, index) => (counts[kindOf(predicted, target[index])] += 1));
-  return counts;
-}
-
-const iou = ({ tp, fp, fn }) => tp / (tp + fp + fn);
-const dice = ({ tp, fp, fn }) => (2 * tp) / (2 * tp + fp + fn);
-
-// The drawing: pixels are squares of side CELL.
-const CELL = 10;
-const [WIDTH, HEIGHT] = [COLUMNS * CELL, ROWS * CELL];
-const KINDS = { tp: "TP, in both", fp: "FP, prediction only", fn: "FN, truth only" };
-const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-const square = (x, y) => `M${x} ${y}h${CELL}v${CELL}h${-CELL}z`;
-const TEXTURES = {
-  tp: () => "",
-  fp: (x, y) => `M${x} ${y + CELL}l${CELL} ${-CELL}`, // strokes that join into hatching
-  fn: (x, y) => `M${x + CELL / 2} ${y + CELL / 2}h0`, // dots
-};
-
-// The path of a piece(x, y) for each pixel that a mask holds.
-const stamp = (mask, piece) =>
-  mask
-    .map((held, k) => (held ? piece((k % COLUMNS) * CELL, Math.floor(k / COLUMNS) * CELL) : ""))
-    .join("");
-
-// The edges between the pixels that a mask holds and all others.
-function contour(mask) {
-  const held = (x, y) => x >= 0 && x < COLUMNS && y >= 0 && y < ROWS && mask[y * COLUMNS + x];
-  let edges = "";
-  for (const y of range(ROWS + 1)) {
-    for (const x of range(COLUMNS + 1)) {
-      if (held(x, y) !== held(x, y - 1)) edges += `M${x * CELL} ${y * CELL}h${CELL}`;
-      if (held(x, y) !== held(x - 1, y)) edges += `M${x * CELL} ${y * CELL}v${CELL}`;
-    }
+// How many pixels both cover once `a` has moved to the right.
+function shared(a, b, right = 0) {
+  let pixels = 0;
+  const end = Math.min(a.top + a.size, b.top + b.size);
+  for (let y = Math.max(a.top, b.top); y < end; y++) {
+    const [[firstA, endA], [firstB, endB]] = [a.spans[y - a.top], b.spans[y - b.top]];
+    pixels += Math.max(Math.min(endA + right, endB) - Math.max(firstA + right, firstB), 0);
   }
-  return edges;
+  return pixels;
 }
 
-// The first and last column and row of a mask.
-function extent(mask) {
-  const held = range(ROWS * COLUMNS).filter((index) => mask[index]);
-  const columns = held.map((index) => index % COLUMNS);
-  const rows = held.map((index) => Math.floor(index / COLUMNS));
-  return {
-    left: Math.min(...columns),
-    right: Math.max(...columns),
-    top: Math.min(...rows),
-    bottom: Math.max(...rows),
-  };
+function count(preds, target, right) {
+  const tp = shared(preds, target, right);
+  const [fp, fn] = [area(preds) - tp, area(target) - tp];
+  return { tp, fp, fn, tn: ROWS * COLUMNS - tp - fp - fn };
 }
 
-function render({ model, el }) {
-  const stage = svg("svg", { viewBox: `-1 -14 ${WIDTH + 2} ${HEIGHT + 28}` });
-  const layers = Object.keys(KINDS).map((kind) => {
-    const [area, texture] = [svg(`path.area.${kind}`), svg("path.texture")];
-    stage.append(area, texture);
-    return { kind, area, texture };
+// 1 for the pixels that a shape covers, row by row over the whole grid.
+function mask({ top, spans }) {
+  const pixels = new Uint8Array(ROWS * COLUMNS);
+  spans.forEach(([first, end], k) => {
+    const row = (top + k) * COLUMNS;
+    pixels.fill(1, row + first, row + end);
   });
-  const lines = [
-    range(COLUMNS + 1).map((x) => `M${x * CELL} 0v${HEIGHT}`),
-    range(ROWS + 1).map((y) => `M0 ${y * CELL}h${WIDTH}`),
-  ];
-  stage.append(svg("path.grid", { d: lines.flat().join("") }));
+  return pixels;
+}
 
+// -- the goal ------------------------------------------------------------------------------------
+
+const GOAL = 0.5;
+const GOAL_SIZES = [6, 60];
+
+// What to do next for the goal, and the shift if this is the largest that the goal allows.
+function judge(preds, target) {
+  const size = target.size;
+  if (preds.size !== size || !GOAL_SIZES.includes(size)) {
+    return { hint: "Start with the button “nucleus of 6 px”: both shapes then have that size." };
+  }
+  if (preds.top !== target.top) {
+    return { hint: "Move the prediction up or down to the row of the truth first." };
+  }
+  const shift = Math.abs(middle(preds) - middle(target));
+  const away = middle(preds) < middle(target) ? -1 : 1;
+  const [now, next] = [0, away].map((right) => iou(count(preds, target, right)));
+  if (now < GOAL) return { hint: `IoU ${now.toFixed(3)} is too low: move it back towards the truth.` };
+  if (next >= GOAL) return { hint: `IoU ${now.toFixed(3)}: move it further to the left or right.` };
+  return { size, shift };
+}
+
+const reached = ({ size, shift }) => `A nucleus of ${size} px may be ${shift} px off`;
+
+// -- the figure ----------------------------------------------------------------------------------
+
+const NAMES = { tp: "TP, in both", fp: "FP, prediction only", fn: "FN, truth only" };
+const CELL = 6; // what a pixel measures in the drawing
+const ZOOM = 8; // and on the canvas
+const FARTHEST = 64; // shift that the plot shows, in pixels
+
+const both = (size, shift) => ({
+  truth_size: size,
+  prediction_size: size,
+  truth: [COLUMNS / 2, ROWS / 2],
+  prediction: [COLUMNS / 2 + shift, ROWS / 2],
+});
+const PRESETS = [
+  {
+    label: "nucleus of 6 px",
+    values: both(6, 2),
+    sentence: "2 pixels off, and a nucleus of 6 pixels has lost more than half of its IoU.",
+  },
+  {
+    label: "nucleus of 60 px",
+    values: both(60, 2),
+    sentence: "The same 2 pixels, and a nucleus of 60 pixels has hardly lost anything.",
+  },
+  {
+    label: "1 px off",
+    values: both(12, 1),
+    sentence: "One pixel to the right costs a nucleus of 12 pixels a fifth of its IoU.",
+  },
+  {
+    label: "too thin",
+    values: { ...both(24, 0), prediction_size: 22 },
+    sentence:
+      "In the right place and one pixel too thin all round: every pixel of the prediction is " +
+      "right, and IoU is still far from 1.",
+  },
+  {
+    label: "nested",
+    values: { ...both(40, 0), prediction_size: 20 },
+    sentence:
+      "The prediction lies inside the truth: no false positive, and IoU is the ratio of the areas.",
+  },
+  {
+    label: "disjoint",
+    values: both(24, 26),
+    sentence:
+      "Next to each other, without a common pixel: IoU is 0, and it stays 0 however far apart " +
+      "they are. It does not say how near the prediction came.",
+  },
+];
+
+// The outline of a shape as the text of an SVG path: down its right side and up its left.
+function outline({ top, spans }) {
+  const right = spans.map(([, end], k) => `H${end * CELL}V${(top + k + 1) * CELL}`);
+  const left = spans.map(([first], k) => `H${first * CELL}V${(top + k) * CELL}`).reverse();
+  return `M${spans[0][0] * CELL} ${top * CELL}${right.join("")}${left.join("")}z`;
+}
+
+// The shapes as things to take hold of, over the picture of the pixels.
+function shapesToMove(move) {
+  const [width, height] = [COLUMNS * CELL, ROWS * CELL];
+  const glass = svg("svg", { viewBox: `0 0 ${width} ${height}` });
+  const lines = [
+    range(COLUMNS + 1).map((x) => `M${x * CELL} 0v${height}`),
+    range(ROWS + 1).map((y) => `M0 ${y * CELL}h${width}`),
+  ];
+  glass.append(svg("path.grid", { d: lines.flat().join("") }));
+
+  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   const shapes = ["truth", "prediction"].map((name) => {
-    const [grip, outline] = [svg("path.grip"), svg(`path.outline.${name}`)];
+    const grip = svg("circle.grip");
+    const line = svg(`path.outline.${name}`);
     const label = svg("text.name", { "text-anchor": "middle" }, name);
-    const node = svg("g", { tabindex: 0, role: "group" }, grip, outline, label);
+    const node = svg("g", { tabindex: 0, role: "group" }, grip, line, label);
     node.setAttribute("aria-roledescription", "shape to move");
     node.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes the arrow keys
-    stage.append(node);
-    return { name, grip, outline, label, node };
-  });
-
-  const counted = Object.keys(KINDS).map((kind) => ({ kind, value: html("b") }));
-  const scores = Object.entries({ IoU: iou, Dice: dice }).map(([name, score]) => {
-    const [value, part, formula] = [html("b"), html("div.part"), html("span.note")];
-    const root = html("div.share", pair(name, value), html("div.bar", part), formula);
-    return { score, value, part, formula, root };
-  });
-  const hint = "Drag a shape, or select it with Tab and move it with the arrow keys.";
-  const text = summary();
-  el.append(
-    html(
-      "div.panels",
-      html("div", stage, html("p.note", hint)),
-      html(
-        "div",
-        counted.map(({ kind, value }) => pair(html(`span.patch.${kind}`, KINDS[kind]), value)),
-        scores.map(({ root }) => root),
-      ),
-    ),
-    text,
-  );
-
-  // Moves the middle of a shape to a place, or as near to it as the grid allows.
-  function move(name, [column, row]) {
-    const size = model.get(`${name}_size`);
-    const half = Math.floor(size / 2);
-    const inside = (at, side) => clamp(at, half, side - size + half);
-    change(model, name, [inside(column, COLUMNS), inside(row, ROWS)]);
-  }
-  const shift = ([column, row], [right, down]) => [column + right, row + down];
-  for (const { name, node } of shapes) {
+    glass.append(node);
     node.addEventListener("keydown", (event) => {
-      if (!(event.key in STEPS)) return;
+      if (!(event.key in steps)) return;
       event.preventDefault();
-      move(name, shift(model.get(name), STEPS[event.key]));
+      move(name, steps[event.key]);
     });
     node.addEventListener("pointerdown", ({ clientX, clientY, pointerId }) => {
-      const start = model.get(name);
-      const pixel = (stage.getBoundingClientRect().width * CELL) / (WIDTH + 2);
+      const pixel = glass.getBoundingClientRect().width / COLUMNS;
+      let done = [0, 0];
       node.setPointerCapture(pointerId);
       node.onpointermove = (event) => {
         const way = [event.clientX - clientX, event.clientY - clientY];
-        move(
-          name,
-          shift(
-            start,
-            way.map((length) => Math.round(length / pixel)),
-          ),
-        );
+        const now = way.map((length) => Math.round(length / pixel));
+        move(name, [now[0] - done[0], now[1] - done[1]]);
+        done = now;
       };
     });
     node.onpointerup = node.onpointercancel = () => (node.onpointermove = null);
+    return { name, grip, line, label, node };
+  });
+
+  function draw(covers) {
+    shapes.forEach(({ name, grip, line, label, node }, index) => {
+      const { left, top, size } = covers[index];
+      const [x, y] = [(left + size / 2) * CELL, (top + size / 2) * CELL];
+      set(grip, { cx: x, cy: y, r: Math.max((size * CELL) / 2, 26) }); // 26: enough for a thumb
+      set(line, { d: outline(covers[index]) });
+      const above = Math.max(top * CELL - 6, 14);
+      const below = Math.min((top + size) * CELL + 18, height - 6);
+      set(label, { x: clamp(x, 48, width - 48), y: name === "truth" ? above : below });
+      const columns = `columns ${left} to ${left + size - 1}`;
+      set(node, { "aria-label": `${name}, ${columns}, rows ${top} to ${top + size - 1}` });
+    });
+  }
+  return { glass, draw };
+}
+
+// IoU and Dice over the shift to the right, with a dot at the present one.
+function shiftPlot() {
+  const axes = chart({
+    label: "IoU and Dice over the shift of the prediction to the right, in pixels",
+    x: { name: "shift to the right, pixels", domain: [-FARTHEST, FARTHEST], ticks: [-60, -30, 0, 30, 60] },
+    y: { name: "score", domain: [0, 1.02], ticks: [0, 0.25, 0.5, 0.75, 1] },
+  });
+  const cursor = svg("line.cursor", { y1: axes.Y(0), y2: axes.Y(1) });
+  const half = svg("line.half", { x1: axes.X(-FARTHEST), x2: axes.X(FARTHEST), y1: axes.Y(GOAL), y2: axes.Y(GOAL) });
+  axes.plot.append(half, cursor);
+  const curves = Object.entries({ iou, dice }).map(([name, score]) => {
+    const [line, dot] = [svg(`path.curve.${name}`), svg(`circle.dot.${name}`, { r: 4.5 })];
+    axes.plot.append(line);
+    axes.root.append(dot);
+    return { score, line, dot };
+  });
+
+  function draw(preds, target) {
+    const now = middle(preds) - middle(target);
+    const shifts = range(2 * FARTHEST + 1).map((k) => k - FARTHEST + (now % 1));
+    const counts = new Map(shifts.map((shift) => [shift, count(preds, target, shift - now)]));
+    set(cursor, { x1: axes.X(now), x2: axes.X(now) });
+    for (const { score, line, dot } of curves) {
+      set(line, { d: path(shifts, (shift) => score(counts.get(shift)), axes) });
+      set(dot, { cx: axes.X(clamp(now, -FARTHEST, FARTHEST)), cy: axes.Y(score(count(preds, target))) });
+    }
+  }
+  return { axes, draw };
+}
+
+function render({ model, el }) {
+  const place = (name) => covered(SHAPES[model.get("shape")], model.get(name), model.get(`${name}_size`));
+
+  // Moves a shape by so many pixels, or as far as the grid allows.
+  function move(name, [right, down]) {
+    const { left, top, size } = place(name);
+    const half = Math.floor(size / 2);
+    const inside = (first, side) => clamp(first, 0, side - size) + half;
+    change(model, name, [inside(left + right, COLUMNS), inside(top + down, ROWS)]);
   }
 
-  const traits = ["shape", "truth", "prediction", "truth_size", "prediction_size"];
-  follow(model, traits, () => {
-    const shape = SHAPES[model.get("shape")];
-    const masks = shapes.map(({ name }) =>
-      pixels(shape, model.get(name), model.get(`${name}_size`)),
-    );
-    const [target, preds] = masks;
-    const kinds = preds.map((predicted, index) => kindOf(predicted, target[index]));
-    for (const { kind, area, texture } of layers) {
-      const mask = kinds.map((other) => other === kind);
-      set(area, { d: stamp(mask, square) });
-      set(texture, { d: stamp(mask, TEXTURES[kind]) });
-    }
-    shapes.forEach(({ name, grip, outline, label, node }, index) => {
-      const { left, right, top, bottom } = extent(masks[index]);
-      set(grip, { d: stamp(masks[index], square) });
-      set(outline, { d: contour(masks[index]) });
-      set(label, {
-        x: clamp(((left + right + 1) * CELL) / 2, 28, WIDTH - 28),
-        y: name === "truth" ? top * CELL - 4 : (bottom + 1) * CELL + 11,
-      });
-      set(node, { "aria-label": `${name}, columns ${left} to ${right}, rows ${top} to ${bottom}` });
-    });
+  const pixels = errorPicture(COLUMNS, ROWS, ZOOM, "the pixels, coloured by TP, FP and FN");
+  const shapes = shapesToMove(move);
+  const plot = shiftPlot();
+  dragAlong(plot.axes, (shift) => {
+    const [preds, target] = [place("prediction"), place("truth")];
+    move("prediction", [Math.round(shift + middle(target) - middle(preds)), 0]);
+  });
+
+  // The counts: pointing at one hides the others in the picture.
+  let lit = null;
+  const counted = Object.entries(NAMES).map(([kind, name]) => {
+    const value = html("b");
+    const root = pair(html(`span.patch.${kind}`, name), value);
+    root.classList.add("count");
+    const light = (now) => {
+      lit = now;
+      drawPixels();
+    };
+    root.addEventListener("pointerenter", () => light(kind));
+    root.addEventListener("pointerleave", () => light(null));
+    return { kind, value, root };
+  });
+  const scores = Object.entries({ IoU: iou, Dice: dice }).map(([name, score]) => {
+    const [value, part, formula] = [html("b"), html("div.part"), html("span.note")];
+    const label = html(`span.swatch.${name.toLowerCase()}`, name);
+    const root = html("div.share", pair(label, value), html("div.bar", part), formula);
+    return { score, value, part, formula, root };
+  });
+  const found = new Map(); // size: what was reached
+  const goal = html("p.goal", { role: "status", "aria-live": "polite" });
+  const text = summary();
+  const hint = "Drag a shape, or select it with Tab and use the arrow keys. Or drag in the plot below.";
+  el.append(
+    presets(model, PRESETS),
+    html("div.stage", pixels.node, shapes.glass),
+    html("p.note", hint),
+    html(
+      "div.panels",
+      plot.axes.root,
+      html(
+        "div",
+        counted.map(({ root }) => root),
+        scores.map(({ root }) => root),
+      ),
+    ),
+    html("p.title", "Goal: what is the largest shift with an IoU of 0.5 or more?"),
+    goal,
+    text,
+  );
+
+  // Pointing at a pixel lights its count.
+  shapes.glass.addEventListener("pointermove", ({ clientX, clientY }) => {
+    const box = shapes.glass.getBoundingClientRect();
+    const [x, y] = [
+      Math.floor(((clientX - box.left) / box.width) * COLUMNS),
+      Math.floor(((clientY - box.top) / box.height) * ROWS),
+    ];
+    lightCount(kinds[y * COLUMNS + x]);
+  });
+  shapes.glass.addEventListener("pointerleave", () => lightCount(null));
+  function lightCount(now) {
+    for (const { kind, root } of counted) root.classList.toggle("lit", kind === now);
+  }
+
+  let kinds = [];
+  const drawPixels = () => pixels.paint(kinds, () => 0, (kind) => lit !== null && kind !== lit);
+
+  function say(preds, target) {
+    const { hint, size, shift } = judge(preds, target);
+    if (size) found.set(size, { size, shift });
+    const lines = [...found.values()].sort((a, b) => a.size - b.size).map(reached);
+    if (found.size === GOAL_SIZES.length) {
+      lines.push("That is what IoU does: the shift it allows grows with the size, so compare IoU only between objects of similar size");
+    } else if (size) {
+      lines.push(`Now the nucleus of ${GOAL_SIZES.find((other) => !found.has(other))} px`);
+    } else lines.push(hint.replace(/\.$/, ""));
+    goal.textContent = `${lines.join(". ")}.`;
+  }
+
+  follow(model, ["shape", "truth", "prediction", "truth_size", "prediction_size"], () => {
+    const [target, preds] = [place("truth"), place("prediction")];
+    const [real, predicted] = [mask(target), mask(preds)];
+    kinds = Array.from(real, (held, index) => kindOf(predicted[index], held));
+    drawPixels();
+    shapes.draw([target, preds]);
+    plot.draw(preds, target);
+    say(preds, target);
 
     const counts = count(preds, target);
     const { tp, fp, fn, tn } = counts;
