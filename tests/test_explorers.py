@@ -1,12 +1,15 @@
 """The Python side of the explorers: values, bundles and links. Figures: see tests/browser."""
 
+import base64
 import importlib
+import io
 import sys
 from functools import partial
 
 import ipywidgets
 import numpy as np
 import pytest
+from PIL import Image
 
 from segedu import explorers
 
@@ -104,8 +107,26 @@ def test_bundle_holds_both_hosts(name):
     assert len(data["text/html"].encode()) <= explorer.largest_page
     assert data[WIDGET_VIEW]["model_id"] != explorer.model_id  # but that of the box with controls
     for control in explorer.controls:
-        assert f'name="{control.name}"' in data["text/html"]
+        assert f'"name": "{control.name}"' in data["text/html"]
         assert f'"{control.name}"' in explorer.source()  # the view reads it
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_without_scripts_there_is_a_picture_and_no_control(name):
+    data, _ = MAKERS[name]()._repr_mimebundle_()
+    page, _, _ = data["text/html"].partition("<script>")
+    assert f'src="data:image/png;base64,{data["image/png"]}"' in page
+    assert not any(f"<{tag}" in page for tag in ("form", "input", "button", "select"))
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert picture.width == 720
+    assert len(explorers.__dict__[name].alt) > 80
+
+
+def test_the_pictures_show_what_the_code_draws():
+    """If not: `python -m study.stills`."""
+    stills = pytest.importorskip("study.stills", reason="no package playwright")
+    assert {explorer.__name__ for explorer in stills.EXPLORERS.values()} == set(explorers.__all__)
+    assert list(filter(stills.is_stale, stills.EXPLORERS)) == []
 
 
 @pytest.mark.parametrize("name", MAKERS)

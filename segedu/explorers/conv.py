@@ -24,7 +24,11 @@ class ConvExplorer(Explorer):
     ConvExplorer(operation='transposed', size=6, kernel=3, stride=2, padding=0)
     """
 
-    view = "conv.js"
+    name = "conv"
+    alt = (
+        "A 3 x 3 window of nine numbers over a 6 x 6 input; the products of both, their "
+        "sum, and the output that this sum belongs to."
+    )
     operation = Choice(
         "convolution", {"convolution": "convolution", "transposed": "transposed"}, "operation"
     )

@@ -36,8 +36,13 @@ class GridExplorer(Explorer):
     ValueError: level must be a number from 1 to 2, got 3
     """
 
-    needs = ("nodes.js",)
-    view = "grid.js"
+    needs = ("nodes.js", "nodes.css")
+    name = "grid"
+    alt = (
+        "The U-Net++ as a triangle of 15 nodes with arrows between them; beside it the "
+        "inputs, size and cost of the chosen node X(0,4), and what it sees of a "
+        "microscope picture."
+    )
     network = Choice("U-Net++", {"U-Net": "U-Net", "U-Net++": "U-Net++"}, "network")
     data = Dict().tag(sync=True)
 

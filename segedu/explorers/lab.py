@@ -11,7 +11,7 @@ from ..analysis import count_parameters
 from ..data import SyntheticNuclei
 from ..export import to_base64
 from ..models import UNet, UNetPlusPlus
-from .base import STYLE, Choice, Explorer, Slider, read
+from .base import Choice, Explorer, Slider
 
 SIDE = 64  # pixels of a crop
 TRAINING, HELD_OUT = 256, 32  # crops
@@ -88,8 +88,11 @@ class TrainingLab(Explorer):
     """
 
     needs = ("network.js", *(f"engine/{name}.js" for name in ENGINE.split()))
-    view = "lab.js"
-    style = f"{STYLE}\n{read('lab.css')}"
+    name = "lab"
+    alt = (
+        "Crops of synthetic nuclei, their true masks, and the probabilities and masks of "
+        "a network before its first training step."
+    )
     largest_page = 500_000
     network = Choice("U-Net 4-8-16", {name: name for name in NETWORKS}, "network")
     loss = Choice("dice", LOSSES, "loss")
@@ -101,7 +104,6 @@ class TrainingLab(Explorer):
     seed = Slider(0, 0, 9, 1, "seed")
     threshold = Slider(0.5, 0.05, 0.95, 0.05, "threshold")
     data = Dict().tag(sync=True)
-    still = "<p>In a browser of 2024 or later that runs scripts, a network learns here.</p>"
 
     def __init__(self, **values):
         grey, masks = training_crops()

@@ -26,7 +26,11 @@ class PoolingExplorer(Explorer):
     PoolingExplorer(average='image', classes='foreground', absent='skip')
     """
 
-    view = "pooling.js"
+    name = "pooling"
+    alt = (
+        "A square for each image and class, darker where its IoU is higher; beside them "
+        "how these ratios are averaged to one number."
+    )
     average = Choice(
         "image",
         {

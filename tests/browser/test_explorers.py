@@ -51,7 +51,7 @@ def call(blank):
     """Evaluate JavaScript in a view's own scope."""
 
     def call(view: str, expression: str, argument=None):
-        makers = {maker.view: maker for maker in base.Explorer.__subclasses__()}
+        makers = {f"{maker.name}.js": maker for maker in base.Explorer.__subclasses__()}
         source = f"{base.SHARED}\n{makers[view].source()}"
         text = blank.evaluate(
             # NaN is no JSON; null is
@@ -463,11 +463,13 @@ def test_nodes_are_chosen(show):
     assert page.locator("h4").inner_text() == "X(0,0)"
 
 
-def test_nothing_moves_by_itself():
-    """So there is nothing to hold back for those who asked for less motion."""
+def test_only_the_player_moves_by_itself():
+    """So there is nothing else to hold back for those who asked for less motion."""
     for file in Path(base.__file__).parent.glob("*.[cj]s*"):
         text = file.read_text(encoding="utf-8").lower()
-        assert not any(word in text for word in ("transition", "animation", "settimeout"))
+        assert not any(word in text for word in ("transition", "animation"))
+        assert ("setinterval" in text) == (file.name == "shared.js")
+        assert ("settimeout" in text) == (file.name == "host.js")  # writes the address
 
 
 @pytest.mark.parametrize("setting", ["light", "dark"])
