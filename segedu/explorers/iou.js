@@ -89,12 +89,12 @@ const PRESETS = [
   {
     label: "nucleus of 6 px",
     values: both(6, 2),
-    sentence: "2 pixels off, and a nucleus of 6 pixels has lost more than half of its IoU.",
+    sentence: "2 pixels off: a nucleus of 6 pixels has lost more than half of its IoU.",
   },
   {
     label: "nucleus of 60 px",
     values: both(60, 2),
-    sentence: "The same 2 pixels, and a nucleus of 60 pixels has hardly lost anything.",
+    sentence: "The same 2 pixels off: a nucleus of 60 pixels has lost less than a tenth of its IoU.",
   },
   {
     label: "1 px off",
@@ -104,22 +104,17 @@ const PRESETS = [
   {
     label: "too thin",
     values: { ...both(24, 0), prediction_size: 22 },
-    sentence:
-      "In the right place and one pixel too thin all round: every pixel of the prediction is " +
-      "right, and IoU is still far from 1.",
+    sentence: "One pixel too thin all round: every predicted pixel is right, and IoU is only 0.86.",
   },
   {
     label: "nested",
     values: { ...both(40, 0), prediction_size: 20 },
-    sentence:
-      "The prediction lies inside the truth: no false positive, and IoU is the ratio of the areas.",
+    sentence: "The prediction lies inside the truth: no false positive, and IoU is the ratio of areas.",
   },
   {
     label: "disjoint",
     values: both(24, 26),
-    sentence:
-      "Next to each other, without a common pixel: IoU is 0, and it stays 0 however far apart " +
-      "they are. It does not say how near the prediction came.",
+    sentence: "No pixel in common: IoU is 0, and it stays 0 however near or far the prediction is.",
   },
 ];
 

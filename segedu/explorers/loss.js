@@ -100,6 +100,7 @@ const PANELS = [
     functions: { plain: bceGradient, focused: focalGradient },
   },
 ];
+const HINT = "Drag in a plot to move the pixel along the curves, or point at a pixel in the pictures.";
 const CLASSES = ["background", "foreground"]; // y = 0, y = 1
 
 // BCE and focal loss over p for both classes, with dots at the p of the moved pixel.
@@ -151,10 +152,10 @@ function curvePanel({ y, functions: { plain, focused }, endless }) {
 // -- the readings at p ---------------------------------------------------------------------------
 
 const READINGS = {
-  "loss, BCE": bce,
-  "loss, focal": focal,
-  "|gradient|, BCE": bceGradient,
-  "|gradient|, focal": focalGradient,
+  "BCE loss": bce,
+  "focal loss": focal,
+  "BCE gradient": bceGradient,
+  "focal gradient": focalGradient,
 };
 
 function readings() {
@@ -185,18 +186,21 @@ function readings() {
 
 const SITUATIONS = [
   {
-    name: "At the start, p = 0.5 everywhere",
-    note: "γ does not move this bar: all pixels are equally wrong, so it weakens all alike.",
+    name: "At the start: p = 0.5",
     foreground: 0.5,
     background: 0.5,
   },
-  { name: "Background learnt, p = 0.1 there", note: "", foreground: 0.5, background: 0.1 },
+  { name: "Background at p = 0.1", foreground: 0.5, background: 0.1 },
 ];
 
-function shareBar(name, note) {
+const SHARES =
+  "The mark is BCE’s share. γ does not move the first bar: there all pixels are equally wrong, so " +
+  "it weakens all of them alike.";
+
+function shareBar(name) {
   const [value, part, before] = [html("span"), html("div.part"), html("div.before")];
   const bar = html("div.bar.classes", part, before);
-  const root = html("div.share", pair(name, value), bar, note ? html("span.note", note) : []);
+  const root = html("div.share", html("div", name), value, bar);
   function draw(now, was) {
     value.textContent = `${percent(now)}, with BCE ${percent(was)}`;
     part.style.width = `${100 * now}%`;
@@ -230,7 +234,8 @@ function fields({ width, grey, levels, truth }, look) {
   );
   const [image, map, plain, focused] = layers;
   image.paint((k) => [grey[k], grey[k], grey[k]]);
-  const shade = ({ each, most }) => (k) => TINTS[truth[k]].map((part) => (part * each[k]) / most);
+  // The root, because a screen shows half the number as a fifth of the light.
+  const shade = ({ each, most }) => (k) => TINTS[truth[k]].map((part) => part * Math.sqrt(each[k] / most));
   plain.paint(shade(before));
   const roots = pointed(layers, [width, height], (k) =>
     look(k === null ? null : { p: probabilities[k], y: truth[k] }),
@@ -262,8 +267,8 @@ function render({ model, el }) {
     pointedAt = pixel;
     drawPixel();
   });
-  const bars = SITUATIONS.map(({ name, note }) => shareBar(name, note));
-  const bar = shareBar(`In the picture, ${percent(field.foreground)} foreground`);
+  const bars = SITUATIONS.map(({ name }) => shareBar(name));
+  const bar = shareBar(`Picture: ${percent(field.foreground)} foreground`);
   const text = summary();
   el.append(
     presets(model, PRESETS),
@@ -274,12 +279,14 @@ function render({ model, el }) {
       html("span.swatch.plain", "BCE"),
     ),
     html("div.panels", panels.map(({ axes }) => axes.root)),
+    html("p.note", HINT),
     table.root,
     html("p.title", "Which pixels does the training listen to?"),
     html("div.fields", field.roots),
     html("p.note", FIELDS),
     html("p.title", "The foreground’s share of the gradient"),
     html("div.shares", [...bars, bar].map(({ root }) => root)),
+    html("p.note", SHARES),
     text,
   );
 
@@ -302,7 +309,7 @@ function render({ model, el }) {
     const { now, was } = field.draw({ p, gamma, alpha });
     bar.draw(now, was);
     text.textContent =
-      `γ = ${gamma.toFixed(1)}, α = ${alpha.toFixed(2)}, ${percent(foreground)} foreground: its ` +
+      `γ = ${gamma.toFixed(1)}, α = ${alpha.toFixed(2)}, ${Math.round(100 * foreground)}\u00a0% foreground: its ` +
       `share of the gradient is ${shares[0]} at the start, ${shares[1]} later and ${percent(now)} ` +
       `in the picture. At the start the mean loss is ${scale(gamma, alpha, foreground).toFixed(3)} of BCE’s.`;
   });

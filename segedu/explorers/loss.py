@@ -48,8 +48,8 @@ class LossExplorer(Explorer):
     Parameters
     ----------
     gamma : 0 to 5.
-    foreground : fraction of the pixels that is foreground, 0.01 to 0.5.
     alpha : weight of the foreground, 0 to 1; the background's weight is 1 - alpha.
+    foreground : fraction of the pixels that is foreground, 0.01 to 0.5.
     p : the probability of foreground that the network gives the pixel, 0.01 to 0.99.
 
     Sources: Lin et al. 2017, arXiv 1708.02002, equations 4 and 5.
@@ -66,8 +66,8 @@ class LossExplorer(Explorer):
     )
     needs = ("pixels.js", "pixels.css", "drag.js")
     gamma = Slider(2.0, 0.0, 5.0, 0.1, "γ, focusing")
-    foreground = Slider(0.1, 0.01, 0.5, 0.01, "foreground", percent=True)
     alpha = Slider(0.25, 0.0, 1.0, 0.01, "α, weight")
+    foreground = Slider(0.1, 0.01, 0.5, 0.01, "foreground", percent=True)
     p = Slider(0.3, 0.01, 0.99, 0.01, "p of the pixel")
     data = Dict().tag(sync=True)
 

@@ -248,7 +248,7 @@ function render({ model, el }) {
   el.append(
     presets(model, thresholdsToTry(pixels, best, Number(otsu.toFixed(2)))),
     html(
-      "div.panels",
+      "div.maps",
       pointed(pictures, [width, height], (index) => {
         at = index;
         say();
