@@ -44,14 +44,14 @@ function scale(gamma, alpha, foreground) {
 const PRESETS = [
   {
     label: "BCE",
-    values: { gamma: 0, alpha: 0.5 },
+    values: { gamma: 0, alpha: 0.5, foreground: 0.1 },
     sentence:
       "γ = 0 leaves every pixel its weight, and α = 0.5 weights both classes by one half: this " +
       "is half of BCE, with the same shares of the gradient.",
   },
   {
     label: "the paper",
-    values: { gamma: 2, alpha: 0.25 },
+    values: { gamma: 2, alpha: 0.25, foreground: 0.1 },
     sentence:
       "Lin et al. took γ = 2 and α = 0.25. That α turns the foreground down, which γ has turned " +
       "up by silencing the easy background.",
@@ -72,7 +72,7 @@ const PRESETS = [
   },
   {
     label: "only the worst",
-    values: { gamma: 5, alpha: 0.5 },
+    values: { gamma: 5, alpha: 0.5, foreground: 0.1 },
     sentence:
       "γ = 5: only pixels that are badly wrong still count. In the last picture these are the " +
       "rims of the nuclei.",
