@@ -39,7 +39,9 @@ function errorPicture(width, height, zoom, label) {
   const image = context.createImageData(size.width, size.height);
   const canvas = new Uint32Array(image.data.buffer);
   const textures = Object.fromEntries(KINDS.map((kind) => [kind, texture(kind)]));
-  const colours = Object.fromEntries(KINDS.map((kind) => [kind, packed(ERRORS[kind] ?? "#000000")]));
+  const colours = Object.fromEntries(
+    Object.entries(ERRORS).map(([kind, colour]) => [kind, packed(colour)]),
+  );
 
   function paint(kinds, ground, faint) {
     kinds.forEach((kind, index) => {

@@ -52,31 +52,48 @@ function mask({ top, spans }) {
 
 const GOAL = 0.5;
 const GOAL_SIZES = [6, 60];
+const START = "Start with the button “nucleus of 6 px”: both shapes then have that size.";
 
 // What to do next for the goal, and the shift if this is the largest that the goal allows.
 function judge(preds, target) {
   const size = target.size;
-  if (preds.size !== size || !GOAL_SIZES.includes(size)) {
-    return { hint: "Start with the button “nucleus of 6 px”: both shapes then have that size." };
-  }
+  if (preds.size !== size || !GOAL_SIZES.includes(size)) return {};
   if (preds.top !== target.top) {
     return { hint: "Move the prediction up or down to the row of the truth first." };
   }
   const shift = Math.abs(middle(preds) - middle(target));
   const away = middle(preds) < middle(target) ? -1 : 1;
   const [now, next] = [0, away].map((right) => iou(count(preds, target, right)));
-  if (now < GOAL) return { hint: `IoU ${now.toFixed(3)} is too low: move it back towards the truth.` };
-  if (next >= GOAL) return { hint: `IoU ${now.toFixed(3)}: move it further to the left or right.` };
+  const score = `IoU ${now.toFixed(3)}`;
+  if (now < GOAL) return { hint: `${score} is too low: move it back towards the truth.` };
+  if (next >= GOAL) return { hint: `${score}: move it further to the left or right.` };
   return { size, shift };
 }
 
-const reached = ({ size, shift }) => `A nucleus of ${size} px may be ${shift} px off`;
+// The goal's text: `found` maps the sizes that are done to their largest shifts.
+function goalText(found, hint) {
+  if (found.size === GOAL_SIZES.length) {
+    const [small, large] = GOAL_SIZES;
+    return (
+      `Done: a nucleus of ${small} px may be ${found.get(small)} px off, one of ${large} px ` +
+      `${found.get(large)} px. The shift that IoU allows grows with the size: compare IoU only ` +
+      "between objects of similar size."
+    );
+  }
+  const [size] = found.keys();
+  if (size === undefined) return hint ?? START;
+  const next = hint ?? `Now the nucleus of ${GOAL_SIZES.find((other) => other !== size)} px.`;
+  return `Reached: a nucleus of ${size} px may be ${found.get(size)} px off. ${next}`;
+}
 
 // -- the figure ----------------------------------------------------------------------------------
 
 const NAMES = { tp: "TP, in both", fp: "FP, prediction only", fn: "FN, truth only" };
 const CELL = 6; // what a pixel measures in the drawing
 const ZOOM = 8; // and on the canvas
+const HINT =
+  "Each square is a pixel. Drag a shape, or select it with Tab and use the arrow keys. The plot " +
+  "can be dragged, too.";
 const FARTHEST = 64; // shift that the plot shows, in pixels
 
 const both = (size, shift) => ({
@@ -94,7 +111,7 @@ const PRESETS = [
   {
     label: "nucleus of 60 px",
     values: both(60, 2),
-    sentence: "The same 2 pixels off: a nucleus of 60 pixels has lost less than a tenth of its IoU.",
+    sentence: "Also 2 pixels off: a nucleus of 60 pixels has lost less than a tenth of its IoU.",
   },
   {
     label: "1 px off",
@@ -109,7 +126,7 @@ const PRESETS = [
   {
     label: "nested",
     values: { ...both(40, 0), prediction_size: 20 },
-    sentence: "The prediction lies inside the truth: no false positive, and IoU is the ratio of areas.",
+    sentence: "The prediction lies in the truth: no false positive, and IoU is the ratio of areas.",
   },
   {
     label: "disjoint",
@@ -184,12 +201,16 @@ function shapesToMove(move) {
 function shiftPlot() {
   const axes = chart({
     label: "IoU and Dice over the shift of the prediction to the right, in pixels",
-    x: { name: "shift to the right, pixels", domain: [-FARTHEST, FARTHEST], ticks: [-60, -30, 0, 30, 60] },
+    x: {
+      name: "shift to the right, pixels",
+      domain: [-FARTHEST, FARTHEST],
+      ticks: [-60, -30, 0, 30, 60],
+    },
     y: { name: "score", domain: [0, 1.02], ticks: [0, 0.25, 0.5, 0.75, 1] },
   });
   const cursor = svg("line.cursor", { y1: axes.Y(0), y2: axes.Y(1) });
-  const half = svg("line.half", { x1: axes.X(-FARTHEST), x2: axes.X(FARTHEST), y1: axes.Y(GOAL), y2: axes.Y(GOAL) });
-  axes.plot.append(half, cursor);
+  const half = `M${axes.X(-FARTHEST)} ${axes.Y(GOAL)}H${axes.X(FARTHEST)}`;
+  axes.plot.append(svg("path.half", { d: half }), cursor);
   const curves = Object.entries({ iou, dice }).map(([name, score]) => {
     const [line, dot] = [svg(`path.curve.${name}`), svg(`circle.dot.${name}`, { r: 4.5 })];
     axes.plot.append(line);
@@ -202,16 +223,20 @@ function shiftPlot() {
     const shifts = range(2 * FARTHEST + 1).map((k) => k - FARTHEST + (now % 1));
     const counts = new Map(shifts.map((shift) => [shift, count(preds, target, shift - now)]));
     set(cursor, { x1: axes.X(now), x2: axes.X(now) });
+    const x = axes.X(clamp(now, -FARTHEST, FARTHEST));
     for (const { score, line, dot } of curves) {
       set(line, { d: path(shifts, (shift) => score(counts.get(shift)), axes) });
-      set(dot, { cx: axes.X(clamp(now, -FARTHEST, FARTHEST)), cy: axes.Y(score(count(preds, target))) });
+      set(dot, { cx: x, cy: axes.Y(score(count(preds, target))) });
     }
   }
   return { axes, draw };
 }
 
 function render({ model, el }) {
-  const place = (name) => covered(SHAPES[model.get("shape")], model.get(name), model.get(`${name}_size`));
+  const place = (name) => {
+    const shape = SHAPES[model.get("shape")];
+    return covered(shape, model.get(name), model.get(`${name}_size`));
+  };
 
   // Moves a shape by so many pixels, or as far as the grid allows.
   function move(name, [right, down]) {
@@ -249,14 +274,13 @@ function render({ model, el }) {
     const root = html("div.share", pair(label, value), html("div.bar", part), formula);
     return { score, value, part, formula, root };
   });
-  const found = new Map(); // size: what was reached
+  const found = new Map(); // from a size to the largest shift, once that was reached
   const goal = html("p.goal", { role: "status", "aria-live": "polite" });
   const text = summary();
-  const hint = "Drag a shape, or select it with Tab and use the arrow keys. Or drag in the plot below.";
   el.append(
     presets(model, PRESETS),
     html("div.stage", pixels.node, shapes.glass),
-    html("p.note", hint),
+    html("p.note", HINT),
     html(
       "div.panels",
       plot.axes.root,
@@ -288,18 +312,6 @@ function render({ model, el }) {
   let kinds = [];
   const drawPixels = () => pixels.paint(kinds, () => 0, (kind) => lit !== null && kind !== lit);
 
-  function say(preds, target) {
-    const { hint, size, shift } = judge(preds, target);
-    if (size) found.set(size, { size, shift });
-    const lines = [...found.values()].sort((a, b) => a.size - b.size).map(reached);
-    if (found.size === GOAL_SIZES.length) {
-      lines.push("That is what IoU does: the shift it allows grows with the size, so compare IoU only between objects of similar size");
-    } else if (size) {
-      lines.push(`Now the nucleus of ${GOAL_SIZES.find((other) => !found.has(other))} px`);
-    } else lines.push(hint.replace(/\.$/, ""));
-    goal.textContent = `${lines.join(". ")}.`;
-  }
-
   follow(model, ["shape", "truth", "prediction", "truth_size", "prediction_size"], () => {
     const [target, preds] = [place("truth"), place("prediction")];
     const [real, predicted] = [mask(target), mask(preds)];
@@ -307,7 +319,9 @@ function render({ model, el }) {
     drawPixels();
     shapes.draw([target, preds]);
     plot.draw(preds, target);
-    say(preds, target);
+    const { hint, size, shift } = judge(preds, target);
+    if (size) found.set(size, shift);
+    goal.textContent = goalText(found, hint);
 
     const counts = count(preds, target);
     const { tp, fp, fn, tn } = counts;

@@ -67,8 +67,8 @@ const PRESETS = [
     label: "rare foreground",
     values: { gamma: 0, alpha: 0.5, foreground: 0.01 },
     sentence:
-      "1\u00a0% of the pixels is foreground, and under BCE it starts with 1\u00a0% of the gradient. " +
-      "Which α gives it half?",
+      "1\u00a0% of the pixels is foreground, and under BCE it starts with 1\u00a0% of the " +
+      "gradient. Which α gives it half?",
   },
   {
     label: "only the worst",
@@ -100,7 +100,7 @@ const PANELS = [
     functions: { plain: bceGradient, focused: focalGradient },
   },
 ];
-const HINT = "Drag in a plot to move the pixel along the curves, or point at a pixel in the pictures.";
+const HINT = "Drag in a plot to move the pixel along the curves, or point at one in the pictures.";
 const CLASSES = ["background", "foreground"]; // y = 0, y = 1
 
 // BCE and focal loss over p for both classes, with dots at the p of the moved pixel.
@@ -194,8 +194,10 @@ const SITUATIONS = [
 ];
 
 const SHARES =
-  "The mark is BCE’s share. γ does not move the first bar: there all pixels are equally wrong, so " +
-  "it weakens all of them alike.";
+  "The mark is BCE. γ does not move the first bar: there all pixels are equally wrong.";
+const GRADIENT =
+  "The derivative of the loss by the logit, the number from which the network computes p: it " +
+  "says how strongly a pixel pulls.";
 
 function shareBar(name) {
   const [value, part, before] = [html("span"), html("div.part"), html("div.before")];
@@ -235,7 +237,10 @@ function fields({ width, grey, levels, truth }, look) {
   const [image, map, plain, focused] = layers;
   image.paint((k) => [grey[k], grey[k], grey[k]]);
   // The root, because a screen shows half the number as a fifth of the light.
-  const shade = ({ each, most }) => (k) => TINTS[truth[k]].map((part) => part * Math.sqrt(each[k] / most));
+  const shade =
+    ({ each, most }) =>
+    (k) =>
+      TINTS[truth[k]].map((part) => part * Math.sqrt(each[k] / most));
   plain.paint(shade(before));
   const roots = pointed(layers, [width, height], (k) =>
     look(k === null ? null : { p: probabilities[k], y: truth[k] }),
@@ -284,22 +289,21 @@ function render({ model, el }) {
     html("p.title", "Which pixels does the training listen to?"),
     html("div.fields", field.roots),
     html("p.note", FIELDS),
-    html("p.title", "The foreground’s share of the gradient"),
+    html("p.title", "The foreground’s share of the ", term("gradient", GRADIENT)),
     html("div.shares", [...bars, bar].map(({ root }) => root)),
     html("p.note", SHARES),
     text,
   );
 
-  const values = () => ({ p: model.get("p"), gamma: model.get("gamma"), alpha: model.get("alpha") });
+  const values = (...names) => Object.fromEntries(names.map((name) => [name, model.get(name)]));
   function drawPixel() {
-    const now = { ...values(), ...pointedAt };
+    const now = { ...values("p", "gamma", "alpha"), ...pointedAt };
     for (const panel of panels) panel.draw(now);
     table.draw(now);
   }
 
   follow(model, ["gamma", "foreground", "alpha", "p"], () => {
-    const { p, gamma, alpha } = values();
-    const foreground = model.get("foreground");
+    const { gamma, alpha, foreground, p } = values("gamma", "alpha", "foreground", "p");
     drawPixel();
     const shares = SITUATIONS.map((given, k) => {
       const now = share((p, y) => focalGradient(p, y, gamma, alpha), foreground, given);
@@ -308,9 +312,11 @@ function render({ model, el }) {
     });
     const { now, was } = field.draw({ p, gamma, alpha });
     bar.draw(now, was);
+    const setting = `γ = ${gamma.toFixed(1)}, α = ${alpha.toFixed(2)}`;
+    const ratio = scale(gamma, alpha, foreground).toFixed(3);
     text.textContent =
-      `γ = ${gamma.toFixed(1)}, α = ${alpha.toFixed(2)}, ${Math.round(100 * foreground)}\u00a0% foreground: its ` +
-      `share of the gradient is ${shares[0]} at the start, ${shares[1]} later and ${percent(now)} ` +
-      `in the picture. At the start the mean loss is ${scale(gamma, alpha, foreground).toFixed(3)} of BCE’s.`;
+      `${setting}, ${Math.round(100 * foreground)}\u00a0% foreground: its share of the gradient ` +
+      `is ${shares[0]} at the start, ${shares[1]} later and ${percent(now)} in the picture. At ` +
+      `the start the mean loss is ${ratio} of BCE’s.`;
   });
 }

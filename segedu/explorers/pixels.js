@@ -35,7 +35,8 @@ function picture(width, height, label) {
 // The edges between the pixels of a mask and all others, as the text of an SVG path.
 function contour(mask, width) {
   const height = mask.length / width;
-  const held = (x, y) => x >= 0 && x < width && y >= 0 && y < height && Boolean(mask[y * width + x]);
+  const isInside = (x, y) => x >= 0 && x < width && y >= 0 && y < height;
+  const held = (x, y) => isInside(x, y) && mask[y * width + x] === 1;
   let edges = "";
   for (let y = 0; y <= height; y++) {
     for (let x = 0; x <= width; x++) {
@@ -82,7 +83,9 @@ function pointed(pictures, [width, height], look) {
     for (const kind of ["pointerdown", "pointermove"]) {
       stage.addEventListener(kind, (event) => point(under(event)));
     }
-    stage.addEventListener("pointerleave", () => point(null));
+    stage.addEventListener("pointerleave", ({ pointerType }) => {
+      if (pointerType === "mouse") point(null); // a lifted finger still shows what it touched
+    });
     stage.addEventListener("blur", () => point(null));
     stage.addEventListener("keydown", (event) => {
       if (!(event.key in ARROWS)) return;

@@ -40,27 +40,35 @@ function thresholdsToTry(pixels, best, otsu) {
     {
       label: "one half",
       threshold: 0.5,
-      sentence: "The usual 0.5: whatever is more likely nucleus than not.",
+      sentence: "The usual 0.5: foreground is what is more likely foreground than not.",
     },
     {
       label: "best IoU",
       threshold: best,
-      sentence: "The highest IoU on these pixels. It takes the truth to find it, so choose it on validation images, never on test images.",
+      sentence:
+        "The highest IoU on these pixels. Finding it takes the truth: choose it on validation " +
+        "images, never on test images.",
     },
     {
       label: "Otsu",
       threshold: otsu,
-      sentence: "Otsu’s threshold parts the probabilities into two groups that each vary as little as possible. It does not need the truth.",
+      sentence:
+        "Otsu’s threshold splits the probabilities into the two groups that vary least within " +
+        "themselves. It does not need the truth.",
     },
     {
       label: "miss little",
       threshold: keeps,
-      sentence: "The highest threshold that still finds 95\u00a0% of the foreground (recall). Look at what it costs in false positives.",
+      sentence:
+        "The highest threshold that still finds 95\u00a0% of the foreground (recall). See how " +
+        "many false alarms that costs.",
     },
     {
       label: "few false alarms",
       threshold: sure,
-      sentence: "The lowest threshold at which 95\u00a0% of what is called foreground is foreground (precision). Look at what it misses.",
+      sentence:
+        "The lowest threshold with a precision of 95\u00a0%: of 100 pixels called foreground, 95 " +
+        "are. See how many it misses.",
     },
   ]
     .filter(({ threshold }) => threshold !== undefined)
@@ -82,7 +90,8 @@ function heights(pixels) {
   const bins = Object.fromEntries(
     Object.entries(pixels).map(([side, levels]) => {
       const sums = new Array(BINS).fill(0);
-      levels.forEach((n, level) => (sums[Math.min(Math.floor((level / 255) * BINS), BINS - 1)] += n));
+      const bin = (level) => Math.min(Math.floor((level / 255) * BINS), BINS - 1);
+      levels.forEach((n, level) => (sums[bin(level)] += n));
       return [side, sums];
     }),
   );
@@ -113,7 +122,9 @@ function apart([a, b]) {
 // The scores over the threshold, the histogram behind them, and the line to drag.
 function thresholdPlot(pixels, marks) {
   const axes = chart({
-    label: "IoU, precision and recall over the threshold, and behind them how many foreground and background pixels have each probability",
+    label:
+      "IoU, precision and recall over the threshold; behind them how many foreground and " +
+      "background pixels have each probability",
     x: { name: "threshold, probability", domain: [0, 1], ticks: [0, 0.25, 0.5, 0.75, 1] },
     y: { name: "score", domain: [0, 1], ticks: [0, 0.25, 0.5, 0.75, 1] },
   });
@@ -173,6 +184,7 @@ const NAMES = {
   fp: "FP, false alarm",
   tn: "TN, rightly background",
 };
+const MAP = "probability map, with the outlines of the truth";
 const BARS =
   "Drag the line. The bars behind it count pixels: foreground from below, background from above, " +
   "coloured as in the table. Their scale is logarithmic, since most pixels lie at the ends.";
@@ -241,7 +253,7 @@ function render({ model, el }) {
     }
   }
   const pictures = [
-    { node: map.node, note: "probability map" },
+    { node: map.node, over: [svg("path.rim", { d: contour(truth, width) })], note: MAP },
     { node: errors.node, note: "above the threshold, against the truth" },
   ];
   const table = countTable(cells);
@@ -284,8 +296,9 @@ function render({ model, el }) {
     });
     plot.draw(threshold);
     say();
+    const highest = shown(iou(count(pixels, best)));
     text.textContent =
       `Threshold ${threshold.toFixed(2)}: IoU ${scores[0]}, precision ${scores[1]}, ` +
-      `recall ${scores[2]}. IoU is highest, ${shown(iou(count(pixels, best)))}, at ${best.toFixed(2)}.`;
+      `recall ${scores[2]}. IoU is highest, ${highest}, at ${best.toFixed(2)}.`;
   });
 }

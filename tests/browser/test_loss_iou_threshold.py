@@ -136,7 +136,7 @@ def test_the_goal_leads_to_both_sizes(show):
     assert f"IoU {iou(6, 2):.3f} is too low" in goal.inner_text()
     shape.press("ArrowLeft")
     assert iou(6, 1) >= 0.5 > iou(6, 2)
-    assert "6 px may be 1 px off. Now the nucleus of 60 px" in goal.inner_text()
+    assert "Reached: a nucleus of 6 px may be 1 px off. Now the nucleus of 60 px" in goal.inner_text()
     press(page, "nucleus of 60 px")
     assert f"IoU {iou(60, 2):.3f}: move it further" in goal.inner_text()
     shape.press("ArrowDown")
@@ -145,7 +145,7 @@ def test_the_goal_leads_to_both_sizes(show):
     for _ in range(13):
         shape.press("ArrowRight")
     assert iou(60, 15) >= 0.5 > iou(60, 16)
-    assert "60 px may be 15 px off" in goal.inner_text()
+    assert "6 px may be 1 px off, one of 60 px 15 px" in goal.inner_text()
     assert "grows with the size" in goal.inner_text()
 
 
