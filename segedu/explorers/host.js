@@ -148,7 +148,8 @@ const host = (() => {
     useAddress(root, name, settings, model);
     for (const setting of settings) form.append(CONTROLS[setting.kind]?.(setting, model) ?? "");
     for (const input of form.elements) input.dataset.lmSuppressShortcuts = "true"; // JupyterLab's
-    root.querySelector(":scope > figure").replaceWith(form, view);
-    render({ model, el: view });
+    const figure = root.querySelector(":scope > figure");
+    if (render({ model, el: view }) === false) figure.after(view); // says why it cannot run
+    else figure.replaceWith(form, view);
   };
 })();

@@ -100,7 +100,7 @@ function render({ model, el }) {
   if (!("DecompressionStream" in window)) {
     const words = "This browser is too old for the lab: it lacks DecompressionStream.";
     el.replaceChildren(html("p.alarm", { role: "alert" }, words));
-    return;
+    return false;
   }
   const { pack } = model.get("data");
   const { side } = pack;
