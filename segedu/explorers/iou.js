@@ -92,8 +92,7 @@ const NAMES = { tp: "TP, in both", fp: "FP, prediction only", fn: "FN, truth onl
 const CELL = 6; // what a pixel measures in the drawing
 const ZOOM = 8; // and on the canvas
 const HINT =
-  "Each square is a pixel. Drag a shape, or select it with Tab and use the arrow keys. The plot " +
-  "can be dragged, too.";
+  "Each square is a pixel. Drag a shape or the plot, or press Tab and move a shape by arrow keys.";
 const FARTHEST = 64; // shift that the plot shows, in pixels
 
 const both = (size, shift) => ({
@@ -232,12 +231,61 @@ function shiftPlot() {
   return { axes, draw };
 }
 
+// The counts. light(kind) is called while one points at a count, and light(null) after.
+function countRows(light) {
+  const rows = Object.entries(NAMES).map(([kind, name]) => {
+    const value = html("b");
+    const root = pair(html(`span.patch.${kind}`, name), value);
+    root.classList.add("count");
+    root.addEventListener("pointerenter", () => light(kind));
+    root.addEventListener("pointerleave", () => light(null));
+    return { kind, value, root };
+  });
+  return {
+    roots: rows.map(({ root }) => root),
+    draw: (counts) => rows.forEach(({ kind, value }) => (value.textContent = counts[kind])),
+    mark: (now) => rows.forEach(({ kind, root }) => root.classList.toggle("lit", kind === now)),
+  };
+}
+
+const FORMULAS = {
+  IoU: {
+    score: iou,
+    words: ({ tp, fp, fn }) => `TP / (TP + FP + FN) = ${tp} / ${tp + fp + fn}`,
+  },
+  Dice: {
+    score: dice,
+    words: ({ tp, fp, fn }) => `2 TP / (2 TP + FP + FN) = ${2 * tp} / ${2 * tp + fp + fn}`,
+  },
+};
+
+// IoU and Dice as numbers, bars and formulas.
+function scoreRows() {
+  const rows = Object.entries(FORMULAS).map(([name, formula]) => {
+    const [value, part, words] = [html("b"), html("div.part"), html("span.note")];
+    const label = html(`span.swatch.${name.toLowerCase()}`, name);
+    const root = html("div.share", pair(label, value), html("div.bar", part), words);
+    return { formula, value, part, words, root };
+  });
+  function draw(counts) {
+    for (const { formula, value, part, words } of rows) {
+      const score = formula.score(counts);
+      value.textContent = score.toFixed(3);
+      part.style.width = `${100 * score}%`;
+      words.textContent = formula.words(counts);
+    }
+  }
+  return { roots: rows.map(({ root }) => root), draw };
+}
+
 function render({ model, el }) {
+  let kinds = []; // of all pixels
+  let lit = null; // the kind whose count one points at; the others are almost hidden
+
   const place = (name) => {
     const shape = SHAPES[model.get("shape")];
     return covered(shape, model.get(name), model.get(`${name}_size`));
   };
-
   // Moves a shape by so many pixels, or as far as the grid allows.
   function move(name, [right, down]) {
     const { left, top, size } = place(name);
@@ -247,33 +295,31 @@ function render({ model, el }) {
   }
 
   const pixels = errorPicture(COLUMNS, ROWS, ZOOM, "the pixels, coloured by TP, FP and FN");
-  const shapes = shapesToMove(move);
+  const drawPixels = () =>
+    pixels.paint(
+      kinds,
+      () => 0, // transparent
+      (kind) => lit !== null && kind !== lit,
+    );
+  const counted = countRows((kind) => {
+    lit = kind;
+    drawPixels();
+  });
+  const scores = scoreRows();
   const plot = shiftPlot();
   dragAlong(plot.axes, (shift) => {
     const [preds, target] = [place("prediction"), place("truth")];
     move("prediction", [Math.round(shift + middle(target) - middle(preds)), 0]);
   });
+  const shapes = shapesToMove(move);
+  shapes.glass.addEventListener("pointermove", ({ clientX, clientY }) => {
+    const box = shapes.glass.getBoundingClientRect();
+    const column = Math.floor(((clientX - box.left) / box.width) * COLUMNS);
+    const row = Math.floor(((clientY - box.top) / box.height) * ROWS);
+    counted.mark(kinds[row * COLUMNS + column]);
+  });
+  shapes.glass.addEventListener("pointerleave", () => counted.mark(null));
 
-  // The counts: pointing at one hides the others in the picture.
-  let lit = null;
-  const counted = Object.entries(NAMES).map(([kind, name]) => {
-    const value = html("b");
-    const root = pair(html(`span.patch.${kind}`, name), value);
-    root.classList.add("count");
-    const light = (now) => {
-      lit = now;
-      drawPixels();
-    };
-    root.addEventListener("pointerenter", () => light(kind));
-    root.addEventListener("pointerleave", () => light(null));
-    return { kind, value, root };
-  });
-  const scores = Object.entries({ IoU: iou, Dice: dice }).map(([name, score]) => {
-    const [value, part, formula] = [html("b"), html("div.part"), html("span.note")];
-    const label = html(`span.swatch.${name.toLowerCase()}`, name);
-    const root = html("div.share", pair(label, value), html("div.bar", part), formula);
-    return { score, value, part, formula, root };
-  });
   const found = new Map(); // from a size to the largest shift, once that was reached
   const goal = html("p.goal", { role: "status", "aria-live": "polite" });
   const text = summary();
@@ -281,36 +327,11 @@ function render({ model, el }) {
     presets(model, PRESETS),
     html("div.stage", pixels.node, shapes.glass),
     html("p.note", HINT),
-    html(
-      "div.panels",
-      plot.axes.root,
-      html(
-        "div",
-        counted.map(({ root }) => root),
-        scores.map(({ root }) => root),
-      ),
-    ),
+    html("div.panels", plot.axes.root, html("div", counted.roots, scores.roots)),
     html("p.title", "Goal: what is the largest shift with an IoU of 0.5 or more?"),
     goal,
     text,
   );
-
-  // Pointing at a pixel lights its count.
-  shapes.glass.addEventListener("pointermove", ({ clientX, clientY }) => {
-    const box = shapes.glass.getBoundingClientRect();
-    const [x, y] = [
-      Math.floor(((clientX - box.left) / box.width) * COLUMNS),
-      Math.floor(((clientY - box.top) / box.height) * ROWS),
-    ];
-    lightCount(kinds[y * COLUMNS + x]);
-  });
-  shapes.glass.addEventListener("pointerleave", () => lightCount(null));
-  function lightCount(now) {
-    for (const { kind, root } of counted) root.classList.toggle("lit", kind === now);
-  }
-
-  let kinds = [];
-  const drawPixels = () => pixels.paint(kinds, () => 0, (kind) => lit !== null && kind !== lit);
 
   follow(model, ["shape", "truth", "prediction", "truth_size", "prediction_size"], () => {
     const [target, preds] = [place("truth"), place("prediction")];
@@ -319,21 +340,15 @@ function render({ model, el }) {
     drawPixels();
     shapes.draw([target, preds]);
     plot.draw(preds, target);
+
+    const counts = count(preds, target);
+    counted.draw(counts);
+    scores.draw(counts);
     const { hint, size, shift } = judge(preds, target);
     if (size) found.set(size, shift);
     goal.textContent = goalText(found, hint);
-
-    const counts = count(preds, target);
-    const { tp, fp, fn, tn } = counts;
-    for (const { kind, value } of counted) value.textContent = counts[kind];
-    for (const { score, value, part } of scores) {
-      value.textContent = score(counts).toFixed(3);
-      part.style.width = `${100 * score(counts)}%`;
-    }
-    scores[0].formula.textContent = `TP / (TP + FP + FN) = ${tp} / ${tp + fp + fn}`;
-    scores[1].formula.textContent = `2 TP / (2 TP + FP + FN) = ${2 * tp} / ${2 * tp + fp + fn}`;
     text.textContent =
-      `${tp} pixels in both, ${fp} predicted only, ${fn} missed, ${tn} in neither: ` +
-      `IoU ${iou(counts).toFixed(3)}, Dice ${dice(counts).toFixed(3)}.`;
+      `${counts.tp} pixels in both, ${counts.fp} predicted only, ${counts.fn} missed, ` +
+      `${counts.tn} in neither: IoU ${iou(counts).toFixed(3)}, Dice ${dice(counts).toFixed(3)}.`;
   });
 }

@@ -162,7 +162,7 @@ function readings() {
   const title = html("th.title", { scope: "col" });
   const rows = [1, 0].map((truth) => {
     const values = Object.values(READINGS).map((read) => ({ read, cell: html("td") }));
-    const name = html(`span.swatch.${CLASSES[truth]}`, `${CLASSES[truth]} (y = ${truth})`);
+    const name = html(`span.swatch.${CLASSES[truth]}`, `${CLASSES[truth]} (y\u00a0=\u00a0${truth})`);
     const cells = values.map(({ cell }) => cell);
     return { truth, values, root: html("tr", html("th", { scope: "row" }, name), cells) };
   });
@@ -190,7 +190,7 @@ const SITUATIONS = [
     foreground: 0.5,
     background: 0.5,
   },
-  { name: "Background at p = 0.1", foreground: 0.5, background: 0.1 },
+  { name: "Later: background at p = 0.1", foreground: 0.5, background: 0.1 },
 ];
 
 const SHARES =

@@ -191,21 +191,40 @@ const BARS =
 const shown = (score) => (Number.isNaN(score) ? "0 / 0" : score.toFixed(3));
 
 // The four counts as a table: a row for each class, a column for each side of the threshold.
-function countTable(cells) {
-  const cell = (kind) => {
-    const patch = html(`span.patch.${kind}`, kind.toUpperCase());
-    return html("td", { style: "white-space: nowrap" }, patch, " ", cells[kind]);
-  };
+function countTable() {
+  const values = Object.fromEntries(KINDS.map((kind) => [kind, html("b")]));
+  const cells = Object.fromEntries(
+    KINDS.map((kind) => {
+      const patch = html(`span.patch.${kind}`, kind.toUpperCase());
+      return [kind, html("td", { style: "white-space: nowrap" }, patch, " ", values[kind])];
+    }),
+  );
   const head = (scope, text) => html("th", { scope }, text);
-  return html(
+  const root = html(
     "table",
     html("thead", html("tr", html("td"), head("col", "above"), head("col", "not above"))),
     html(
       "tbody",
-      html("tr", head("row", "foreground"), cell("tp"), cell("fn")),
-      html("tr", head("row", "background"), cell("fp"), cell("tn")),
+      html("tr", head("row", "foreground"), cells.tp, cells.fn),
+      html("tr", head("row", "background"), cells.fp, cells.tn),
     ),
   );
+  return {
+    root,
+    draw: (counts) => KINDS.forEach((kind) => (values[kind].textContent = counts[kind])),
+    mark: (now) => KINDS.forEach((kind) => cells[kind].classList.toggle("lit", kind === now)),
+  };
+}
+
+function scoreRows() {
+  const rows = Object.entries(SCORES).map(([name, score]) => {
+    const value = html("b");
+    return { score, value, root: pair(html(`span.swatch.${name.toLowerCase()}`, name), value) };
+  });
+  function draw(counts) {
+    for (const { score, value } of rows) value.textContent = shown(score(counts));
+  }
+  return { roots: rows.map(({ root }) => root), draw };
 }
 
 function render({ model, el }) {
@@ -215,7 +234,7 @@ function render({ model, el }) {
   const pixels = histogram({ levels, truth });
   const best = bestThreshold(pixels);
   const now = () => Number(model.get("threshold").toFixed(2)); // may be 0.39999999999999997
-  const kind = (index) => kindOf(Number(above(levels[index], now())), truth[index]);
+  const kindAt = (index) => kindOf(Number(above(levels[index], now())), truth[index]);
 
   const map = picture(width, height, "probability map, bright where foreground is likely");
   map.paint((index) => [levels[index], levels[index], levels[index]]);
@@ -229,76 +248,57 @@ function render({ model, el }) {
     { name: "best", at: best },
     { name: "Otsu", at: otsu },
   ]);
-  dragAlong(plot.axes, (at) => change(model, "threshold", clamp(Math.round(100 * at) / 100, 0, 1)));
-
-  const cells = Object.fromEntries(KINDS.map((kind) => [kind, html("b")]));
-  const values = Object.keys(SCORES).map((name) => {
-    const value = html("b");
-    return { name, value, root: pair(html(`span.swatch.${name.toLowerCase()}`, name), value) };
-  });
+  dragAlong(plot.axes, (x) => change(model, "threshold", clamp(Math.round(100 * x) / 100, 0, 1)));
+  const table = countTable();
+  const scores = scoreRows();
   const pixel = html("p.note.pixel", { "aria-live": "polite" });
   const text = summary();
 
   let at = null; // the pixel that one points at
-  function say() {
+  function drawPixel() {
+    const kind = at === null ? null : kindAt(at);
     plot.point(at === null ? null : levels[at] / 255);
-    for (const [name, node] of Object.entries(cells)) {
-      node.parentElement.classList.toggle("lit", at !== null && name === kind(at));
-    }
-    if (at === null) pixel.textContent = "Point at a pixel to see its probability.";
-    else {
-      const probability = (levels[at] / 255).toFixed(2);
-      const place = `Row ${Math.floor(at / width)}, column ${at % width}`;
-      pixel.textContent = `${place}: p = ${probability}, ${NAMES[kind(at)]}.`;
-    }
+    table.mark(kind);
+    const place = `Row ${Math.floor(at / width)}, column ${at % width}`;
+    const words = `${place}: p = ${(levels[at] / 255).toFixed(2)}, ${NAMES[kind]}.`;
+    pixel.textContent = at === null ? "Point at a pixel to see its probability." : words;
   }
   const pictures = [
     { node: map.node, over: [svg("path.rim", { d: contour(truth, width) })], note: MAP },
     { node: errors.node, note: "above the threshold, against the truth" },
   ];
-  const table = countTable(cells);
+  const look = (index) => {
+    at = index;
+    drawPixel();
+  };
   el.append(
     presets(model, thresholdsToTry(pixels, best, Number(otsu.toFixed(2)))),
-    html(
-      "div.maps",
-      pointed(pictures, [width, height], (index) => {
-        at = index;
-        say();
-      }),
-    ),
+    html("div.maps", pointed(pictures, [width, height], look)),
     pixel,
     html(
       "div.panels",
       plot.axes.root,
-      html(
-        "div",
-        table,
-        values.map(({ root }) => root),
-        html("p.note", BARS),
-      ),
+      html("div", table.root, scores.roots, html("p.note", BARS)),
     ),
     text,
   );
 
   follow(model, ["threshold"], () => {
     const threshold = now();
-    const kinds = range(levels.length).map(kind);
+    const counts = count(pixels, threshold);
     errors.paint(
-      kinds,
+      range(levels.length).map(kindAt),
       (index) => packedGrey(levels[index] >> 1),
       () => false,
     );
-    const counts = count(pixels, threshold);
-    for (const [kind, value] of Object.entries(cells)) value.textContent = counts[kind];
-    const scores = values.map(({ name, value }) => {
-      value.textContent = shown(SCORES[name](counts));
-      return value.textContent;
-    });
     plot.draw(threshold);
-    say();
+    table.draw(counts);
+    scores.draw(counts);
+    drawPixel();
+    const words = Object.entries(SCORES).map(([name, score]) => `${name} ${shown(score(counts))}`);
     const highest = shown(iou(count(pixels, best)));
     text.textContent =
-      `Threshold ${threshold.toFixed(2)}: IoU ${scores[0]}, precision ${scores[1]}, ` +
-      `recall ${scores[2]}. IoU is highest, ${highest}, at ${best.toFixed(2)}.`;
+      `Threshold ${threshold.toFixed(2)}: ${words.join(", ")}. ` +
+      `IoU is highest, ${highest}, at ${best.toFixed(2)}.`;
   });
 }
