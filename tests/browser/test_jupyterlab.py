@@ -112,7 +112,7 @@ def test_a_notebook_that_was_not_run_shows_the_picture(browser, address):
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     open_notebook(page, address.replace("explorers.ipynb", "saved.ipynb"))
     output = page.locator(".jp-OutputArea-output")
-    expect(output.get_by_role("img", name="Curves of the focal loss")).to_be_visible()
+    expect(output.get_by_role("img", name="Curves of focal loss")).to_be_visible()
     expect(output).to_contain_text("This is only a picture")
     assert output.locator("input, button, select").count() == 0
     page.evaluate(RUN_CELL, 0)
