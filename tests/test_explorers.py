@@ -40,6 +40,7 @@ CONTROLS = {
     "GridExplorer": {"network": ("U-Net", 1), "level": (1, 3), "node": ((1, 1), (2, 1))},
     "IoUExplorer": {
         "shape": ("square", "star"),
+        "zoom": (4, 3),
         "truth_size": (60, 61),
         "prediction_size": (1, 0),
         "truth": ((128, 64), (129, 64)),

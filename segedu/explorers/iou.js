@@ -1,53 +1,5 @@
 // Two shapes on a grid of pixels: their counts, IoU and Dice, and what a shift does to these.
 
-const [COLUMNS, ROWS] = [128, 64];
-const SHAPES = ["disc", "square"];
-
-// Which pixels a shape covers: `spans` holds [first, end) columns for each row from `top` on. It
-// moves inwards where it would stick out of the grid.
-function covered(shape, [column, row], size) {
-  const first = (at, side) => clamp(at - Math.floor(size / 2), 0, side - size);
-  const [left, top] = [first(column, COLUMNS), first(row, ROWS)];
-  const spans = range(size).map((k) => {
-    // Twice the way from the middle of the shape to the middle of the row's pixels.
-    const y = 2 * k + 1 - size;
-    const reach = shape === "disc" ? Math.sqrt(size * size - y * y) : size;
-    const margin = Math.max(Math.ceil((size - 1 - reach) / 2), 0);
-    return [left + margin, left + size - margin];
-  });
-  return { left, top, size, spans };
-}
-
-const area = ({ spans }) => spans.reduce((sum, [first, end]) => sum + end - first, 0);
-const middle = ({ left, size }) => left + size / 2;
-
-// How many pixels both cover once `a` has moved to the right.
-function shared(a, b, right = 0) {
-  let pixels = 0;
-  const end = Math.min(a.top + a.size, b.top + b.size);
-  for (let y = Math.max(a.top, b.top); y < end; y++) {
-    const [[firstA, endA], [firstB, endB]] = [a.spans[y - a.top], b.spans[y - b.top]];
-    pixels += Math.max(Math.min(endA + right, endB) - Math.max(firstA + right, firstB), 0);
-  }
-  return pixels;
-}
-
-function count(preds, target, right) {
-  const tp = shared(preds, target, right);
-  const [fp, fn] = [area(preds) - tp, area(target) - tp];
-  return { tp, fp, fn, tn: ROWS * COLUMNS - tp - fp - fn };
-}
-
-// 1 for the pixels that a shape covers, row by row over the whole grid.
-function mask({ top, spans }) {
-  const pixels = new Uint8Array(ROWS * COLUMNS);
-  spans.forEach(([first, end], k) => {
-    const row = (top + k) * COLUMNS;
-    pixels.fill(1, row + first, row + end);
-  });
-  return pixels;
-}
-
 // -- the goal ------------------------------------------------------------------------------------
 
 const GOAL = 0.5;
@@ -89,126 +41,203 @@ function goalText(found, hint) {
 // -- the figure ----------------------------------------------------------------------------------
 
 const NAMES = { tp: "TP, in both", fp: "FP, prediction only", fn: "FN, truth only" };
-const CELL = 6; // what a pixel measures in the drawing
-const ZOOM = 8; // and on the canvas
+const ZOOMS = [1, 2, 4];
 const HINT =
   "Each square is a pixel. Drag a shape or the plot, or press Tab and move a shape by arrow keys.";
-const FARTHEST = 64; // shift that the plot shows, in pixels
 
-const both = (size, shift) => ({
-  truth_size: size,
-  prediction_size: size,
+const both = (size, shift, zoom) => ({
   truth: [COLUMNS / 2, ROWS / 2],
   prediction: [COLUMNS / 2 + shift, ROWS / 2],
+  truth_size: size,
+  prediction_size: size,
+  zoom: ZOOMS.indexOf(zoom),
 });
 const PRESETS = [
   {
     label: "nucleus of 6 px",
-    values: both(6, 2),
+    values: both(6, 2, 4),
     sentence: "2 pixels off: a nucleus of 6 pixels has lost more than half of its IoU.",
   },
   {
     label: "nucleus of 60 px",
-    values: both(60, 2),
+    values: both(60, 2, 1),
     sentence: "Also 2 pixels off: a nucleus of 60 pixels has lost less than a tenth of its IoU.",
   },
   {
     label: "1 px off",
-    values: both(12, 1),
+    values: both(12, 1, 4),
     sentence: "One pixel to the right costs a nucleus of 12 pixels a fifth of its IoU.",
   },
   {
     label: "too thin",
-    values: { ...both(24, 0), prediction_size: 22 },
+    values: { ...both(24, 0, 2), prediction_size: 22 },
     sentence: "One pixel too thin all round: every predicted pixel is right, and IoU is only 0.86.",
   },
   {
     label: "nested",
-    values: { ...both(40, 0), prediction_size: 20 },
+    values: { ...both(40, 0, 1), prediction_size: 20 },
     sentence: "The prediction lies in the truth: no false positive, and IoU is the ratio of areas.",
   },
   {
     label: "disjoint",
-    values: both(24, 26),
+    values: both(24, 26, 2),
     sentence: "No pixel in common: IoU is 0, and it stays 0 however near or far the prediction is.",
   },
 ];
 
-// The outline of a shape as the text of an SVG path: down its right side and up its left.
-function outline({ top, spans }) {
-  const right = spans.map(([, end], k) => `H${end * CELL}V${(top + k + 1) * CELL}`);
-  const left = spans.map(([first], k) => `H${first * CELL}V${(top + k) * CELL}`).reverse();
-  return `M${spans[0][0] * CELL} ${top * CELL}${right.join("")}${left.join("")}z`;
-}
+// -- the stage -----------------------------------------------------------------------------------
 
-// The shapes as things to take hold of, over the picture of the pixels.
-function shapesToMove(move) {
-  const [width, height] = [COLUMNS * CELL, ROWS * CELL];
-  const glass = svg("svg", { viewBox: `0 0 ${width} ${height}` });
-  const lines = [
-    range(COLUMNS + 1).map((x) => `M${x * CELL} 0v${height}`),
-    range(ROWS + 1).map((y) => `M0 ${y * CELL}h${width}`),
-  ];
-  glass.append(svg("path.grid", { d: lines.flat().join("") }));
+const CELL = 6; // what a pixel measures in the drawing without zoom
+const FINE = 8; // and on the canvas
+const THUMB = 26; // radius that a finger can hit, in the drawing
 
-  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-  const shapes = ["truth", "prediction"].map((name) => {
-    const grip = svg("circle.grip");
-    const line = svg(`path.outline.${name}`);
-    const label = svg("text.name", { "text-anchor": "middle" }, name);
-    const node = svg("g", { tabindex: 0, role: "group" }, grip, line, label);
-    node.setAttribute("aria-roledescription", "shape to move");
-    node.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes the arrow keys
-    glass.append(node);
-    node.addEventListener("keydown", (event) => {
-      if (!(event.key in steps)) return;
-      event.preventDefault();
-      move(name, steps[event.key]);
-    });
-    node.addEventListener("pointerdown", ({ clientX, clientY, pointerId }) => {
-      const pixel = glass.getBoundingClientRect().width / COLUMNS;
-      let done = [0, 0];
-      node.setPointerCapture(pointerId);
-      node.onpointermove = (event) => {
-        const way = [event.clientX - clientX, event.clientY - clientY];
-        const now = way.map((length) => Math.round(length / pixel));
-        move(name, [now[0] - done[0], now[1] - done[1]]);
-        done = now;
-      };
-    });
-    node.onpointerup = node.onpointercancel = () => (node.onpointermove = null);
-    return { name, grip, line, label, node };
-  });
-
-  function draw(covers) {
-    shapes.forEach(({ name, grip, line, label, node }, index) => {
-      const { left, top, size } = covers[index];
-      const [x, y] = [(left + size / 2) * CELL, (top + size / 2) * CELL];
-      set(grip, { cx: x, cy: y, r: Math.max((size * CELL) / 2, 26) }); // 26: enough for a thumb
-      set(line, { d: outline(covers[index]) });
-      const above = Math.max(top * CELL - 6, 14);
-      const below = Math.min((top + size) * CELL + 18, height - 6);
-      set(label, { x: clamp(x, 48, width - 48), y: name === "truth" ? above : below });
-      const columns = `columns ${left} to ${left + size - 1}`;
-      set(node, { "aria-label": `${name}, ${columns}, rows ${top} to ${top + size - 1}` });
-    });
+// The part of the grid that is seen: from `corner` on, moved no more than the shapes make it.
+function seen(corner, [width, height], shapes) {
+  const hold = (at, side, first, size) => clamp(at, first + size - side, first);
+  let [left, top] = corner;
+  for (const shape of shapes) {
+    left = hold(left, width, shape.left, shape.size);
+    top = hold(top, height, shape.top, shape.size);
   }
-  return { glass, draw };
+  return [clamp(left, 0, COLUMNS - width), clamp(top, 0, ROWS - height)];
 }
 
-// IoU and Dice over the shift to the right, with a dot at the present one.
-function shiftPlot() {
+// The outline of a shape as the text of an SVG path: down its right side and up its left.
+function outline({ top, spans }, x, y) {
+  const right = spans.map(([, end], k) => `H${x(end)}V${y(top + k + 1)}`);
+  const left = spans.map(([first], k) => `H${x(first)}V${y(top + k)}`).reverse();
+  return `M${x(spans[0][0])} ${y(top)}${right.join("")}${left.join("")}z`;
+}
+
+// A shape as a thing to take hold of: take(name, event) is called when it is pressed, and
+// move(name, way) when an arrow key moves it.
+function makeGrip(name, take, move) {
+  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  const [grip, line] = [svg("circle.grip"), svg(`path.outline.${name}`)];
+  const label = svg("text.name", { "text-anchor": "middle" }, name);
+  const node = svg("g", { tabindex: 0, role: "group" }, grip, line, label);
+  node.setAttribute("aria-roledescription", "shape to move");
+  node.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes the arrow keys
+  node.addEventListener("keydown", (event) => {
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    move(name, steps[event.key]);
+  });
+  node.addEventListener("pointerdown", (event) => {
+    node.setPointerCapture(event.pointerId);
+    node.onpointermove = take(name, event);
+  });
+  node.onpointerup = node.onpointercancel = () => (node.onpointermove = null);
+  return { name, grip, line, label, node };
+}
+
+// The pixels with both shapes over them. move(name, way) is called when the reader moves a shape by
+// so many pixels, and point(kind) when a pixel is pointed at.
+function makeStage(move, point) {
+  const [width, height] = [COLUMNS * CELL, ROWS * CELL];
+  const canvases = ZOOMS.map((zoom) => {
+    const label = "the pixels, coloured by TP, FP and FN";
+    return errorPicture(COLUMNS / zoom, ROWS / zoom, FINE * zoom, label);
+  });
+  const glass = svg("svg", { viewBox: `0 0 ${width} ${height}` });
+  const grid = svg("path.grid");
+  const root = html("div.stage");
+  let now = {}; // what is drawn: zoom, sizes, corner, kinds of all pixels
+
+  const sides = (zoom) => [COLUMNS / zoom, ROWS / zoom];
+  const pixelWidth = () => (glass.getBoundingClientRect().width / COLUMNS) * now.zoom;
+  function take(name, { clientX, clientY }) {
+    let done = [0, 0];
+    return (event) => {
+      const way = [event.clientX - clientX, event.clientY - clientY];
+      const whole = way.map((length) => Math.round(length / pixelWidth()));
+      move(name, [whole[0] - done[0], whole[1] - done[1]]);
+      done = whole;
+    };
+  }
+  const grips = ["truth", "prediction"].map((name) => makeGrip(name, take, move));
+  glass.append(grid, ...grips.map(({ node }) => node));
+  glass.addEventListener("pointermove", ({ clientX, clientY }) => {
+    const box = glass.getBoundingClientRect();
+    const column = now.corner[0] + Math.floor((clientX - box.left) / pixelWidth());
+    const row = now.corner[1] + Math.floor((clientY - box.top) / pixelWidth());
+    point(now.kinds[row * COLUMNS + column]);
+  });
+  glass.addEventListener("pointerleave", () => point(null));
+
+  function zoomTo(zoom) {
+    const [columns, rows] = sides(zoom);
+    const lines = [
+      range(columns + 1).map((x) => `M${x * CELL * zoom} 0v${height}`),
+      range(rows + 1).map((y) => `M0 ${y * CELL * zoom}h${width}`),
+    ];
+    set(grid, { d: lines.flat().join("") });
+    root.replaceChildren(canvases[ZOOMS.indexOf(zoom)].node, glass);
+  }
+
+  // The corner with which both shapes stand in the middle.
+  function centred(zoom, [a, b]) {
+    const [columns, rows] = sides(zoom);
+    const column = (a.left + b.left + (a.size + b.size) / 2) / 2;
+    const row = (a.top + b.top + (a.size + b.size) / 2) / 2;
+    return [Math.round(column - columns / 2), Math.round(row - rows / 2)];
+  }
+
+  function drawGrip({ name, grip, line, label, node }, shape) {
+    const [x, y] = now.corner.map((first) => (at) => (at - first) * CELL * now.zoom);
+    const { left, top, size } = shape;
+    const place = { cx: x(left + size / 2), cy: y(top + size / 2) };
+    set(grip, { ...place, r: Math.max((size * CELL * now.zoom) / 2, THUMB) });
+    set(line, { d: outline(shape, x, y) });
+    const above = Math.max(y(top) - 6, 14);
+    const below = Math.min(y(top + size) + 18, height - 6);
+    set(label, { x: clamp(place.cx, 48, width - 48), y: name === "truth" ? above : below });
+    const columns = `columns ${left} to ${left + size - 1}`;
+    set(node, { "aria-label": `${name}, ${columns}, rows ${top} to ${top + size - 1}` });
+  }
+
+  // The pixels alone; all but the kind `lit` are almost hidden, if there is one.
+  function drawPixels(lit) {
+    const [columns, rows] = sides(now.zoom);
+    const [left, top] = now.corner;
+    const kinds = range(columns * rows).map(
+      (k) => now.kinds[(top + Math.floor(k / columns)) * COLUMNS + left + (k % columns)],
+    );
+    const isFaint = (kind) => lit !== null && kind !== lit;
+    canvases[ZOOMS.indexOf(now.zoom)].paint(kinds, () => 0, isFaint); // 0: transparent
+  }
+
+  function draw(zoom, target, preds) {
+    const shapes = [preds, target];
+    const sizes = shapes.map(({ size }) => size);
+    if (zoom !== now.zoom) zoomTo(zoom);
+    // What is seen follows a shape that leaves, and starts anew with other sizes.
+    const isAnew = zoom !== now.zoom || !isSame(sizes, now.sizes);
+    const corner = isAnew ? centred(zoom, shapes) : now.corner;
+    now = { zoom, sizes, corner: seen(corner, sides(zoom), shapes) };
+    const [real, predicted] = [mask(target), mask(preds)];
+    now.kinds = Array.from(real, (held, index) => kindOf(predicted[index], held));
+    drawPixels(null);
+    [target, preds].forEach((shape, k) => drawGrip(grips[k], shape));
+  }
+  return { root, draw, drawPixels };
+}
+
+// -- the plot ------------------------------------------------------------------------------------
+
+// IoU and Dice over the shift to the right, up to the farthest, with a dot at the present one.
+function shiftPlot(farthest) {
   const axes = chart({
     label: "IoU and Dice over the shift of the prediction to the right, in pixels",
     x: {
       name: "shift to the right, pixels",
-      domain: [-FARTHEST, FARTHEST],
-      ticks: [-60, -30, 0, 30, 60],
+      domain: [-farthest, farthest],
+      ticks: [-1, -0.5, 0, 0.5, 1].map((part) => part * farthest),
     },
     y: { name: "score", domain: [0, 1.02], ticks: [0, 0.25, 0.5, 0.75, 1] },
   });
   const cursor = svg("line.cursor", { y1: axes.Y(0), y2: axes.Y(1) });
-  const half = `M${axes.X(-FARTHEST)} ${axes.Y(GOAL)}H${axes.X(FARTHEST)}`;
+  const half = `M${axes.X(-farthest)} ${axes.Y(GOAL)}H${axes.X(farthest)}`;
   axes.plot.append(svg("path.half", { d: half }), cursor);
   const curves = Object.entries({ iou, dice }).map(([name, score]) => {
     const [line, dot] = [svg(`path.curve.${name}`), svg(`circle.dot.${name}`, { r: 4.5 })];
@@ -219,13 +248,13 @@ function shiftPlot() {
 
   function draw(preds, target) {
     const now = middle(preds) - middle(target);
-    const shifts = range(2 * FARTHEST + 1).map((k) => k - FARTHEST + (now % 1));
+    const shifts = range(2 * farthest + 1).map((k) => k - farthest + (now % 1));
     const counts = new Map(shifts.map((shift) => [shift, count(preds, target, shift - now)]));
     set(cursor, { x1: axes.X(now), x2: axes.X(now) });
-    const x = axes.X(clamp(now, -FARTHEST, FARTHEST));
+    const visibility = Math.abs(now) > farthest ? "hidden" : "visible";
     for (const { score, line, dot } of curves) {
       set(line, { d: path(shifts, (shift) => score(counts.get(shift)), axes) });
-      set(dot, { cx: x, cy: axes.Y(score(count(preds, target))) });
+      set(dot, { cx: axes.X(now), cy: axes.Y(score(count(preds, target))), visibility });
     }
   }
   return { axes, draw };
@@ -279,9 +308,6 @@ function scoreRows() {
 }
 
 function render({ model, el }) {
-  let kinds = []; // of all pixels
-  let lit = null; // the kind whose count one points at; the others are almost hidden
-
   const place = (name) => {
     const shape = SHAPES[model.get("shape")];
     return covered(shape, model.get(name), model.get(`${name}_size`));
@@ -294,52 +320,36 @@ function render({ model, el }) {
     change(model, name, [inside(left + right, COLUMNS), inside(top + down, ROWS)]);
   }
 
-  const pixels = errorPicture(COLUMNS, ROWS, ZOOM, "the pixels, coloured by TP, FP and FN");
-  const drawPixels = () =>
-    pixels.paint(
-      kinds,
-      () => 0, // transparent
-      (kind) => lit !== null && kind !== lit,
-    );
-  const counted = countRows((kind) => {
-    lit = kind;
-    drawPixels();
-  });
+  const stage = makeStage(move, (kind) => counted.mark(kind));
+  const counted = countRows((kind) => stage.drawPixels(kind));
   const scores = scoreRows();
-  const plot = shiftPlot();
-  dragAlong(plot.axes, (shift) => {
-    const [preds, target] = [place("prediction"), place("truth")];
-    move("prediction", [Math.round(shift + middle(target) - middle(preds)), 0]);
-  });
-  const shapes = shapesToMove(move);
-  shapes.glass.addEventListener("pointermove", ({ clientX, clientY }) => {
-    const box = shapes.glass.getBoundingClientRect();
-    const column = Math.floor(((clientX - box.left) / box.width) * COLUMNS);
-    const row = Math.floor(((clientY - box.top) / box.height) * ROWS);
-    counted.mark(kinds[row * COLUMNS + column]);
-  });
-  shapes.glass.addEventListener("pointerleave", () => counted.mark(null));
-
+  const plots = ZOOMS.map((zoom) => shiftPlot(COLUMNS / 2 / zoom));
+  for (const { axes } of plots) {
+    dragAlong(axes, (shift) => {
+      const [preds, target] = [place("prediction"), place("truth")];
+      move("prediction", [Math.round(shift + middle(target) - middle(preds)), 0]);
+    });
+  }
+  const plotPlace = html("div");
   const found = new Map(); // from a size to the largest shift, once that was reached
   const goal = html("p.goal", { role: "status", "aria-live": "polite" });
   const text = summary();
   el.append(
     presets(model, PRESETS),
-    html("div.stage", pixels.node, shapes.glass),
+    stage.root,
     html("p.note", HINT),
-    html("div.panels", plot.axes.root, html("div", counted.roots, scores.roots)),
+    html("div.panels", plotPlace, html("div", counted.roots, scores.roots)),
     html("p.title", "Goal: what is the largest shift with an IoU of 0.5 or more?"),
     goal,
     text,
   );
 
-  follow(model, ["shape", "truth", "prediction", "truth_size", "prediction_size"], () => {
+  follow(model, ["zoom"], () => plotPlace.replaceChildren(plots[model.get("zoom")].axes.root));
+  const traits = ["shape", "zoom", "truth", "prediction", "truth_size", "prediction_size"];
+  follow(model, traits, () => {
     const [target, preds] = [place("truth"), place("prediction")];
-    const [real, predicted] = [mask(target), mask(preds)];
-    kinds = Array.from(real, (held, index) => kindOf(predicted[index], held));
-    drawPixels();
-    shapes.draw([target, preds]);
-    plot.draw(preds, target);
+    stage.draw(ZOOMS[model.get("zoom")], target, preds);
+    plots[model.get("zoom")].draw(preds, target);
 
     const counts = count(preds, target);
     counted.draw(counts);

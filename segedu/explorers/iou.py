@@ -20,6 +20,7 @@ class IoUExplorer(Explorer):
     Parameters
     ----------
     shape : "disc" or "square".
+    zoom : 1 shows the whole grid; 2 and 4 a part that moves with the shapes.
     truth_size, prediction_size : diameter or side, 1 to 60 pixels.
     truth, prediction : (column, row) of the centre, 0 to 128 and 0 to 64.
 
@@ -35,12 +36,13 @@ class IoUExplorer(Explorer):
         "Two discs that overlap on a grid of pixels, coloured by TP, FP and FN; below them IoU "
         "and Dice over the shift between the two, and the four counts."
     )
-    needs = ("errors.js", "drag.js")
+    needs = ("shapes.js", "errors.js", "drag.js")
     shape = Choice("disc", {"disc": "disc", "square": "square"}, "shape")
-    truth_size = Slider(30, 1, LARGEST, 1, "truth size")
-    prediction_size = Slider(26, 1, LARGEST, 1, "prediction size")
-    truth = Place((58, 31), PLACES, MUST)
-    prediction = Place((69, 34), PLACES, MUST)
+    zoom = Choice(2, {zoom: f"{zoom} ×" for zoom in (1, 2, 4)}, "zoom")
+    truth_size = Slider(24, 1, LARGEST, 1, "truth size")
+    prediction_size = Slider(20, 1, LARGEST, 1, "prediction size")
+    truth = Place((60, 31), PLACES, MUST)
+    prediction = Place((69, 33), PLACES, MUST)
 
     def masks(self) -> tuple[np.ndarray, np.ndarray]:
         """Prediction and truth as (64, 128) booleans."""

@@ -47,11 +47,11 @@ def test_a_change_is_written_into_the_address(page, tmp_path):
     page.get_by_role("radio", name="square").check(force=True)
     page.wait_for_url("**#iou?shape=square")
     page.get_by_role("group", name="prediction, ").press("ArrowRight")
-    page.wait_for_url("**#iou?shape=square&prediction=70.34")
+    page.wait_for_url("**#iou?shape=square&prediction=70.33")
     assert page.evaluate("history.length") == entries
     page.reload()  # goes on from there
     assert values(page, 1)["shape"] == "1"
-    expect(page.get_by_role("group", name="prediction, columns 57 to 82")).to_be_visible()
+    expect(page.get_by_role("group", name="prediction, columns 60 to 79")).to_be_visible()
 
 
 def test_an_address_sets_the_controls_and_brings_the_figure_into_view(page, tmp_path):
@@ -78,8 +78,10 @@ def test_an_address_with_anything_else_is_ignored(page, tmp_path):
         assert values(page) == start, query
     places = "shape=star&truth=129.1&prediction=1"
     open_with(page, file, f"#iou?{places}&truth_size=3", explorers.IoUExplorer)
-    assert values(page) == {"shape": "0", "truth_size": "3", "prediction_size": "26"}
-    expect(page.get_by_role("group", name="truth, columns 57 to 59")).to_be_visible()
+    assert values(page) == {
+        "shape": "0", "zoom": "1", "truth_size": "3", "prediction_size": "20",
+    }  # fmt: skip
+    expect(page.get_by_role("group", name="truth, columns 59 to 61")).to_be_visible()
     assert problems == []
 
 
