@@ -38,7 +38,7 @@ class IoUExplorer(Explorer):
     )
     needs = ("shapes.js", "errors.js", "drag.js")
     shape = Choice("disc", {"disc": "disc", "square": "square"}, "shape")
-    zoom = Choice(2, {zoom: f"{zoom} ×" for zoom in (1, 2, 4)}, "zoom")
+    zoom = Choice(2, {zoom: f"{zoom} \u00d7" for zoom in (1, 2, 4)}, "zoom")
     truth_size = Slider(24, 1, LARGEST, 1, "truth size")
     prediction_size = Slider(20, 1, LARGEST, 1, "prediction size")
     truth = Place((60, 31), PLACES, MUST)
