@@ -11,6 +11,7 @@ const recall = ({ tp, fn }) => tp / (tp + fn);
 
 const ERRORS = { tp: "#56B4E9", fp: "#F0E442", fn: "#D55E00" };
 const BLACK = 0xff000000;
+const FAINT = 0x33ffffff; // leaves a fifth of the opacity
 
 // The bytes of a colour such as "#D55E00" as a canvas stores them: alpha, blue, green, red.
 function packed(colour) {
@@ -23,10 +24,10 @@ const packedGrey = (level) => BLACK | (level << 16) | (level << 8) | level;
 const TILE = 12;
 const TEXTURES = {
   fp: (x, y) => (x + y) % TILE < 2,
-  fn: (x, y) => Math.hypot((x % TILE) - 6, (y % TILE) - 6) < 2.3,
+  fn: (x, y) => Math.hypot(x - 6, y - 6) < 2.3,
 };
-const texture = (kind) =>
-  range(TILE * TILE).map((at) => TEXTURES[kind]?.(at % TILE, Math.floor(at / TILE)) ?? false);
+const texture = (isBlack) =>
+  range(TILE * TILE).map((at) => isBlack(at % TILE, Math.floor(at / TILE)));
 
 // A canvas and paint(kinds, ground, faint), which draws each pixel with `zoom` x `zoom` of the
 // canvas. ground(index) is the packed colour of a true negative, and `faint` says which kinds are
@@ -38,7 +39,9 @@ function errorPicture(width, height, zoom, label) {
   const context = node.getContext("2d");
   const image = context.createImageData(size.width, size.height);
   const canvas = new Uint32Array(image.data.buffer);
-  const textures = Object.fromEntries(KINDS.map((kind) => [kind, texture(kind)]));
+  const textures = Object.fromEntries(
+    Object.entries(TEXTURES).map(([kind, isBlack]) => [kind, texture(isBlack)]),
+  );
   const colours = Object.fromEntries(
     Object.entries(ERRORS).map(([kind, colour]) => [kind, packed(colour)]),
   );
@@ -47,12 +50,13 @@ function errorPicture(width, height, zoom, label) {
     kinds.forEach((kind, index) => {
       const [left, top] = [(index % width) * zoom, Math.floor(index / width) * zoom];
       const plain = kind === "tn" ? ground(index) : colours[kind];
-      const seen = faint(kind) ? plain & 0x33ffffff : plain;
-      const marks = textures[kind];
+      const isFaint = faint(kind);
       for (let y = top; y < top + zoom; y++) {
+        const row = y * size.width;
+        canvas.fill(isFaint ? plain & FAINT : plain, row + left, row + left + zoom);
+        if (isFaint || !(kind in TEXTURES)) continue;
         for (let x = left; x < left + zoom; x++) {
-          const dark = marks[(y % TILE) * TILE + (x % TILE)] && seen === plain;
-          canvas[y * size.width + x] = dark ? BLACK : seen;
+          if (textures[kind][(y % TILE) * TILE + (x % TILE)]) canvas[row + x] = BLACK;
         }
       }
     });
