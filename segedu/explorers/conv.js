@@ -112,18 +112,12 @@ function holders({ windows, kernel, stride, padding }, pixel) {
 const LENGTH = 240; // of a drawing's side
 const WORDS = {
   convolution: {
-    side: "one row: the windows, and how many read each input pixel",
-    map: "how many windows read each input pixel",
-    verb: "is read by",
     nothing: ({ kernel, size, padding }) =>
       `the kernel (${kernel}) is larger than the padded input (${size + 2 * padding}). ` +
       "Make the kernel smaller, or the input or the padding larger.",
     size: ({ size: n, kernel: k, stride: s, padding: p }) => `⌊(${n} + 2 · ${p} − ${k}) / ${s}⌋ + 1`,
   },
   transposed: {
-    side: "one row: the windows, and how many add to each output pixel",
-    map: "how many windows add to each output pixel",
-    verb: "gets a part of",
     nothing: () =>
       "the padding cuts off all of the output. Make the padding smaller, or the kernel larger.",
     size: ({ size: n, kernel: k, stride: s, padding: p }) => `(${n} − 1) · ${s} + ${k} − 2 · ${p}`,
@@ -214,7 +208,7 @@ const frame = (kind, row, column, rows, columns, cell) =>
     ...{ width: columns * cell, height: rows * cell },
   });
 
-// The windows below one row of pixels, with the padding dashed; always of one height.
+// The windows below one row of pixels, with the padding dashed.
 function drawSide({ windows, kernel, stride, padding, pixels }, counts) {
   const cell = Math.min(LENGTH / (pixels + 2 * padding), 30);
   const x = (pixel) => (pixel + padding) * cell;
@@ -232,14 +226,8 @@ function drawSide({ windows, kernel, stride, padding, pixels }, counts) {
     const middle = { x: x(pixel) + cell / 2, y: 15, "text-anchor": "middle" };
     return cell < 9 ? tile : [tile, svg("text", middle, `${count}`)];
   });
-  return svg(
-    "svg",
-    { viewBox: `-2 -1 ${LENGTH + 4} 112`, role: "img" },
-    { "aria-label": "the windows over one row of pixels, and how many hold each pixel" },
-    svg("path.lane", { d: brackets.join("") }),
-    row,
-    outside.map((pixel) => svg("rect.outside", size, { x: x(pixel) + 1 })),
-  );
+  const dashed = outside.map((pixel) => svg("rect.outside", size, { x: x(pixel) + 1 }));
+  return [svg("path.lane", { d: brackets.join("") }), ...row, ...dashed];
 }
 
 // The weights, what they are multiplied by, and the products; the larger the weight, the darker.
@@ -265,9 +253,9 @@ function drawProducts({ kernel, weights }, { values, products }) {
 }
 
 // A square drawing with a title, in which the cells and the marks on them can change.
-function plane(label) {
+function plane(label, height = LENGTH) {
   const [title, cells, marks] = [html("p.title"), svg("g"), svg("g.marks")];
-  const drawing = svg("svg", { viewBox: `-2 -2 ${LENGTH + 4} ${LENGTH + 4}` }, cells, marks);
+  const drawing = svg("svg", { viewBox: `-2 -2 ${LENGTH + 4} ${height + 4}` }, cells, marks);
   set(drawing, { role: "img", "aria-label": label });
   return { root: html("div.plane", title, drawing), title, cells, marks, drawing };
 }
@@ -288,7 +276,8 @@ function render({ model, el }) {
   product.root.classList.add("products");
   const output = plane("the output");
   const map = plane("how many windows hold each pixel of the plane");
-  const [side, formula, ratio] = [html("div.side"), html("p"), html("p.ratio")];
+  const side = plane("the windows over one row of pixels, and how many hold each pixel", 110);
+  const [formula, ratio] = [html("p.formula"), html("p.formula")];
   const says = html("p.sum");
   const connected = html("p.note.connected", HINT);
   const text = summary();
@@ -305,7 +294,8 @@ function render({ model, el }) {
       if (total === 0) return false;
       count = count === total ? 1 : count + 1;
       at = count - 1;
-      show();
+      showCells();
+      showMarks();
       return count < total;
     },
     { every: () => clamp(15_000 / total, 60, 700) }, // milliseconds
@@ -314,8 +304,8 @@ function render({ model, el }) {
     presets(model, PRESETS),
     buttons,
     html("div.planes", input.root, product.root, output.root),
-    html("div.below", says, connected),
-    html("div.panels", html("div", formula, ratio, side), map.root),
+    html("div.below", says, connected, formula, ratio),
+    html("div.panels", side.root, map.root),
     text,
   );
 
@@ -324,8 +314,8 @@ function render({ model, el }) {
   const pixelPlane = () => (isForward() ? input : output);
   const windowPlane = () => (isForward() ? output : input);
 
-  function show() {
-    const { kernel, stride, padding, pixels, windows, side: outer, divisor } = scene;
+  function showCells() {
+    const { padding, pixels, side: outer } = scene;
     const written = outputOf(scene, count);
     const pad = padding * cell;
     const [large, small] = [pixelPlane(), windowPlane()];
@@ -335,6 +325,13 @@ function render({ model, el }) {
     input.title.textContent = `input, ${scene.size} × ${scene.size}`;
     output.title.textContent = outer ? `output, ${outer} × ${outer}` : "output: nothing";
     product.title.textContent = isForward() ? "weight × pixel" : "weight × input value";
+  }
+
+  // The window that is shown and the pixel that is pointed at. The cells stay, or the pointer would
+  // lose the one that it is on.
+  function showMarks() {
+    const { kernel, stride, windows, side: outer, divisor } = scene;
+    const [large, small] = [pixelPlane(), windowPlane()];
     [large, small, product, map].forEach(({ marks }) => marks.replaceChildren());
     says.classList.toggle("alarm", outer === 0);
     if (outer === 0) {
@@ -349,7 +346,7 @@ function render({ model, el }) {
     product.cells.replaceChildren(...drawProducts(scene, result));
     says.textContent = sentence(result, divisor, [row, column]);
     set(small.drawing, { "aria-label": `${small === input ? "the input" : "the output"}. ${says.textContent}` });
-    if (pixel) showConnections(large, small, row, column);
+    if (pixel) showConnections(large, small);
   }
 
   function sentence({ values, products }, divisor, [row, column]) {
@@ -375,10 +372,9 @@ function render({ model, el }) {
       const size = [rows[1] - rows[0] + 1, columns[1] - columns[0] + 1];
       small.marks.append(frame("mark", rows[0], columns[0], ...size, cell));
     }
-    const which = isForward() ? "Input" : "Output";
     connected.textContent =
-      `${which} pixel in row ${row + 1}, column ${column + 1} ${WORDS[scene.operation].verb} ` +
-      `${number} ${number === 1 ? "window" : "windows"}.`;
+      `${isForward() ? "Input" : "Output"} pixel in row ${row + 1}, column ${column + 1}: ` +
+      `windows over it: ${number}.`;
   }
 
   const mapCell = () => Math.min(LENGTH / scene.pixels, 30);
@@ -395,21 +391,22 @@ function render({ model, el }) {
       (kernel % stride
         ? ", not a whole number: the overlap is uneven"
         : ": the overlap is even inside");
-    map.title.textContent = words.map;
+    const which = isForward() ? "input" : "output";
+    map.title.textContent = `windows over each ${which} pixel`;
+    side.title.textContent = "one row of it, and its windows";
     if (outer === 0) {
-      side.replaceChildren();
+      side.cells.replaceChildren();
       map.cells.replaceChildren();
       text.textContent = `${scene.size} × ${scene.size} in, nothing out.`;
       return;
     }
-    side.replaceChildren(html("p.title", words.side), drawSide(scene, counts));
+    side.cells.replaceChildren(...drawSide(scene, counts));
     const plane = counts.flatMap((down) => counts.map((right) => down * right));
     map.cells.replaceChildren(...tiles(plane, mapCell()));
     const [least, most] = [Math.min(...counts) ** 2, Math.max(...counts) ** 2];
     text.textContent =
       `${scene.size} × ${scene.size} in, ${outer} × ${outer} out. ` +
-      `Each ${isForward() ? "input" : "output"} pixel ${words.verb} ` +
-      `${least === most ? least : `${least} to ${most}`} windows.`;
+      `Windows over each ${which} pixel: ${least === most ? least : `${least} to ${most}`}.`;
   }
 
   // The reader's hands: pointing at a value shows its window, pointing at a pixel who holds it.
@@ -417,13 +414,17 @@ function render({ model, el }) {
     const { windows, side: outer } = scene;
     if (outer === 0 || Math.min(row, column) < 0 || Math.max(row, column) >= windows) return;
     stop();
-    [at, count] = [row * windows + column, total];
-    show();
+    at = row * windows + column;
+    if (count < total) {
+      count = total;
+      showCells();
+    }
+    showMarks();
   }
   function point(next) {
     pixel = next?.every((place) => place >= 0 && place < scene.pixels) ? next : null;
     connected.textContent = HINT;
-    show();
+    showMarks();
   }
   for (const { drawing } of [input, output]) {
     drawing.addEventListener("pointermove", (event) => {
@@ -461,7 +462,8 @@ function render({ model, el }) {
       set(drawing, { tabindex: isMoved ? 0 : -1, role: isMoved ? "application" : "img" });
     }
     set(pixelPlane().drawing, { "aria-label": isForward() ? "the input" : "the output" });
-    show();
+    showCells();
+    showMarks();
     showOverlap();
   });
 }

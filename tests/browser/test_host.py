@@ -64,6 +64,8 @@ def test_an_address_sets_the_controls_and_brings_the_figure_into_view(page, tmp_
     page.wait_for_function("document.querySelectorAll('form')[1].getBoundingClientRect().top < 100")
     page.evaluate("location.hash = '#loss?alpha=1'")  # as a link in the text does
     page.wait_for_function("document.querySelector('[name=alpha]').value === '1'")
+    page.evaluate("location.hash = '#loss?gamma=1'")  # what it does not name starts again
+    page.wait_for_function("document.querySelector('[name=alpha]').value === '0.25'")
 
 
 def test_an_address_with_anything_else_is_ignored(page, tmp_path):
