@@ -62,7 +62,7 @@ class LossExplorer(Explorer):
     name = "loss"
     alt = (
         "Curves of focal loss and BCE, and of their gradients, over the predicted probability; "
-        "below them a picture of nuclei shaded by the gradient of each pixel."
+        "below them a table of their values for one pixel."
     )
     needs = ("pixels.js", "pixels.css", "drag.js")
     gamma = Slider(2.0, 0.0, 5.0, 0.1, "γ, focusing")
