@@ -127,6 +127,8 @@ function makeGrip(name, take, move) {
     node.setPointerCapture(event.pointerId);
     node.onpointermove = take(name, event);
   });
+  // A finger on a shape moves the shape, not the page. (`touch-action` is not enough inside an SVG.)
+  node.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
   node.onpointerup = node.onpointercancel = () => (node.onpointermove = null);
   return { name, grip, line, label, node };
 }

@@ -185,16 +185,12 @@ function readings() {
 // -- the shares ----------------------------------------------------------------------------------
 
 const SITUATIONS = [
-  {
-    name: "At the start: p = 0.5",
-    foreground: 0.5,
-    background: 0.5,
-  },
+  { name: "At the start: p = 0.5", foreground: 0.5, background: 0.5 },
   { name: "Later: background at p = 0.1", foreground: 0.5, background: 0.1 },
 ];
 
 const SHARES =
-  "The mark is BCE. γ does not move the first bar: there all pixels are equally wrong.";
+  "The mark shows BCE’s share. γ does not move the first bar: there all pixels are equally wrong.";
 const GRADIENT =
   "The derivative of the loss by the logit, the number from which the network computes p: it " +
   "says how strongly a pixel pulls.";

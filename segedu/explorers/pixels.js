@@ -24,7 +24,7 @@ function picture(width, height, label) {
   const node = html("canvas", { width, height, role: "img", "aria-label": label });
   const context = node.getContext("2d");
   const image = context.createImageData(width, height);
-  image.data.fill(255);
+  image.data.fill(255); // opaque
   function paint(colour) {
     for (let index = 0; index < width * height; index++) image.data.set(colour(index), 4 * index);
     context.putImageData(image, 0, 0);

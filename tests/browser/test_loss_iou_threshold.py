@@ -191,6 +191,41 @@ def test_counts_and_pixels_light_each_other(show):
     assert page.locator(".count.lit").inner_text().startswith("FN")
 
 
+def test_a_finger_moves_the_shape_but_elsewhere_the_page(browser, tmp_path):
+    context = browser.new_context(
+        viewport={"width": 375, "height": 700}, has_touch=True, is_mobile=True
+    )
+    page = context.new_page()
+    touch = context.new_cdp_session(page)
+    write_and_open(page, tmp_path / "page.html", explorers.IoUExplorer().to_html())
+
+    def swipe(x, y, right, down):
+        def send(kind, *points):
+            points = [{"x": x, "y": y} for x, y in points]
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            page.wait_for_timeout(20)
+
+        send("touchStart", (x, y))
+        for step in range(1, 9):
+            send("touchMove", (x + right * step / 8, y + down * step / 8))
+        send("touchEnd")
+
+    page.locator(".stage").scroll_into_view_if_needed()
+    before = page.evaluate("scrollY")
+    cell = page.locator(".stage canvas").bounding_box()["width"] / 64
+    box = page.get_by_role("group", name="prediction, ").locator(".grip").bounding_box()
+    swipe(box["x"] + 0.7 * box["width"], box["y"] + 0.5 * box["height"], 6 * cell, 3 * cell)
+    expect(page.get_by_role("group", name="prediction, columns 65 to 84, rows 26")).to_be_visible()
+    assert page.evaluate("scrollY") == before
+    plot = page.locator(".panels svg").first
+    plot.scroll_into_view_if_needed()
+    before, box = page.evaluate("scrollY"), plot.bounding_box()
+    swipe(box["x"] + 100, box["y"] + 150, 0, -120)
+    page.wait_for_function(f"scrollY > {before} + 50")
+    expect(page.get_by_role("group", name="prediction, columns 65 to 84, rows 26")).to_be_visible()
+    context.close()
+
+
 # -- threshold -----------------------------------------------------------------------------------
 
 
