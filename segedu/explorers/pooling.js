@@ -70,10 +70,10 @@ function idle(counts, average, classes, absent) {
   if (classes === "foreground" && counts.tp[0].length === 2) {
     const pairs = { image: "each image", image_set: "each image and class" };
     const other = { ...pairs, class: "all at once", set: "each class" }[average];
-    words.push(`“${other}” gives the same, as one class is left.`);
+    words.push(`One class is left: “${other}” gives the same.`);
   }
   if (!table.flat().some(Number.isNaN)) {
-    words.push("No ratio is 0 / 0: what it counts as changes nothing.");
+    words.push("No ratio is 0 / 0: the last control does nothing.");
   } else if (absent !== 0 && isSame(one, skipped)) {
     words.push("“1” and “left out” give the same: all else in these images is right.");
   }
@@ -176,7 +176,7 @@ function render({ model, el }) {
   const key = [
     html("span.shade.none", "0"),
     html("span.shade.full", "1"),
-    html("span.shade.empty", "0 / 0, left out"),
+    html("span.shade.empty", "0 / 0, adds nothing"),
     html("span.shade.counted", "0 / 0, counted"),
   ];
   const pointedAt = html("p.note.pointed-at");

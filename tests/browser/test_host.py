@@ -33,6 +33,14 @@ def test_without_scripts_the_picture_is_seen_and_nothing_else(browser, tmp_path)
     context.close()
 
 
+def test_print_shows_the_state(page, tmp_path):
+    open_with(page, tmp_path / "page.html", "#loss?gamma=4", explorers.LossExplorer)
+    page.emulate_media(media="print", color_scheme="dark")
+    expect(page.get_by_role("status").last).to_contain_text("γ = 4.0")
+    paper = page.locator(".segedu-explorer").evaluate("el => getComputedStyle(el).backgroundColor")
+    assert paper == "rgb(250, 250, 250)"  # paper is light
+
+
 def test_with_scripts_the_controls_take_the_place_of_the_picture(page, tmp_path):
     open_with(page, tmp_path / "page.html", "", explorers.LossExplorer)
     assert page.locator("img").count() == 0
