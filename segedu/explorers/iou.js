@@ -4,7 +4,7 @@
 
 const GOAL = 0.5;
 const GOAL_SIZES = [6, 60];
-const START = "Start with the button “nucleus of 6 px”: both shapes then have that size.";
+const START = "Start with the button “6 px nucleus”: both shapes then have that size.";
 
 // What to do next for the goal, and the shift if this is the largest that the goal allows.
 function judge(preds, target) {
@@ -34,7 +34,7 @@ function goalText(found, hint) {
   }
   const [size] = found.keys();
   if (size === undefined) return hint ?? START;
-  const next = hint ?? `Now the nucleus of ${GOAL_SIZES.find((other) => other !== size)} px.`;
+  const next = hint ?? `Now the one of ${GOAL_SIZES.find((other) => other !== size)} px.`;
   return `Reached: a nucleus of ${size} px may be ${found.get(size)} px off. ${next}`;
 }
 
@@ -54,12 +54,12 @@ const both = (size, shift, zoom) => ({
 });
 const PRESETS = [
   {
-    label: "nucleus of 6 px",
+    label: "6 px nucleus",
     values: both(6, 2, 4),
     sentence: "2 pixels off: a nucleus of 6 pixels has lost more than half of its IoU.",
   },
   {
-    label: "nucleus of 60 px",
+    label: "60 px nucleus",
     values: both(60, 2, 1),
     sentence: "Also 2 pixels off: a nucleus of 60 pixels has lost less than a tenth of its IoU.",
   },

@@ -131,8 +131,8 @@ def test_the_colours_of_a_zoomed_stage_are_those_of_its_pixels(show):
 @pytest.mark.parametrize(
     ("name", "sentence", "low", "high"),
     [
-        ("nucleus of 6 px", "lost more than half", 0, 0.5),
-        ("nucleus of 60 px", "less than a tenth", 0.9, 1),
+        ("6 px nucleus", "lost more than half", 0, 0.5),
+        ("60 px nucleus", "less than a tenth", 0.9, 1),
         ("1 px off", "a fifth", 0.795, 0.815),
         ("too thin", "0.86", 0.855, 0.865),
         ("nested", "ratio of areas", 0.25, 0.25),
@@ -160,14 +160,14 @@ def test_the_goal_leads_to_both_sizes(show):
     page = show(explorers.IoUExplorer())
     goal, shape = page.locator(".goal"), page.get_by_role("group", name="prediction, ")
     assert "Start with" in goal.inner_text()
-    press(page, "nucleus of 6 px")
+    press(page, "6 px nucleus")
     assert f"IoU {iou(6, 2):.3f} is too low" in goal.inner_text()
     shape.press("ArrowLeft")
     assert iou(6, 1) >= 0.5 > iou(6, 2)
     assert (
-        "Reached: a nucleus of 6 px may be 1 px off. Now the nucleus of 60 px" in goal.inner_text()
+        "Reached: a nucleus of 6 px may be 1 px off. Now the one of 60 px" in goal.inner_text()
     )
-    press(page, "nucleus of 60 px")
+    press(page, "60 px nucleus")
     assert f"IoU {iou(60, 2):.3f}: move it further" in goal.inner_text()
     shape.press("ArrowDown")
     assert "row of the truth" in goal.inner_text()
