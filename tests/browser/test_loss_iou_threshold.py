@@ -164,9 +164,7 @@ def test_the_goal_leads_to_both_sizes(show):
     assert f"IoU {iou(6, 2):.3f} is too low" in goal.inner_text()
     shape.press("ArrowLeft")
     assert iou(6, 1) >= 0.5 > iou(6, 2)
-    assert (
-        "Reached: a nucleus of 6 px may be 1 px off. Now the one of 60 px" in goal.inner_text()
-    )
+    assert "Reached: a nucleus of 6 px may be 1 px off. Now the one of 60 px" in goal.inner_text()
     press(page, "60 px nucleus")
     assert f"IoU {iou(60, 2):.3f}: move it further" in goal.inner_text()
     shape.press("ArrowDown")
