@@ -23,6 +23,7 @@ from segedu.explorers import base
 from segedu.files import atomic_path
 
 WIDTH, HEIGHT = 720, 800  # pixels; what is below is cut off
+SHORTER = {"loss": 545}  # pixels: noise, as in the photographs below, takes many bytes
 COLOURS = 24  # of a picture, which so takes 10 to 20 kB
 EXPLORERS = {
     "conv": explorers.ConvExplorer,
@@ -76,7 +77,7 @@ def screenshot(browser: Browser, name: str) -> Image.Image:
     )
     page.wait_for_timeout(3000)  # for the first answer of a network
     box = page.locator(".segedu-explorer").bounding_box()
-    clip = {**box, "height": min(box["height"], HEIGHT)}
+    clip = {**box, "height": min(box["height"], SHORTER.get(name, HEIGHT))}
     picture = Image.open(io.BytesIO(page.screenshot(clip=clip)))
     page.close()
     return picture.convert("RGB")

@@ -41,9 +41,10 @@ CONTROLS = {
     "GridExplorer": {"network": ("U-Net", 1), "level": (1, 3), "node": ((1, 1), (2, 1))},
     "IoUExplorer": {
         "shape": ("square", "star"),
-        "truth_size": (16, 17),
+        "zoom": (4, 3),
+        "truth_size": (60, 61),
         "prediction_size": (1, 0),
-        "truth": ((32, 20), (33, 20)),
+        "truth": ((128, 64), (129, 64)),
         "prediction": ((0, 0), 5),
     },
     "LiveSegmentation": {
@@ -56,7 +57,12 @@ CONTROLS = {
         "skips_off": ([(0, 0, 1), (1, 0, 3)], (0, 0, 1)),
         "pixel": ((3, 95), (3, 96)),
     },
-    "LossExplorer": {"gamma": (5, -0.1), "foreground": (0.01, 0), "alpha": (1, 1.01)},
+    "LossExplorer": {
+        "gamma": (5, -0.1),
+        "alpha": (1, 1.01),
+        "foreground": (0.01, 0),
+        "p": (0.99, 1),
+    },
     "PoolingExplorer": {
         "average": ("set", "sets"),
         "classes": ("foreground", "none"),
@@ -96,7 +102,7 @@ def test_a_control_is_a_trait(name, control, values):
 def test_values_stand_on_the_sliders_steps():
     explorer = explorers.LossExplorer(gamma=2.04, alpha=0.39999999999999997)
     assert (explorer.gamma, explorer.alpha) == (2.0, 0.4)
-    assert repr(explorer) == "LossExplorer(gamma=2.0, foreground=0.1, alpha=0.4)"
+    assert repr(explorer) == "LossExplorer(gamma=2.0, alpha=0.4, foreground=0.1, p=0.3)"
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -166,12 +172,13 @@ def test_values_come_back_from_the_page(name):
 
 
 def test_unknown_arguments_are_refused():
-    with pytest.raises(TypeError, match="no delta, only the controls gamma, foreground, alpha"):
+    with pytest.raises(TypeError, match="no delta, only the controls gamma, alpha, foreground, p"):
         explorers.LossExplorer(delta=1)
 
 
 def test_data_that_a_page_can_hold_is_taken():
-    assert explorers.ThresholdExplorer(np.zeros((150, 150)), np.zeros((150, 150)))
+    noise = np.random.default_rng(0).random((110, 110))
+    assert explorers.ThresholdExplorer(noise, noise > 0.5)
 
 
 threshold, grid = explorers.ThresholdExplorer, explorers.GridExplorer
@@ -182,7 +189,7 @@ FLAT, MASKS = np.zeros((2, 2)), np.zeros((5000, 2, 2), dtype=int)
 @pytest.mark.parametrize(
     ("explorer", "message"),
     [
-        (partial(threshold, *np.zeros((2, 300, 300))), r"would add .* at most 60,000 .* smaller"),
+        (partial(threshold, *np.ones((2, 300, 300))), r"would add .* at most 60,000 .* smaller"),
         (partial(threshold, FLAT[None], FLAT[None]), r"both be \(H, W\), got \(1, 2, 2\)"),
         (partial(threshold, FLAT, np.zeros((2, 3))), r"got \(2, 2\) and \(2, 3\)"),
         (partial(threshold, FLAT[:0], FLAT[:0]), r"both be \(H, W\)"),
@@ -202,13 +209,13 @@ def test_other_data_are_refused(explorer, message):
 
 
 @pytest.mark.parametrize("shape", ["disc", "square"])
-@pytest.mark.parametrize("middle", [(0, 0), (32, 20), (16, 10)])
+@pytest.mark.parametrize("middle", [(0, 0), (128, 64), (64, 32)])
 def test_a_shape_always_has_all_its_pixels(shape, middle):
-    for size in range(1, 17):
+    for size in range(1, 61):
         explorer = explorers.IoUExplorer(shape=shape, truth_size=size, prediction_size=size)
         explorer.truth = middle
         preds, target = explorer.masks()
-        assert target.shape == (20, 32)
+        assert target.shape == (64, 128)
         assert target.sum() == preds.sum()
         assert target.any(axis=0).sum() == target.any(axis=1).sum() == size
 

@@ -3,7 +3,7 @@
 >>> explorer = LossExplorer(gamma=2, foreground=0.1)
 >>> explorer.alpha = 0.9
 >>> explorer
-LossExplorer(gamma=2.0, foreground=0.1, alpha=0.9)
+LossExplorer(gamma=2.0, alpha=0.9, foreground=0.1, p=0.3)
 
 To show an explorer, end a cell with it. `to_html()` gives its HTML, for a web page of your own.
 """

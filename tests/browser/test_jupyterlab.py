@@ -112,7 +112,7 @@ def test_a_notebook_that_was_not_run_shows_the_picture(browser, address):
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     open_notebook(page, address.replace("explorers.ipynb", "saved.ipynb"))
     output = page.locator(".jp-OutputArea-output")
-    expect(output.get_by_role("img", name="Curves of the focal loss")).to_be_visible()
+    expect(output.get_by_role("img", name="Curves of focal loss")).to_be_visible()
     expect(output).to_contain_text("This is only a picture")
     assert output.locator("input, button, select").count() == 0
     page.evaluate(RUN_CELL, 0)
@@ -160,13 +160,13 @@ def test_figure_sliders_and_python_move_together(browser, address):
 
     # by mouse
     loss = figures.first
-    gamma, says = loss.get_by_role("slider", name="gamma (focusing)"), loss.locator(".summary")
+    gamma, says = loss.get_by_role("slider", name="γ, focusing"), loss.locator(".summary")
     gamma.scroll_into_view_if_needed()
     rail = loss.locator(".noUi-base").first.bounding_box()
     page.mouse.click(rail["x"] + 0.7 * rail["width"], rail["y"] + rail["height"] / 2)
     expect(says).to_contain_text(" = 3.5, ")
-    loss.get_by_role("button", name="in the paper").click()
-    expect(says).to_contain_text(" = 0.25, ")
+    loss.get_by_role("button", name="the course").click()
+    expect(says).to_contain_text(" = 0.90, ")
 
     # a preset and the reset, which Python and its widgets follow
     conv = page.locator(".segedu-conv")
@@ -184,7 +184,7 @@ def test_figure_sliders_and_python_move_together(browser, address):
 
     # and Python has seen it all
     run(9)
-    expect(page.locator(".jp-OutputArea-output pre").last).to_contain_text("3.5, 3.0]")
+    expect(page.locator(".jp-OutputArea-output pre").last).to_contain_text("3.5, 2.0, 3.0]")
 
     # the live network: what is done in the figure, and what is done from Python
     live = figures.last
