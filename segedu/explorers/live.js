@@ -147,21 +147,7 @@ function iou(map, truth, threshold) {
   return either ? both / either : 1;
 }
 
-function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1];
-}
-
 // -- the figure ----------------------------------------------------------------------------------
-
-const COLOURS = { tp: [86, 180, 233], fp: [240, 228, 66], fn: [213, 94, 0] }; // as in the legend
-const KINDS = { tp: "found", fp: "found, not true", fn: "missed" };
-
-function put(canvas, colour) {
-  const image = canvas.getContext("2d").createImageData(canvas.width, canvas.height);
-  for (let k = 0; k < canvas.width * canvas.height; k++) image.data.set(colour(k), 4 * k);
-  canvas.getContext("2d").putImageData(image, 0, 0);
-}
 
 // The channels of a feature map side by side, each framed by a line of the paper.
 function putMaps(canvas, { channels, height, width, data }) {
