@@ -30,7 +30,8 @@ function render({ model, el }) {
   const charts = html("div");
   const heads = html("div.heads");
   const table = numbers();
-  const panels = html("div.panels");
+  const reliability = html("div");
+  const gradient = html("div");
   const tasks = challenges(model, data);
   el.replaceChildren(
     presets(model, comparisons(model, data)),
@@ -40,8 +41,7 @@ function render({ model, el }) {
     html("div.main", left, charts),
     heads,
     table.root,
-    panels,
-    tasks.root,
+    html("div.main", reliability, html("div", html("p.title", "Gradient"), gradient, tasks.root)),
   );
 
   const training = newTraining(pack, {
@@ -126,10 +126,8 @@ function render({ model, el }) {
     const best = bestOf(looks.at(-1)).threshold;
     take.textContent = `take the best threshold: ${toNumber(best)}`;
     charts.replaceChildren(drawIou(runs, scoreOf, otsu.iou), drawLoss(runs));
-    panels.replaceChildren(
-      html("div", drawReliability(runs), html("p.note", RELIABILITY)),
-      html("div", html("p.title", "The gradient of the last step"), drawShares(runs, foreground)),
-    );
+    reliability.replaceChildren(drawReliability(runs), html("p.note", RELIABILITY));
+    gradient.replaceChildren(...drawShares(runs, foreground), html("p.note", SHARES));
     tasks.check(runs, scores);
   }
 

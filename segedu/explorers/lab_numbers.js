@@ -37,12 +37,14 @@ function numbers() {
   return { root, show };
 }
 
-// The gradient of the last step: the foreground's part, beside the part of the pixels that it has.
+// The foreground's part of the gradient of the last steps, beside its part of the pixels.
 function drawShares(runs, foreground) {
-  return runs.map(({ share }, k) => {
+  return runs.map(({ shares }, k) => {
+    const last = shares.slice(-STRIDE);
+    const share = last.reduce((sum, value) => sum + value, 0) / (last.length || 1);
     const bar = html("div.bar.classes", html("div.part", { style: `width: ${100 * share}%` }));
     bar.append(html("div.before", { style: `left: ${100 * foreground}%` }));
     const name = runs.length > 1 ? `${NAMES[k]}: foreground` : "foreground";
-    return html("div.share", pair(name, html("span", percent(share))), bar);
+    return html("div.share", pair(name, html("span", last.length ? percent(share) : "no step yet")), bar);
   });
 }

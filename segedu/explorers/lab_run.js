@@ -3,10 +3,11 @@
 const STRIDE = 10; // steps between two looks at the held-out crops
 
 // One training. It asks its worker for steps and then for a look at the held-out crops, and keeps
-// what it hears: the loss and the milliseconds of each step, and what each look said.
+// what it hears: the loss, the milliseconds and
+// the foreground's part of the gradient of each step, and what each look said.
 function newRun(pack, { settings, seed }, { looked, failed }) {
   const worker = startTraining();
-  const run = { settings, losses: [], times: [], looks: [], share: undefined };
+  const run = { settings, losses: [], times: [], looks: [], shares: [] };
   let left = 0; // steps
   const look = () => worker.postMessage({ kind: "validate" });
   const answers = {
@@ -14,7 +15,7 @@ function newRun(pack, { settings, seed }, { looked, failed }) {
     stepped({ loss, share, milliseconds }) {
       run.losses.push(loss);
       run.times.push(milliseconds);
-      run.share = share;
+      run.shares.push(share);
       left -= 1;
       if (left === 0) look();
     },

@@ -4,6 +4,10 @@ const RELIABILITY =
   "A bar that ends at the line can be believed: of the pixels with probability 0.7, seven in ten " +
   "are foreground.";
 
+const SHARES =
+  "What each class has of the gradient now, the mean of ten steps; the mark is the foreground's " +
+  "part of the pixels. A class with more than its part is what the network still learns from.";
+
 const textButton = (text) => html("button", { type: "button" }, text);
 
 // The name of each run: what it has that the other has not.
@@ -22,11 +26,11 @@ function sentence({ step, scores, names, otsu, isStale }) {
   if (!step) return `Before the first step, the weights are random. Press play.${after}`;
   if (scores.length === 2) return `Step ${step}. ${whoLeads(scores, names)}${after}`;
   const [{ iou, precision, recall }] = scores;
-  const isBetter = iou > otsu.iou;
+  const gain = iou - otsu.iou;
+  const than = gain > 0.005 ? "better than" : gain > -0.005 ? "level with" : "not yet that of";
   return (
-    `Step ${step}. The IoU is ${toNumber(iou)}, ${isBetter ? "better than" : "not yet that of"} ` +
-    `Otsu's threshold (${toNumber(otsu.iou)}); precision ${toNumber(precision)}, recall ` +
-    `${toNumber(recall)}.${after}`
+    `Step ${step}. The IoU is ${toNumber(iou)}, ${than} Otsu's threshold ` +
+    `(${toNumber(otsu.iou)}); precision ${toNumber(precision)}, recall ${toNumber(recall)}.${after}`
   );
 }
 
@@ -42,7 +46,7 @@ function whoLeads(scores, names) {
     (name) => `${name} (${toNumber(loser[name])} against ${toNumber(winner[name])})`,
   );
   return (
-    `${names[first]} leads in IoU, ${against("iou")}` +
+    `${NAMES[first]} (${names[first].slice(3)}) leads in IoU, ${against("iou")}` +
     (but.length ? `; ${NAMES[1 - first]} is ahead in ${but.join(" and ")}.` : ".")
   );
 }
