@@ -32,6 +32,7 @@ MAKERS = {
 CONTROLS = {
     "ConvExplorer": {
         "operation": ("transposed", "deconvolution"),
+        "weights": ("tent", "gauss"),
         "size": (12, 13),
         "kernel": (7, 0),
         "stride": (4, None),

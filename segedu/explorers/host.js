@@ -87,7 +87,8 @@ const host = (() => {
     return number > 1 ? `${name}-${number}` : name;
   }
 
-  // Sets what the address says of this explorer; returns whether it speaks of it.
+  // Sets what the address says of this explorer, and all else to the start; returns whether it
+  // speaks of it.
   function readAddress(own, settings, model) {
     const [name, query] = location.hash.slice(1).split("?");
     if (name !== own || query === undefined) return false;
@@ -95,7 +96,7 @@ const host = (() => {
     for (const setting of settings) {
       const text = texts.get(setting.name);
       const value = text === null ? undefined : FORMS[setting.kind].read(text, setting);
-      if (value !== undefined) model.set(setting.name, value);
+      model.set(setting.name, value ?? model.get("start")[setting.name]);
     }
     return true;
   }
@@ -148,7 +149,8 @@ const host = (() => {
     useAddress(root, name, settings, model);
     for (const setting of settings) form.append(CONTROLS[setting.kind]?.(setting, model) ?? "");
     for (const input of form.elements) input.dataset.lmSuppressShortcuts = "true"; // JupyterLab's
-    root.querySelector(":scope > figure").replaceWith(form, view);
-    render({ model, el: view });
+    const figure = root.querySelector(":scope > figure");
+    if (render({ model, el: view }) === false) figure.after(view); // says why it cannot run
+    else figure.replaceWith(form, view);
   };
 })();

@@ -275,7 +275,7 @@ function render({ model, el }) {
   if (missing.length) {
     const words = `This browser is too old for the network: it lacks ${missing.join(" and ")}.`;
     el.append(html("p.alarm", { role: "alert" }, words));
-    return;
+    return false;
   }
   const { web, side, threshold, costs, pictures } = model.get("data");
   const { nodes, levels } = web;

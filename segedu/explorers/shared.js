@@ -69,16 +69,16 @@ function presets(model, list) {
   const room = list.map(({ sentence }) => html("p.room", { "aria-hidden": "true" }, sentence));
   const names = new Set(list.flatMap(({ values }) => Object.keys(values)));
   follow(model, names, () => {
-    says.textContent = list.find(isSet)?.sentence ?? "";
+    says.textContent = list.find(isSet)?.sentence ?? "Try one of these, or set your own values.";
     buttons.forEach((button, k) => set(button, { "aria-pressed": isSet(list[k]) }));
   });
   return html("div.presets", html("div.tools", buttons, reset), html("div.says", says, room));
 }
 
 // Buttons for what moves by itself: `step()` makes the next move and returns whether another
-// follows. It stops when it is out of sight, and readers who asked for less motion get the single
+// follows, after `every()` milliseconds. It stops when it is out of sight, and readers who asked for less motion get the single
 // steps only.
-function player(step, { every = 700 } = {}) {
+function player(step, { every = () => 700 } = {}) {
   const play = html("button.play", { type: "button" });
   const one = html("button", { type: "button" }, "one step");
   const root = html("div.tools.player", play, one);
@@ -94,7 +94,7 @@ function player(step, { every = 700 } = {}) {
   };
   const start = () => {
     play.textContent = "❚❚ pause";
-    timer = setInterval(move, every);
+    timer = setInterval(move, every());
     move();
   };
   stop();

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segedu import analysis, explorers, losses, metrics, models
+from segedu import explorers, losses, metrics
 from segedu.explorers import base
 from segedu.explorers.iou import _pixels
 
@@ -192,62 +192,6 @@ def test_threshold_scores(call, kind):
         for f in (metrics.iou, metrics.precision, metrics.recall)
     ]
     close(ours, torch.cat([*scores, *ratios], dim=1))
-
-
-@pytest.mark.parametrize("kind", ["any", "absent", "one"])
-def test_pooling_answers(call, kind):
-    preds, target = MASKS
-    if kind == "absent":
-        preds, target = preds[:6], target[:6]
-    if kind == "one":
-        preds, target = preds[-1:], target[-1:]
-    explorer = explorers.PoolingExplorer(preds, target, num_classes=3)
-    ours = call(
-        "pooling.js",
-        "CHOICES.map(choice => [...choice, answer(ratios(argument, ...choice))])",
-        explorer.data,
-    )
-    assert len(ours) == 24
-    for pooling, classes, absent, value in ours:
-        scores = metrics.stat_scores(preds, target, num_classes=3)
-        counts = scores if classes == "all" else [count[:, 1:] for count in scores]
-        try:
-            expected = metrics.iou(*counts, average=pooling, absent=absent)
-        except ValueError:  # nothing is left
-            expected = np.nan
-        close(value, expected)
-
-
-def test_grid_reads_the_modules(call):
-    explorer = explorers.GridExplorer(channels=(4, 8, 16, 32), in_channels=3, image_size=64)
-    ours = call(
-        "grid.js",
-        """argument.networks.map(network => [1, 2, 3].map(level => {
-            const pruned = prune(network, level)
-            return [pruned.level, parameters(pruned), pruned.nodes.map(({ node }) => node)]
-        }))""",
-        explorer.data,
-    )
-    networks = [
-        models.UNet(3, 1, channels=(4, 8, 16, 32)),
-        models.UNetPlusPlus(3, 1, channels=(4, 8, 16, 32), deep_supervision=True),
-    ]
-    for network, levels, data in zip(networks, ours, explorer.data["networks"], strict=True):
-        for level, (kept, parameters, nodes) in enumerate(levels, start=1):
-            pruned = network.prune(level if level in network.levels else 3)
-            assert kept == pruned.depth
-            assert parameters == analysis.count_parameters(pruned)
-            assert [tuple(node) for node in nodes] == pruned.nodes
-        features = network.features(torch.zeros(1, 3, 64, 64))
-        for (i, j), fact in zip(network.nodes, data["nodes"], strict=True):
-            assert fact["node"] == [i, j]
-            assert fact["gives"] == list(features[i, j].shape[1:])
-            assert [k for kind, _, k in fact["inputs"] if kind == "skip"] == (
-                network.skip_sources(i, j) if j else []
-            )
-            fields = [analysis.receptive_field(network, (i, j), row=row) for row in range(2**j)]
-            widths = [last - first + 1 for first, last in fields]
-            assert fact["sees"] == [min(widths), max(widths)]
 
 
 def test_convolution_geometry(call):
@@ -443,24 +387,6 @@ def test_shapes_are_dragged(show):
     for _ in range(40):
         page.keyboard.press("ArrowRight")
     assert page.get_by_role("group", name="prediction, columns 22 to 31, rows 7 to 16").count() == 1
-
-
-def test_nodes_are_chosen(show):
-    page = show("GridExplorer")
-    page.get_by_role("button", name="X(1,2)").click()
-    assert page.locator("h4").inner_text() == "X(1,2)"
-    assert page.locator("dd").first.inner_text() == "X(1,0) copied, X(1,1) copied, X(2,1) upsampled"
-    page.keyboard.press("ArrowUp")
-    assert page.locator("h4").inner_text() == "X(0,2)"
-    page.locator("[name=level]").press("Home")
-    assert page.locator("h4").inner_text() == "X(0,2), pruned away"
-    assert "pruned to level 1: 3 of 15 nodes" in page.get_by_role("status").inner_text()
-    page.get_by_role("radio", name="U-Net", exact=True).click()
-    assert page.locator("h4").inner_text() == "X(0,4)"
-    assert "nothing can be pruned" in page.get_by_role("status").inner_text()
-    # Over the nodes that are not there.
-    page.get_by_role("button", name="X(0,4)").press("ArrowLeft")
-    assert page.locator("h4").inner_text() == "X(0,0)"
 
 
 def test_only_the_player_moves_by_itself():

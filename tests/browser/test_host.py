@@ -33,6 +33,14 @@ def test_without_scripts_the_picture_is_seen_and_nothing_else(browser, tmp_path)
     context.close()
 
 
+def test_print_shows_the_state(page, tmp_path):
+    open_with(page, tmp_path / "page.html", "#loss?gamma=4", explorers.LossExplorer)
+    page.emulate_media(media="print", color_scheme="dark")
+    expect(page.get_by_role("status").last).to_contain_text("γ = 4.0")
+    paper = page.locator(".segedu-explorer").evaluate("el => getComputedStyle(el).backgroundColor")
+    assert paper == "rgb(250, 250, 250)"  # paper is light
+
+
 def test_with_scripts_the_controls_take_the_place_of_the_picture(page, tmp_path):
     open_with(page, tmp_path / "page.html", "", explorers.LossExplorer)
     assert page.locator("img").count() == 0
@@ -64,6 +72,8 @@ def test_an_address_sets_the_controls_and_brings_the_figure_into_view(page, tmp_
     page.wait_for_function("document.querySelectorAll('form')[1].getBoundingClientRect().top < 100")
     page.evaluate("location.hash = '#loss?alpha=1'")  # as a link in the text does
     page.wait_for_function("document.querySelector('[name=alpha]').value === '1'")
+    page.evaluate("location.hash = '#loss?gamma=1'")  # what it does not name starts again
+    page.wait_for_function("document.querySelector('[name=alpha]').value === '0.25'")
 
 
 def test_an_address_with_anything_else_is_ignored(page, tmp_path):

@@ -431,7 +431,7 @@ def test_a_browser_that_cannot_read_the_script_shows_the_still_picture(page, fol
     text = (folder / "live.html").read_text(encoding="utf-8")
     open_text(page, tmp_path, text.replace("function render(", "func render("))
     assert page.get_by_role("img", name="A microscope picture").is_visible()
-    assert "In a browser of 2024 or later" in page.locator(".segedu-explorer").inner_text()
+    assert "in a browser of 2024 or later" in page.locator(".segedu-explorer").inner_text()
 
 
 def test_normalisation_is_the_packages(blank):
