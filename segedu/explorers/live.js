@@ -6,12 +6,12 @@ const RUNS = 15; // whose times count
 // The worker's side: it gets the network once, then pictures.
 function serve({ load, run, toMap }) {
   let net;
-  onmessage = ({ data: { web, pixels, side, off, isFirst } }) => {
+  onmessage = ({ data: { web, pixels, side, off, first } }) => {
     if (web) net = load(web);
     else {
       const answer = run(net, toMap(pixels, side, side), off);
       postMessage(
-        { ...answer, isFirst },
+        { ...answer, first },
         Object.values(answer.features).map(({ data }) => data.buffer),
       );
     }
@@ -67,6 +67,7 @@ function render({ model, el }) {
   let answer; // of the worker: { heads, features }, and what came of it
   let mode; // "draw", "erase", or undefined: only then a finger scrolls over the picture
   let first; // what the network said of the scene before anything was changed: { map of each head }
+  let scenes = 0; // how many there have been: an answer may be for an earlier one
   let isBefore = false; // whether that is shown
   const times = []; // of the last runs: milliseconds by level
   const waits = []; // from the change to the picture
@@ -92,8 +93,8 @@ function render({ model, el }) {
   const ownLabel = html("label.file", chooser, html("span", "open a picture"));
   const alarm = html("p.alarm", { role: "alert" });
   const key = html("p.key", patches());
-  const before = html("button", { type: "button", "aria-pressed": false }, "without the changes");
-  const score = html("p.score");
+  const before = html("button", { type: "button", "aria-pressed": false }, "before");
+  const score = html("span.big");
   const left = html("span.name", "picture");
   const right = html("span.name");
   const says = summary();
@@ -141,7 +142,7 @@ function render({ model, el }) {
   el.replaceChildren(
     html(
       "div.live",
-      presets(model, situations(model, { depth, allSkips, heads })),
+      presets(model, situations(model, { depth, allSkips, heads, levels })),
       html(
         "div.pictures",
         html("div", left, input.root),
@@ -149,8 +150,12 @@ function render({ model, el }) {
         html("div.below", score, before),
       ),
       html("div.tools.brushes", modes, restore, ownLabel),
-      html("div.network", grid.root, html("p.key", networkKey(isGrown))),
-      html("div.tools.all", allOn, allOff),
+      html(
+        "div.network",
+        grid.root,
+        html("p.key", networkKey(isGrown)),
+        html("div.tools", allOn, allOff),
+      ),
       html("div.words", alarm, key, says, fields, reaches),
       html("div.panels.more", table, html("div", title, maps, switches)),
     ),
@@ -175,14 +180,14 @@ function render({ model, el }) {
     asked = performance.now();
     if (!first) {
       first = { grey: scene.grey.map(Math.round), truth: scene.truth?.slice() };
-      worker.postMessage({ pixels: normalize(first.grey), side, off: [], isFirst: true });
+      worker.postMessage({ pixels: normalize(first.grey), side, off: [], first: scenes });
     }
     worker.postMessage({ pixels: normalize(image), side, off: model.get("skips_off") });
   }
   worker.onerror = ({ message }) => (alarm.textContent = `The network does not run: ${message}`);
   worker.onmessage = ({ data }) => {
-    if (data.isFirst) {
-      first.maps = probabilities(data.heads);
+    if (data.first) {
+      if (data.first === scenes && first) first.maps = probabilities(data.heads);
       return;
     }
     if (answer) {
@@ -204,7 +209,7 @@ function render({ model, el }) {
     const map = answer.maps[head];
     const { truth } = scene;
     // Without the changes: the first picture, all skips, and the head that is chosen at the start.
-    const firstMap = first.maps?.[heads[model.get("start").head]];
+    const firstMap = first?.maps?.[heads[model.get("start").head]];
     const shown = isBefore && firstMap ? { ...first, map: firstMap } : { grey: image, truth, map };
     put(output.canvas, (k) => {
       const found = shown.map[k] > threshold;
@@ -214,14 +219,11 @@ function render({ model, el }) {
         ? [...COLOURS[kind].map((part) => 0.6 * part + 0.4 * Math.min(grey, 255)), 255]
         : [grey, grey, grey, 255];
     });
-    right.textContent = isBefore ? "without the changes" : "what the network finds";
-    if (truth && firstMap) {
-      const [now, then] = [iou(map, truth, threshold), iou(firstMap, first.truth, threshold)];
-      score.replaceChildren(
-        html("span.big", `IoU ${now.toFixed(2)}`),
-        html("span", `${then.toFixed(2)} without the changes`),
-      );
-    } else score.textContent = "no truth, so no IoU";
+    right.textContent = isBefore ? "before the changes" : "what it finds";
+    const scoreOf = (map, truth) => iou(map, truth, threshold).toFixed(2);
+    score.textContent = truth ? `IoU ${scoreOf(map, truth)}` : "no truth, so no IoU";
+    before.textContent =
+      truth && firstMap ? `before: IoU ${scoreOf(firstMap, first.truth)}` : "before";
     levels.forEach((level, k) => {
       cells[level].ms.textContent = times.length
         ? median(times.map((run) => run[k])).toFixed(0)
@@ -373,6 +375,7 @@ function render({ model, el }) {
     const { grey, truth } = pictures[index] ? unpack(pictures[index]) : own;
     scene = { grey: grey.slice(), truth: truth?.slice() };
     first = undefined;
+    scenes += 1;
     gain = 255 / Math.max(percentile(grey, 99.9), 1);
     request();
   }

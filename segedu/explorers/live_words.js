@@ -23,25 +23,24 @@ const networkKey = (isGrown) => [
 ];
 
 // Presets: each starts from the figure's first state and changes one thing.
-function situations(model, { depth, allSkips, heads }) {
+function situations(model, { depth, allSkips, heads, levels }) {
   const names = ["picture", "noise", "blur", "light", "head", "skips_off"];
   const start = model.get("start");
   const plain = Object.fromEntries(names.map((name) => [name, start[name]]));
-  const top = allSkips.filter(([i, , j]) => i === 0 && j === depth);
   const list = [
     {
       label: "night",
       values: { light: 1 },
       sentence:
-        "1 % of the light is left. You hardly see a nucleus on the left, since the picture is shown " +
-        "as bright as before; the network still finds many, because it normalises what it gets.",
+        "1 % of the light is left, and you see next to nothing in the picture. The network still " +
+        "finds most nuclei, because each picture is normalised before it is segmented.",
     },
     {
       label: "noise",
       values: { noise: 30 },
       sentence:
-        "Noise of 30 grey levels. The network was trained with less: look for what it finds in the " +
-        "dark ground, and what it misses of faint nuclei.",
+        "Noise of 30 grey levels, more than the network was trained with: look at how much of the " +
+        "nuclei it misses.",
     },
     {
       label: "out of focus",
@@ -51,11 +50,11 @@ function situations(model, { depth, allSkips, heads }) {
         "become one.",
     },
     {
-      label: "cut the top skips",
-      values: { skips_off: top },
+      label: "cut the top skip",
+      values: { head: levels.length - 1, skips_off: [[0, 0, depth]] },
       sentence:
-        `The skips into X(0,${depth}) are off: its fine detail came from them. Press "without the ` +
-        'changes" and compare the outlines.',
+        `Head L${depth}, without the skip from X(0,0) to X(0,${depth}), which brings the finest ` +
+        'detail. Press "before" and compare the outlines.',
     },
     {
       label: "no skips",
