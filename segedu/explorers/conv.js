@@ -5,6 +5,7 @@
 const OPERATIONS = ["convolution", "transposed"];
 const WEIGHTS = ["mean", "edge", "sharpen", "tent"];
 const CONTROLS = ["operation", "weights", "size", "kernel", "stride", "padding"];
+const GEOMETRY = CONTROLS.filter((name) => name !== "weights");
 
 // -- the arithmetic ------------------------------------------------------------------------------
 
@@ -73,10 +74,9 @@ function under({ kernel, stride, padding, pixels, windows }, window) {
   });
 }
 
-// What each weight is multiplied by, and the products, for one window.
-function multiply(scene, window) {
-  const { operation, input, weights } = scene;
-  const values = under(scene, window).map((place) =>
+// What each weight is multiplied by, and the products, for one window over these places.
+function multiply({ operation, input, weights }, window, places) {
+  const values = places.map((place) =>
     operation === "transposed" ? input[window] : (input[place] ?? 0),
   );
   return { values, products: values.map((value, k) => value * weights[k]) };
@@ -89,10 +89,11 @@ function outputOf(scene, count) {
   const { operation, side, divisor } = scene;
   const output = new Array(side * side).fill(undefined);
   for (const window of range(count)) {
-    const { products } = multiply(scene, window);
+    const places = under(scene, window);
+    const { products } = multiply(scene, window, places);
     if (operation === "convolution") output[window] = sum(products) / divisor;
     else {
-      under(scene, window).forEach((place, k) => {
+      places.forEach((place, k) => {
         if (place >= 0) output[place] = (output[place] ?? 0) + products[k] / divisor;
       });
     }
@@ -110,6 +111,12 @@ function holders({ windows, kernel, stride, padding }, pixel) {
 // -- the drawings --------------------------------------------------------------------------------
 
 const LENGTH = 240; // of a drawing's side
+const MEANINGS = {
+  mean: "All weights are the same: the mean of the window.",
+  edge: "Right minus left: far from 0 where the brightness changes from left to right.",
+  sharpen: "The middle pixel, and added to it how it differs from the others: edges get steeper.",
+  tent: "The weights grow towards the middle: a mean that listens most to the middle.",
+};
 const WORDS = {
   convolution: {
     nothing: ({ kernel, size, padding }) =>
@@ -158,48 +165,52 @@ function format(value, digits = 1) {
   return (Number(short) === 0 ? "0" : short).replace("-", "−");
 }
 
-// A square grid of tiles, the darker the larger the value, in another colour below 0. Values are
-// written where there is room. All tiles of one value are one path: far quicker than a rectangle
-// for each.
+// A square grid of tiles, the darker the larger the value, in another colour below 0. All tiles of
+// one of SHADES shades are one path: far quicker than a rectangle for each.
+const SHADES = 24;
+
 function tiles(values, cell, offset = 0) {
   const number = Math.sqrt(values.length);
-  const place = (index) => [
-    (index % number) * cell + offset,
-    Math.floor(index / number) * cell + offset,
-  ];
-  const paths = new Map();
-  const labels = [];
-  values.forEach((value, index) => {
-    const [x, y] = place(index);
-    paths.set(value, `${paths.get(value) ?? ""}M${x} ${y}h${cell}v${cell}h${-cell}z`);
-    if (value === undefined || cell < 15) return;
-    const size = Math.min(0.42 * cell, 14);
-    const middle = { x: x + cell / 2, y: y + cell / 2 + size / 3, "text-anchor": "middle" };
-    const style = { style: `font-size: ${size.toFixed(1)}px` };
-    const isFine = cell < 24; // too fine for a phone
-    labels.push(svg(isFine ? "text.fine" : "text", middle, style, format(value, isFine ? 0 : 1)));
-  });
   const most = Math.max(...values.map((value) => Math.abs(value ?? 0)), 1e-9);
-  return [...paths]
-    .map(([value, d]) => {
-      const kind = value === undefined ? "open" : value < 0 ? "negative" : "positive";
-      const tile = svg(`path.tile.${kind}`, { d });
-      tile.style.setProperty("--shade", Math.abs(value ?? 0) / most);
-      return tile;
-    })
-    .concat(labels);
+  const paths = new Map();
+  values.forEach((value, index) => {
+    const [x, y] = [index % number, Math.floor(index / number)];
+    const shade = value === undefined ? "open" : Math.round((SHADES * value) / most);
+    paths.set(shade, `${paths.get(shade) ?? ""}M${x} ${y}h1v1h-1z`);
+  });
+  const transform = `translate(${offset} ${offset}) scale(${cell})`;
+  const drawn = [...paths].map(([shade, d]) => {
+    const kind = shade === "open" ? "open" : shade < 0 ? "negative" : "positive";
+    const tile = svg(`path.tile.${kind}`, { d, transform });
+    tile.style.setProperty("--shade", Math.abs(shade) / SHADES || 0);
+    return tile;
+  });
+  return cell < 15 ? drawn : drawn.concat(labels(values, cell, offset));
+}
+
+// The values of a grid's tiles, as numbers.
+function labels(values, cell, offset) {
+  const number = Math.sqrt(values.length);
+  const size = Math.min(0.42 * cell, 14);
+  const isFine = cell < 24; // too fine for a phone
+  return values.flatMap((value, index) => {
+    if (value === undefined) return [];
+    const [x, y] = [index % number, Math.floor(index / number)].map((k) => (k + 0.5) * cell + offset);
+    const middle = { x, y: y + size / 3, "text-anchor": "middle" };
+    const style = { style: `font-size: ${size.toFixed(1)}px` };
+    return svg(isFine ? "text.fine" : "text", middle, style, format(value, isFine ? 0 : 1));
+  });
 }
 
 // The padding around a plane, dashed.
 function ring(pixels, padding, cell) {
   const total = pixels + 2 * padding;
-  return range(padding ? total * total : 0).flatMap((k) => {
-    const [row, column] = [Math.floor(k / total), k % total];
-    const isInside = [row, column].every((at) => at >= padding && at < padding + pixels);
-    const size = { width: cell - 2, height: cell - 2 };
-    const place = { x: column * cell + 1, y: row * cell + 1 };
-    return isInside ? [] : svg("rect.outside", size, place);
-  });
+  const isInside = (at) => at >= padding && at < padding + pixels;
+  const squares = range(padding ? total * total : 0)
+    .map((k) => [Math.floor(k / total), k % total])
+    .filter(([row, column]) => !isInside(row) || !isInside(column))
+    .map(([row, column]) => `M${column * cell + 1} ${row * cell + 1}h${cell - 2}v${cell - 2}h${2 - cell}z`);
+  return svg("path.outside", { d: squares.join("") });
 }
 
 const frame = (kind, row, column, rows, columns, cell) =>
@@ -285,7 +296,7 @@ function render({ model, el }) {
   let scene;
   let cell; // the side of a pixel in the drawings of input and output
   let total; // number of windows
-  let at = 0; // the window that is shown
+  let at = null; // the window that is shown
   let count = 0; // windows whose result is in the output: all, except while it is filled
   let pixel = null; // that is pointed at: [row, column]
 
@@ -320,11 +331,12 @@ function render({ model, el }) {
     const pad = padding * cell;
     const [large, small] = [pixelPlane(), windowPlane()];
     const values = isForward() ? [scene.input, written] : [written, scene.input];
-    large.cells.replaceChildren(...ring(Math.max(pixels, 0), padding, cell), ...tiles(values[0], cell, pad));
+    large.cells.replaceChildren(ring(Math.max(pixels, 0), padding, cell), ...tiles(values[0], cell, pad));
     small.cells.replaceChildren(...tiles(values[1], cell));
     input.title.textContent = `input, ${scene.size} × ${scene.size}`;
     output.title.textContent = outer ? `output, ${outer} × ${outer}` : "output: nothing";
-    product.title.textContent = isForward() ? "weight × pixel" : "weight × input value";
+    const weights = WEIGHTS[model.get("weights")];
+    product.title.replaceChildren("weight × value, ", term(weights, MEANINGS[weights]));
   }
 
   // The window that is shown and the pixel that is pointed at. The cells stay, or the pointer would
@@ -342,7 +354,7 @@ function render({ model, el }) {
     const [row, column] = [Math.floor(at / windows), at % windows];
     large.marks.append(frame("window", row * stride, column * stride, kernel, kernel, cell));
     small.marks.append(frame("window", row, column, 1, 1, cell));
-    const result = multiply(scene, at);
+    const result = multiply(scene, at, under(scene, at));
     product.cells.replaceChildren(...drawProducts(scene, result));
     says.textContent = sentence(result, divisor, [row, column]);
     set(small.drawing, { "aria-label": `${small === input ? "the input" : "the output"}. ${says.textContent}` });
@@ -454,7 +466,7 @@ function render({ model, el }) {
     cell = Math.min(LENGTH / Math.max(pixels + 2 * padding, windows, kernel), 60);
     total = scene.side > 0 ? windows * windows : 0;
     count = total;
-    at = Math.min(at, Math.max(total - 1, 0));
+    at = clamp(at ?? windows + 1, 0, Math.max(total - 1, 0)); // at first the second on the diagonal
     pixel = null;
     connected.textContent = HINT;
     for (const { drawing } of [input, output]) {
@@ -464,6 +476,6 @@ function render({ model, el }) {
     set(pixelPlane().drawing, { "aria-label": isForward() ? "the input" : "the output" });
     showCells();
     showMarks();
-    showOverlap();
   });
+  follow(model, GEOMETRY, showOverlap);
 }

@@ -193,7 +193,8 @@ function render({ model, el }) {
     },
     { every: () => 900 },
   );
-  buttons.prepend(html("span", "forward pass:"));
+  const step = html("span.note");
+  buttons.append(step);
 
   const title = html("p.title");
   const facts = Object.fromEntries(Object.keys(FACTS).map((fact) => [fact, html("dd")]));
@@ -265,6 +266,11 @@ function render({ model, el }) {
     showField(node);
     showCost(network, left);
     el.classList.toggle("u-net", index === 0);
+    const isPassing = done !== null;
+    el.classList.toggle("passing", isPassing);
+    step.textContent = isPassing
+      ? `forward pass, ${done} of ${left.nodes.length}: ${name(node.node)}`
+      : "the forward pass, node by node";
     set(text, { "aria-live": done === null ? "polite" : "off" });
     text.textContent = sentence(index, left, node);
   }
@@ -332,7 +338,8 @@ function render({ model, el }) {
   function sentence(index, left, node) {
     const number = `${left.nodes.length} of ${networks[index].nodes.length} nodes`;
     if (done !== null) {
-      const inputs = facts.inputs.textContent;
+      const count = node.inputs.length;
+      const inputs = ["the image", "its input"][count] ?? `its ${count} inputs`;
       const end = done === left.nodes.length ? ` Head L${left.level} makes the answer of it.` : "";
       return `Step ${done} of ${left.nodes.length}: ${name(node.node)} from ${inputs}.${end}`;
     }

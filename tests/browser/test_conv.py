@@ -130,8 +130,10 @@ def test_a_value_shows_its_window_and_a_pixel_its_windows(figure, page):
     output.press("ArrowDown")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowUp")
-    page.keyboard.press("ArrowUp")  # there is nothing higher
-    expect(figure.locator(".sum")).to_contain_text("Row 1, column 2: ")
+    expect(figure.locator(".sum")).to_contain_text("Row 2, column 3: ")
+    for _ in range(3):
+        page.keyboard.press("ArrowUp")  # there is nothing above the first row
+    expect(figure.locator(".sum")).to_contain_text("Row 1, column 3: ")
     tiles = figure.locator(".plane", has_text="output, 4 × 4").locator("svg")
     box = tiles.bounding_box()
     cell = box["width"] * 40 / 244  # six pixels, and a little margin on both sides

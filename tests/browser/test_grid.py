@@ -166,6 +166,7 @@ def test_the_forward_pass_lights_nodes_in_order(figure):
     for number, name in enumerate(order, start=1):
         step.click()
         expect(says).to_contain_text(f"Step {number} of 6: {name} from")
+        expect(figure.locator(".player")).to_contain_text(f"{number} of 6: {name}")
         expect(figure.locator(".node.current:visible")).to_have_text(name)
         assert waiting.count() == 6 - number
     expect(says).to_contain_text("Head L2 makes the answer")
@@ -194,7 +195,10 @@ def test_the_bars_show_what_is_left(figure):
 @pytest.mark.parametrize("width", [1400, 375])
 def test_the_height_stays(figure, page, width):
     figure = figure("", width)
-    heights = set()
+    heights = {figure.bounding_box()["height"]}
+    for _ in range(15):
+        figure.get_by_role("button", name="one step").click()
+        heights.add(figure.bounding_box()["height"])
     for label in ("U-Net", "U-Net++", "pruned", "first node", "deepest node"):
         button = figure.get_by_role("button", name=label, exact=True)
         button.click()

@@ -168,6 +168,15 @@ def test_figure_sliders_and_python_move_together(browser, address):
     loss.get_by_role("button", name="in the paper").click()
     expect(says).to_contain_text(" = 0.25, ")
 
+    # a preset and the reset, which Python and its widgets follow
+    conv = page.locator(".segedu-conv")
+    operation = conv.get_by_role("combobox").first
+    conv.get_by_role("button", name="checkerboard", exact=True).click()
+    expect(operation).to_have_value("transposed")
+    expect(conv.locator(".widget-readout").first).to_have_text("6")
+    conv.get_by_role("button", name="reset").click()
+    expect(operation).to_have_value("convolution")
+
     # from Python
     run(8)
     expect(says).to_contain_text(" = 3.0, ")
