@@ -122,18 +122,21 @@ const WORDS = {
     nothing: ({ kernel, size, padding }) =>
       `the kernel (${kernel}) is larger than the padded input (${size + 2 * padding}). ` +
       "Make the kernel smaller, or the input or the padding larger.",
-    size: ({ size: n, kernel: k, stride: s, padding: p }) => `⌊(${n} + 2 · ${p} − ${k}) / ${s}⌋ + 1`,
+    formula: ({ size, kernel, stride, padding }) =>
+      `⌊(${size} + 2 · ${padding} − ${kernel}) / ${stride}⌋ + 1`,
   },
   transposed: {
     nothing: () =>
       "the padding cuts off all of the output. Make the padding smaller, or the kernel larger.",
-    size: ({ size: n, kernel: k, stride: s, padding: p }) => `(${n} − 1) · ${s} + ${k} − 2 · ${p}`,
+    formula: ({ size, kernel, stride, padding }) =>
+      `(${size} − 1) · ${stride} + ${kernel} − 2 · ${padding}`,
   },
 };
 const PRESETS = [
   {
     label: "blur",
-    sentence: "Each output pixel is the mean of 3 × 3 input pixels: the disc’s edge becomes a slope.",
+    sentence:
+      "Each output pixel is the mean of 3 × 3 input pixels: the disc’s edge becomes a slope.",
     values: { operation: 0, weights: 0, size: 8, kernel: 3, stride: 1, padding: 1 },
   },
   {
@@ -148,7 +151,8 @@ const PRESETS = [
   },
   {
     label: "checkerboard",
-    sentence: "3 / 2 is not a whole number: windows overlap here and not there, and the output shows it.",
+    sentence:
+      "3 / 2 is not a whole number: windows overlap here and not there, and the output shows it.",
     values: { operation: 1, weights: 0, size: 6, kernel: 3, stride: 2, padding: 0 },
   },
   {
@@ -195,7 +199,8 @@ function labels(values, cell, offset) {
   const isFine = cell < 24; // too fine for a phone
   return values.flatMap((value, index) => {
     if (value === undefined) return [];
-    const [x, y] = [index % number, Math.floor(index / number)].map((k) => (k + 0.5) * cell + offset);
+    const place = [index % number, Math.floor(index / number)];
+    const [x, y] = place.map((k) => (k + 0.5) * cell + offset);
     const middle = { x, y: y + size / 3, "text-anchor": "middle" };
     const style = { style: `font-size: ${size.toFixed(1)}px` };
     return svg(isFine ? "text.fine" : "text", middle, style, format(value, isFine ? 0 : 1));
@@ -205,11 +210,12 @@ function labels(values, cell, offset) {
 // The padding around a plane, dashed.
 function ring(pixels, padding, cell) {
   const total = pixels + 2 * padding;
+  const way = cell - 2;
   const isInside = (at) => at >= padding && at < padding + pixels;
   const squares = range(padding ? total * total : 0)
     .map((k) => [Math.floor(k / total), k % total])
     .filter(([row, column]) => !isInside(row) || !isInside(column))
-    .map(([row, column]) => `M${column * cell + 1} ${row * cell + 1}h${cell - 2}v${cell - 2}h${2 - cell}z`);
+    .map(([row, column]) => `M${column * cell + 1} ${row * cell + 1}h${way}v${way}h${-way}z`);
   return svg("path.outside", { d: squares.join("") });
 }
 
@@ -257,9 +263,10 @@ function drawProducts({ kernel, weights }, { values, products }) {
         { style: `font-size: ${size}px` },
         text,
       );
-    if (cell < 55) return [tile, write("product", 0.5, 12, format(products[k]))];
+    const result = format(products[k]);
+    if (cell < 55) return [tile, write("product", 0.5, 12, result)];
     const factors = `${format(weight)} × ${format(values[k])}`;
-    return [tile, write("factors", 0.3, 13, factors), write("product", 0.68, 17, format(products[k]))];
+    return [tile, write("factors", 0.3, 13, factors), write("product", 0.68, 17, result)];
   });
 }
 
@@ -331,7 +338,8 @@ function render({ model, el }) {
     const pad = padding * cell;
     const [large, small] = [pixelPlane(), windowPlane()];
     const values = isForward() ? [scene.input, written] : [written, scene.input];
-    large.cells.replaceChildren(ring(Math.max(pixels, 0), padding, cell), ...tiles(values[0], cell, pad));
+    const around = ring(Math.max(pixels, 0), padding, cell);
+    large.cells.replaceChildren(around, ...tiles(values[0], cell, pad));
     small.cells.replaceChildren(...tiles(values[1], cell));
     input.title.textContent = `input, ${scene.size} × ${scene.size}`;
     output.title.textContent = outer ? `output, ${outer} × ${outer}` : "output: nothing";
@@ -357,7 +365,8 @@ function render({ model, el }) {
     const result = multiply(scene, at, under(scene, at));
     product.cells.replaceChildren(...drawProducts(scene, result));
     says.textContent = sentence(result, divisor, [row, column]);
-    set(small.drawing, { "aria-label": `${small === input ? "the input" : "the output"}. ${says.textContent}` });
+    const label = `${isForward() ? "the output" : "the input"}. ${says.textContent}`;
+    set(small.drawing, { "aria-label": label });
     if (pixel) showConnections(large, small);
   }
 
@@ -365,7 +374,8 @@ function render({ model, el }) {
     const place = `Row ${row + 1}, column ${column + 1}: `;
     const over = divisor === 1 ? "" : ` / ${divisor}`;
     if (!isForward()) {
-      return `${place}each weight times ${values[0]}${over} is added to the output under the window.`;
+      const part = `each weight times ${values[0]}${over}`;
+      return `${place}${part} is added to the output under the window.`;
     }
     const all = sum(products);
     const equals = divisor === 1 ? "" : `${over} = ${format(all / divisor)}`;
@@ -396,7 +406,7 @@ function render({ model, el }) {
     const words = WORDS[operation];
     const counts = overlap(operation, scene.size, kernel, stride, scene.padding);
     formula.textContent = outer
-      ? `output size = ${words.size(scene)} = ${outer}`
+      ? `output size = ${words.formula(scene)} = ${outer}`
       : "output size: there is no output";
     ratio.textContent =
       `kernel / stride = ${kernel} / ${stride}` +

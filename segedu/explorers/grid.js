@@ -114,7 +114,7 @@ function makePresets(depth) {
     {
       label: "U-Net",
       sentence:
-        "Down on the left, up on the right. Each node on the way up receives one copy, from the left.",
+        "Down on the left, up on the right. Each node on the way up gets one copy, from the left.",
       values: { ...whole, network: 0, node: [0, depth] },
     },
     {
@@ -130,7 +130,8 @@ function makePresets(depth) {
     },
     {
       label: "first node",
-      sentence: "It sees a few pixels of the picture: enough for an edge, too little for a nucleus.",
+      sentence:
+        "It sees a few pixels of the picture: enough for an edge, too little for a nucleus.",
       values: { ...whole, network: 1, node: [0, 0] },
     },
     {
@@ -322,7 +323,8 @@ function render({ model, el }) {
     const around = `M0 0H${size}V${size}H0zM${left} ${up}h${wide}v${high}h${-wide}z`;
     set(unseen, { d: around, "fill-rule": "evenodd" });
     set(own, { x, y, width: scale, height: scale });
-    const words = `What one pixel of ${name(node.node)} sees: ${high} × ${wide} of ${size} × ${size} pixels`;
+    const sees = `${high} × ${wide} of ${size} × ${size} pixels`;
+    const words = `What one pixel of ${name(node.node)} sees: ${sees}`;
     caption.textContent = `${words}. Point at the picture for another pixel.`;
     set(view, { "aria-label": `${words}. The arrow keys move it.` });
   }
@@ -343,8 +345,9 @@ function render({ model, el }) {
       const end = done === left.nodes.length ? ` Head L${left.level} makes the answer of it.` : "";
       return `Step ${done} of ${left.nodes.length}: ${name(node.node)} from ${inputs}.${end}`;
     }
+    const cut = left.level < depth ? ` pruned to level ${left.level}` : "";
     return (
-      `${NETWORKS[index]}${left.level < depth ? ` pruned to level ${left.level}` : ""}: ${number}, ` +
+      `${NETWORKS[index]}${cut}: ${number}, ` +
       `${parameters(left).toLocaleString("en")} parameters. ` +
       `${name(node.node)} sees ${facts.sees.textContent}.`
     );

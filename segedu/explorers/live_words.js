@@ -27,6 +27,7 @@ function situations(model, { depth, allSkips, heads, levels }) {
   const names = ["picture", "noise", "blur", "light", "head", "skips_off"];
   const start = model.get("start");
   const plain = Object.fromEntries(names.map((name) => [name, start[name]]));
+  const top = allSkips.filter(([i, , j]) => i === 0 && j === depth);
   const list = [
     {
       label: "night",
@@ -53,8 +54,15 @@ function situations(model, { depth, allSkips, heads, levels }) {
       label: "cut the top skip",
       values: { head: levels.length - 1, skips_off: [[0, 0, depth]] },
       sentence:
-        `Head L${depth}, without the skip from X(0,0) to X(0,${depth}), which brings the finest ` +
-        'detail. Press "before" and compare the outlines.',
+        `Head L${depth}, without the longest skip, from X(0,0) to X(0,${depth}). Press "before" and ` +
+        "compare: do the other paths carry the same?",
+    },
+    {
+      label: "cut all skips on top",
+      values: { head: levels.length - 1, skips_off: top },
+      sentence:
+        `Head L${depth}, without any skip into X(0,${depth}): what comes from below alone has lost ` +
+        "its detail. Choose another head: those before it are as good as ever.",
     },
     {
       label: "no skips",

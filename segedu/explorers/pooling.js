@@ -8,8 +8,8 @@ const sum = (values) => values.reduce((a, b) => a + b, 0);
 const mean = (values) => sum(values) / values.length;
 const present = (values) => values.filter((value) => !Number.isNaN(value));
 
-// The ratios that are averaged: one row per image and one column per class, or a single row or column
-// where the counts were summed. NaN values are left out. tp, fp and fn are (N, K).
+// The ratios that are averaged: one row per image and one column per class, or a single row or
+// column where the counts were summed. NaN values are left out. tp, fp and fn are (N, K).
 function ratios({ tp, fp, fn }, average, classes, absent) {
   const pool = (table) => {
     let counts = table.map((row) => (classes === "all" ? row : row.slice(1)));
@@ -171,7 +171,8 @@ function render({ model, el }) {
   });
   const left = html("div.blocks", { tabindex: 0, role: "application" });
   left.append(...blocks.map(({ root }) => root));
-  set(left, { "aria-label": "IoU of each image and class; the arrow keys lead through the images" });
+  const label = "IoU of each image and class; the arrow keys lead through the images";
+  set(left, { "aria-label": label });
   left.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes the arrow keys
   const key = [
     html("span.shade.none", "0"),
@@ -293,8 +294,7 @@ function render({ model, el }) {
     why.textContent = idle(counts, average, classes, absent);
     showPointed();
     const gone = averaged.flat().length - present(averaged.flat()).length;
-    text.textContent =
-      `IoU ${shown(result)}` +
-      (gone ? `; ${gone} ${gone === 1 ? "ratio" : "ratios"} would be 0 / 0 and are left out.` : ".");
+    const rest = `; ratios of 0 / 0 that are left out: ${gone}.`;
+    text.textContent = `IoU ${shown(result)}${gone ? rest : "."}`;
   });
 }

@@ -76,8 +76,8 @@ function presets(model, list) {
 }
 
 // Buttons for what moves by itself: `step()` makes the next move and returns whether another
-// follows, after `every()` milliseconds. It stops when it is out of sight, and readers who asked for less motion get the single
-// steps only.
+// follows, after `every()` milliseconds. It stops when it is out of sight, and readers who asked for
+// less motion get the single steps only.
 function player(step, { every = () => 700 } = {}) {
   const play = html("button.play", { type: "button" });
   const one = html("button", { type: "button" }, "one step");
