@@ -58,7 +58,7 @@ function situations(model, { depth, allSkips, heads, levels }) {
         "compare: do the other paths carry the same?",
     },
     {
-      label: "cut all skips on top",
+      label: "cut every top skip",
       values: { head: levels.length - 1, skips_off: top },
       sentence:
         `Head L${depth}, without any skip into X(0,${depth}): what comes from below alone has lost ` +

@@ -111,8 +111,8 @@ def lab(browser, crops):
     page.evaluate(
         """([source, crops]) => {
             const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0))
-            const engine = "trainer, optimizer, metrics, unpackCrops, startTraining"
-            const names = `{ ${engine}, whoLeads, cropIou }`
+            const parts = "trainer, optimizer, metrics, unpackCrops, startTraining"
+            const names = `{ ${parts}, whoLeads, cropIou }`
             window.engine = new Function(`${source}; return ${names}`)()
             window.data = {}
             for (const [side, [pixels, truth]] of Object.entries(crops)) {
@@ -518,7 +518,9 @@ def button(page, name: str):
     return page.get_by_role("button", name=name, exact=True)
 
 
-@pytest.mark.parametrize(("width", "theme"), [(800, "light"), (360, "dark")])
+@pytest.mark.parametrize(
+    ("width", "theme"), [(360, "dark"), pytest.param(800, "light", marks=pytest.mark.slow)]
+)
 def test_the_lab_by_hand(page, tmp_path, explorer, width, theme):
     """Every button and control, from a file; readable and accessible."""
     page.set_viewport_size({"width": width, "height": 900})

@@ -476,7 +476,7 @@ def test_two_on_a_page_do_not_meet(page, tmp_path):
     assert says.last.inner_text().partition(", ")[0] == before
 
 
-PRESETS = ["night", "noise", "out of focus", "cut the top skip", "cut all skips on top"]
+PRESETS = ["night", "noise", "out of focus", "cut the top skip", "cut every top skip"]
 PRESETS += ["no skips", "first head"]
 
 
