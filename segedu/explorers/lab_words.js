@@ -66,8 +66,8 @@ function comparisons(model, { networks, losses, counts }) {
       label: "BCE against Dice",
       values: duel({ loss: loss("bce") }, { loss: loss("dice") }),
       sentence:
-        "Press play. BCE is careful: high precision. Dice counts pixels as IoU does, and its " +
-        "probabilities become nearly all 0 or 1: see the reliability.",
+        "Press play. Dice counts pixels as IoU does. Soon nearly all its probabilities are close to " +
+        "0 or 1, while BCE leaves more in between: see the reliability.",
     },
     {
       label: "α = 0.5 against 0.95",

@@ -590,7 +590,7 @@ def test_presets_and_the_address(page, tmp_path, explorer):
     problems = opened(page, tmp_path, explorer.to_html())
     wait(page, "Before the first step")
     for name, words in {
-        "BCE against Dice": "BCE is careful",
+        "BCE against Dice": "Dice counts pixels",
         "α = 0.5 against 0.95": "19 times",
         "γ = 0 against 3": "easy pixels",
         "4 crops against 256": "by heart",
