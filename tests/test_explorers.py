@@ -79,6 +79,7 @@ CONTROLS = {
         "flips": (False, "up"),
         "seed": (3, 10),
         "threshold": (0.3, 1),
+        "kept": ((2, 1, 20, 10, 3, 4, 0, 1), (2, 1, 51, 10, 3, 4, 0, 1)),
     },
 }
 EVERY_CONTROL = [(name, *rest) for name, items in CONTROLS.items() for rest in items.items()]

@@ -1,261 +1,210 @@
-// A network that learns while you watch: the worker trains, and this draws what it answers.
-
-const STRIDE = 10; // steps between two looks at the held-out crops
-const SHOWN = 6; // held-out crops
-const GAP = 4; // pixels between two of them
-const ROWS = ["crop", "truth", "probability", "mask"];
-const COLOURS = { tp: [86, 180, 233], fp: [240, 228, 66], fn: [213, 94, 0] }; // as in the legend
-const KINDS = { tp: "found", fp: "found, not true", fn: "missed" };
-const SETTINGS = ["network", "loss", "gamma", "alpha", "rate", "crops", "flips", "seed"];
-
-// What the controls say, as the worker takes it.
-function readSettings(model) {
-  const { networks, losses, rates, counts, batch, decay } = model.get("data");
-  const { channels, nodes, levels } = networks[model.get("network")];
-  const name = losses[model.get("loss")];
-  const [gamma, alpha] = [model.get("gamma"), model.get("alpha")];
-  const options = { focal: { gamma, alpha }, tversky: { alpha, beta: 1 - alpha } };
-  return {
-    ...{ channels, nodes, levels, batch, decay, cycle: null },
-    loss: { name, ...options[name] },
-    rate: rates[model.get("rate")],
-    crops: counts[model.get("crops")],
-    flips: model.get("flips") === 0, // the first option is "on"
-  };
-}
-
-// Crops side by side, each pixel in the colour of `colour(crop, pixel)`.
-function putCrops(canvas, side, colour) {
-  set(canvas, { width: SHOWN * (side + GAP) - GAP, height: side });
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(canvas.width, side);
-  for (let crop = 0; crop < SHOWN; crop++) {
-    for (let k = 0; k < side * side; k++) {
-      const at = Math.floor(k / side) * canvas.width + crop * (side + GAP) + (k % side);
-      image.data.set([...colour(crop, k), 255], 4 * at);
-    }
-  }
-  context.putImageData(image, 0, 0);
-}
-
-// A number of steps that is round, and not below `least`.
-const roundSteps = (least) => 50 * 2 ** Math.max(Math.ceil(Math.log2(least / 50)), 0);
-
-// Two curves over the steps: the loss of each step, and the IoU at each look.
-function drawCurves(losses, looks) {
-  const last = roundSteps(losses.length);
-  const x = { name: "step", domain: [0, last], ticks: [0, last / 2, last] };
-  const top = Math.max(...losses, 0.1);
-  const height = Number(top.toPrecision(1)) < top ? 1.25 * top : Number(top.toPrecision(1));
-  const ticks = [0, 0.5, 1].map((part) => Number((part * height).toPrecision(2)));
-  const left = chart({
-    label: `training loss over ${losses.length} steps`,
-    x,
-    y: { name: "training loss", domain: [0, height], ticks },
-  });
-  const loss = path(range(losses.length), (k) => losses[k], left);
-  left.plot.append(svg("path.curve.plain", { d: loss }));
-  const right = chart({
-    label: `IoU of held-out crops over ${losses.length} steps`,
-    x,
-    y: { name: "IoU, held-out crops", domain: [0, 1], ticks: [0, 0.5, 1] },
-  });
-  const steps = looks.map(({ step }) => step);
-  const iou = path(steps, (step) => looks.find((look) => look.step === step).iou, right);
-  right.plot.append(svg("path.curve.foreground", { d: iou }));
-  return [left.root, right.root];
-}
-
-// The part of the pixels with about this probability that is foreground: on the line the two agree.
-function drawCalibration(bins) {
-  const axes = chart({
-    label: "calibration: the part that is foreground over the probability",
-    x: { name: "probability", domain: [0, 1], ticks: [0, 0.5, 1] },
-    y: { name: "part that is foreground", domain: [0, 1], ticks: [0, 0.5, 1] },
-  });
-  const { X, Y, plot } = axes;
-  plot.append(svg("path.curve.plain", { d: path([0, 1], (p) => p, axes) }));
-  for (const { pixels, probability, foreground } of bins) {
-    const place = { cx: X(probability), cy: Y(foreground), r: 3 };
-    if (pixels) plot.append(svg("circle.bin", place));
-  }
-  return axes.root;
-}
-
-// The held-out crops with the most foreground.
-function fullest(truth, area) {
-  const sums = range(truth.length / area).map((n) =>
-    truth.subarray(n * area, (n + 1) * area).reduce((sum, value) => sum + value),
-  );
-  const order = range(sums.length).sort((a, b) => sums[b] - sums[a]);
-  return order.slice(0, SHOWN);
-}
-
-function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1];
-}
+// A network that learns while you watch: workers train, and this shows what they answer.
 
 function render({ model, el }) {
-  if (!("DecompressionStream" in window)) {
-    const words = "This browser is too old for the lab: it lacks DecompressionStream.";
+  const missing = ["Worker", "DecompressionStream"].filter((part) => !(part in window));
+  if (missing.length) {
+    const words = `This browser is too old for the lab: it lacks ${missing.join(" and ")}.`;
     el.replaceChildren(html("p.alarm", { role: "alert" }, words));
     return false;
   }
-  const { pack } = model.get("data");
-  const { side } = pack;
-  const area = side * side;
+  const data = model.get("data");
+  const { pack, otsu, foreground } = data;
+  const area = pack.side ** 2;
 
+  let views; // the columns of pictures, and the heads below; made when the crops are unpacked
   let held; // the held-out crops: { pixels, truth }
+  let runs = []; // as they were last shown
+  let trained = []; // the settings that they began with
   let isPlaying = false;
-  let isVisible = true;
-  let isBusy = false; // the worker has not said yet what it was last asked for
-  let left = 0; // steps that it still has to do
-  let isStale = false; // the controls have changed since the start
-  let answer; // of the last look
-  let losses;
-  let looks; // { step, iou }
-  let share;
-  let times;
+  let isVisible = false;
+  let pointed; // which of the pictures' crops the pointer is at
 
-  const play = html("button", { type: "button" }, "play");
-  const one = html("button", { type: "button" }, "one step");
-  const again = html("button", { type: "button" }, "start over");
+  // What is where
+  const [play, one, again] = ["", "one step", "start over"].map(textButton);
+  const against = textButton("A against B");
+  const take = textButton("take the best threshold");
   const alarm = html("p.alarm", { role: "alert" });
   const says = summary();
-  const canvases = ROWS.map(() => html("canvas", { role: "img" }));
-  const rows = ROWS.map((name, k) => html("div.row", html("span", name), canvases[k]));
-  const legend = Object.entries(KINDS).map(([kind, text]) => html(`span.patch.${kind}`, text));
-  const panels = html("div.panels");
-  const tools = html("div.tools", play, one, again);
+  const crop = html("p.note.crop");
+  const left = html("div");
+  const charts = html("div");
+  const heads = html("div.heads");
+  const table = numbers();
+  const reliability = html("div");
+  const gradient = html("div");
+  const tasks = challenges(model, data);
   el.replaceChildren(
-    html("div.lab", tools, alarm, html("div.crops", rows), html("p.key", legend), says, panels),
+    presets(model, comparisons(model, data)),
+    html("div.tools", play, one, again, against, take),
+    alarm,
+    says,
+    html("div.main", left, charts),
+    heads,
+    table.root,
+    html("div.main", reliability, html("div", html("p.title", "Gradient"), gradient, tasks.root)),
   );
 
-  let worker;
-  try {
-    worker = startTraining();
-  } catch (error) {
-    alarm.textContent = `This page may not compute in the background: ${error.message}`;
-    return;
-  }
-
-  const answers = {
-    started: look,
-    stepped({ loss, share: now, milliseconds }) {
-      losses.push(loss);
-      times.push(milliseconds);
-      share = now;
-      left -= 1;
-      if (left === 0) look();
-    },
-    paused: look,
-    validated(found) {
-      isBusy = false;
-      answer = found;
-      looks.push({ step: found.step, ...scoreAt(model.get("threshold")) });
+  const training = newTraining(pack, {
+    shown(found) {
+      runs = found;
       show();
-      if (isPlaying) train(STRIDE);
     },
-    failed({ message }) {
-      isBusy = false;
+    failed(message) {
       setPlaying(false);
       alarm.textContent = `The training has stopped: ${message}.`;
     },
-  };
-  worker.onmessage = ({ data }) => answers[data.kind](data);
-  worker.onerror = ({ message }) => (alarm.textContent = `The training does not run: ${message}`);
+  });
+
+  // -- what is trained ---------------------------------------------------------------------------
+
+  // The settings of each run that the controls ask for: A's if it is kept, and theirs.
+  function asked() {
+    const kept = model.get("kept");
+    return kept.length ? [fromNumbers(kept), setNow(model)] : [setNow(model)];
+  }
+
+  const isStale = () => !isSame(trained, asked());
 
   function start() {
-    setPlaying(false);
-    [losses, looks, times, share, answer] = [[], [], [], undefined, undefined];
-    [isBusy, isStale] = [true, false];
     alarm.textContent = "";
-    const [settings, seed] = [readSettings(model), model.get("seed")];
-    worker.postMessage({ kind: "start", settings, data: pack, seed });
-  }
-
-  function look() {
-    worker.postMessage({ kind: "validate" });
-  }
-
-  function train(count) {
-    if (isBusy || !isVisible) return;
-    [isBusy, left] = [true, count];
-    worker.postMessage({ kind: "step", count });
+    trained = asked();
+    try {
+      training.start(trained.map((values) => forWorker(values, data)));
+    } catch (error) {
+      alarm.textContent = `This page may not compute in the background: ${error.message}`;
+    }
   }
 
   function setPlaying(value) {
     isPlaying = value;
-    play.textContent = isPlaying ? "pause" : "play";
-    one.disabled = isPlaying;
+    if (isPlaying && isStale()) start();
+    training.play(isPlaying && isVisible);
     set(says, { "aria-live": isPlaying ? "off" : "polite" }); // or it is read out all the time
-    if (isPlaying) train(STRIDE);
-    else if (left > 0) {
-      left = 0;
-      worker.postMessage({ kind: "pause" });
-    }
+    showButtons();
   }
 
-  // Of the last look, at the threshold nearest to this one.
-  const scoreAt = (threshold) => answer.scores[Math.round(20 * threshold) - 1];
+  function showButtons() {
+    const isKept = model.get("kept").length > 0;
+    play.textContent = isPlaying ? "❚❚ pause" : isStale() ? "▶ play anew" : "▶ play";
+    one.disabled = isPlaying;
+    against.textContent = isKept ? "end the comparison" : "A against B";
+    take.disabled = !runs.length;
+  }
 
-  // What the answer looks like
+  // What was trained becomes A, and the controls B; if both are still the same, they wait for the
+  // reader to change something.
+  function compare() {
+    const isNew = isStale();
+    const isKept = model.get("kept").length > 0;
+    change(model, "kept", isKept ? [] : toNumbers(trained.at(-1)));
+    setPlaying(!isKept && isNew);
+  }
+
+  // -- what is shown -----------------------------------------------------------------------------
+
+  const threshold = () => model.get("threshold");
+  const scoreOf = ({ scores }) => scores[Math.round(20 * threshold()) - 1];
+  const bestOf = ({ scores }) => scores.reduce((a, b) => (b.iou > a.iou ? b : a));
+
   function show() {
-    if (!answer) return;
-    const threshold = model.get("threshold");
-    const { pixels, truth } = held;
-    const { probabilities, scores, step } = answer;
-    const grey = (value) => [255 * value, 255 * value, 255 * value];
-    const found = (at) => {
-      const isFound = probabilities[at] > threshold;
-      if (isFound) return truth[at] ? COLOURS.tp : COLOURS.fp;
-      return truth[at] ? COLOURS.fn : grey(0.5 * pixels[at]);
-    };
-    const colours = [
-      (at) => grey(pixels[at]),
-      (at) => grey(truth[at]),
-      (at) => grey(probabilities[at]),
-      found,
-    ];
-    const shown = fullest(truth, area);
-    canvases.forEach((canvas, row) => {
-      putCrops(canvas, side, (crop, k) => colours[row](shown[crop] * area + k));
-      set(canvas, { "aria-label": `${ROWS[row]} of ${SHOWN} crops that are not trained on` });
-    });
-    const best = scores.reduce((a, b) => (b.iou > a.iou ? b : a));
-    const { iou, precision, recall } = scoreAt(threshold);
-    const number = (value) => value.toFixed(2);
-    says.textContent =
-      (step ? `Step ${step}, loss ${losses.at(-1).toFixed(3)}. ` : "Before the first step. ") +
-      `On ${truth.length / area} crops that are not trained on: IoU ${number(iou)} at threshold ` +
-      `${number(threshold)}, precision ${number(precision)}, recall ${number(recall)}; the best ` +
-      `IoU is ${number(best.iou)}, at ${number(best.threshold)}.` +
-      (step ? ` The foreground has ${percent(share)} of the gradient.` : "") +
-      (step ? ` A step takes ${median(times.slice(-STRIDE)).toFixed(0)} ms.` : "") +
-      (isStale ? " Start over to train with what has changed." : "");
-    panels.replaceChildren(...drawCurves(losses, looks), drawCalibration(answer.bins));
+    showButtons();
+    if (!runs.length || !held) return;
+    showPictures();
+    const looks = runs.map((run) => run.looks.at(-1));
+    const scores = looks.map(scoreOf);
+    const names = runNames(trained, data);
+    says.textContent = sentence({ step: looks[0].step, scores, names, otsu, isStale: isStale() });
+    table.show([
+      ...runs.map(({ times }, k) => ({
+        name: names[k],
+        score: scores[k],
+        best: bestOf(looks[k]),
+        milliseconds: times.length && median(times.slice(-STRIDE)),
+      })),
+      { name: "Otsu's threshold", score: otsu },
+    ]);
+    const best = bestOf(looks.at(-1)).threshold;
+    take.textContent = `take the best threshold: ${toNumber(best)}`;
+    charts.replaceChildren(drawIou(runs, scoreOf, otsu.iou), drawLoss(runs));
+    reliability.replaceChildren(drawReliability(runs), html("p.note", RELIABILITY));
+    gradient.replaceChildren(...drawShares(runs, foreground), html("p.note", SHARES));
+    tasks.check(runs, scores);
   }
 
-  // The reader's hands
+  function showPictures() {
+    const looks = runs.map((run) => run.looks.at(-1));
+    const { pixels, truth } = held;
+    const mask = ({ probabilities }) => maskColour(held, probabilities, threshold());
+    const column = (title, colour) => ({ title, colour, label: `${title} of ${SHOWN} crops` });
+    const list = [column("crop", (at) => grey(pixels[at])), column("truth", (at) => grey(truth[at]))];
+    if (looks.length === 1) {
+      const [{ probabilities }] = looks;
+      list.push(column("probability", (at) => grey(probabilities[at])));
+      list.push(column("mask", mask(looks[0])));
+    } else looks.forEach((look, k) => list.push(column(`mask of ${NAMES[k]}`, mask(look))));
+    views.columns.show(list, pointed);
+
+    const several = looks.length === 1 && looks[0].heads.length > 1 ? looks[0].heads : [];
+    heads.hidden = !several.length;
+    if (several.length) {
+      const titles = several.map((head) => `L${head.level}: IoU ${toNumber(scoreOf(head).iou)}`);
+      views.heads.show(
+        several.map((head, k) => column(titles[k], mask(head))),
+        pointed,
+      );
+    }
+    crop.textContent = "Point at a crop to see its own IoU.";
+    if (pointed === undefined) return;
+    const own = looks.map(({ probabilities }) =>
+      toNumber(cropIou(held, probabilities, threshold(), views.columns.crops[pointed], area)),
+    );
+    crop.textContent = `This crop's IoU: ${own.join(" with A, ")}${own.length > 1 ? " with B" : ""}.`;
+  }
+
+  // -- the reader's hands ------------------------------------------------------------------------
+
   play.addEventListener("click", () => setPlaying(!isPlaying));
-  one.addEventListener("click", () => train(1));
-  again.addEventListener("click", start);
-  for (const name of SETTINGS) {
+  one.addEventListener("click", () => {
+    if (isStale()) start();
+    training.one();
+  });
+  again.addEventListener("click", () => {
+    setPlaying(false);
+    start();
+  });
+  against.addEventListener("click", compare);
+  take.addEventListener("click", () =>
+    change(model, "threshold", bestOf(runs.at(-1).looks.at(-1)).threshold),
+  );
+  for (const name of [...SETTINGS, "kept"]) {
     model.on(`change:${name}`, () => {
-      isStale = true;
+      if (isPlaying) setPlaying(false);
       show();
     });
   }
   model.on("change:threshold", show);
+
+  // It begins when it is first seen, and rests while it is out of sight.
   new IntersectionObserver(([{ isIntersecting }]) => {
     isVisible = isIntersecting;
-    if (isVisible && isPlaying) train(STRIDE);
+    if (isVisible && !trained.length) start();
+    training.play(isPlaying && isVisible);
   }).observe(el);
 
   unpackCrops(pack).then(({ heldOut }) => {
     held = heldOut;
-    start();
+    const point = (n) => {
+      if (n === pointed) return;
+      pointed = n;
+      if (runs.length) showPictures();
+    };
+    const [columns, below] = [1, 2].map((count) => pictures(held, pack.side, count, point));
+    views = { columns, heads: below };
+    left.append(columns.root, html("p.key", patches()), crop);
+    const title = term("What each head says", "X(0,1), X(0,2), ... each have a head of their own");
+    heads.append(html("p.title", title), below.root);
+    show();
   });
-  return () => worker.terminate();
+  showButtons();
+  return training.end;
 }

@@ -67,7 +67,10 @@ class LiveSegmentation(Explorer):
     ValueError: skips_off must hold skips (i, k, j) from X(i, k) to X(i, j), got (0, 1, 0)
     """
 
-    needs = ("network.js", "nodes.js", "nodes.css")
+    needs = (
+        *("network.js", "nodes.js", "nodes.css", "masks.js", "masks.css"),
+        *("live_picture.js", "live_nodes.js", "live_words.js"),
+    )
     name = "live"
     alt = (
         "A microscope picture of bright cell nuclei on a dark ground, and the same with "

@@ -193,7 +193,7 @@ def test_figure_sliders_and_python_move_together(browser, address):
     expect(live.locator(".reaches li")).to_have_count(4)
     live.get_by_role("button", name="X(1,2)").click()
     page.keyboard.press("ArrowDown")
-    expect(live.locator("h4")).to_contain_text("X(2,2): 16 feature maps")
+    expect(live.locator(".title")).to_contain_text("X(2,2): 16 feature maps")
     live.get_by_role("button", name="all skips off").click()
     expect(live.locator(".summary")).to_contain_text("20 of 20 skips off")
     run(10)

@@ -16,11 +16,11 @@ from segedu.evaluation import (
     concatenate,
     count_pixels,
     dataset_iou,
-    evaluate,
-    otsu_threshold,
 )
 from segedu.explorers import TrainingLab, base
-from segedu.explorers.lab import HELD_OUT, training_crops
+from segedu.explorers.lab import BATCH as PAGE_BATCH
+from segedu.explorers.lab import HELD_OUT, otsus_scores, training_crops
+from segedu.explorers.lab import NETWORKS as PAGE_NETWORKS
 from segedu.losses import (
     binary_cross_entropy,
     compound_loss,
@@ -111,7 +111,8 @@ def lab(browser, crops):
     page.evaluate(
         """([source, crops]) => {
             const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0))
-            const names = "{ trainer, optimizer, metrics, unpackCrops, startTraining }"
+            const parts = "trainer, optimizer, metrics, unpackCrops, startTraining"
+            const names = `{ ${parts}, whoLeads, cropIou }`
             window.engine = new Function(`${source}; return ${names}`)()
             window.data = {}
             for (const [side, [pixels, truth]] of Object.entries(crops)) {
@@ -129,7 +130,7 @@ def lab(browser, crops):
             window.lists = arrays => arrays.map(array => [...array])
         }""",
         [
-            "\n".join(map(base.read, TrainingLab.needs)),
+            f"{base.SHARED}\n{TrainingLab.source()}",
             {side: [packed(x, "<f4"), packed(y, "u1")] for side, (x, y) in crops.items()},
         ],
     )
@@ -175,11 +176,18 @@ def distance(ours: list[list[float]], theirs: list[Tensor]) -> float:
     )
 
 
-def test_gradients_are_torchs(lab, crops):
+# Every loss on one network, and every network with one loss.
+SOME = [(n, loss) for n, loss in EVERY if n == "U-Net 4-8-16" or loss == "focal with alpha"]
+
+
+@pytest.mark.parametrize(
+    "pairs", [SOME, pytest.param(sorted({*EVERY} - {*SOME}), marks=pytest.mark.slow)]
+)
+def test_gradients_are_torchs(lab, crops, pairs):
     """Of every parameter, for every network and loss; and the value of the loss."""
     (batch,) = batches(1)
     images, target = gathered(crops[64], batch)
-    for network, name in EVERY:
+    for network, name in pairs:
         model, (options, loss) = new_network(network), LOSSES[name]
         value, gradients = lab(
             """const { loss, gradients } = begin(values).step(values.batch)
@@ -202,7 +210,14 @@ OTHERS = [(*pair, cycle) for pair, cycle in zip(EVERY, itertools.cycle([None, 40
 
 @pytest.mark.parametrize(
     ("network", "name", "cycle"),
-    [*CALM, *(pytest.param(*case, marks=pytest.mark.slow) for case in OTHERS if case not in CALM)],
+    [
+        CALM[1],
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [CALM[0], *OTHERS]
+            if case != CALM[1]
+        ),
+    ],
 )
 def test_fifty_steps_are_torchs(lab, crops, network, name, cycle):
     """The losses; in calm cases also the last weights, running statistics and predictions.
@@ -412,12 +427,13 @@ def test_the_worker_trains_as_the_trainer_does(lab, explorer):
     assert losses == again == quiet[0]
     assert paused
     assert scores == quiet[1]
-    assert pixels == HELD_OUT * 64 * 64
+    assert pixels == HELD_OUT * 48 * 48
 
 
 def page_settings(explorer: TrainingLab, **others) -> dict:
     model = UNet(1, 1, channels=(4, 8, 16))
-    return settings(model, {"name": "dice"}, rate=0.01, crops=256, **others)
+    others = {"batch": PAGE_BATCH, "rate": 0.01, "crops": 256, **others}
+    return settings(model, {"name": "bce + dice"}, **others)
 
 
 def test_the_worker_says_what_went_wrong(lab, explorer):
@@ -438,48 +454,233 @@ def test_the_worker_says_what_went_wrong(lab, explorer):
 
 @pytest.mark.slow
 def test_it_learns_what_a_threshold_does_not(lab, explorer):
-    best = lab(
-        """return engine.unpackCrops(values.pack).then(crops => {
-            const learner = engine.trainer(values.settings, crops, 0)
+    """And of the four heads of a U-Net++ each learns a mask of its own."""
+    names = ["U-Net 4-8-16", "U-Net++ 2-4-8-16-32"]
+    settings_of = [
+        page_settings(explorer)
+        | {k: explorer.data["networks"][list(PAGE_NETWORKS).index(name)][k] for k in GRID}
+        for name in names
+    ]
+    best, *heads = lab(
+        """return engine.unpackCrops(values.pack).then(crops => values.settings.flatMap(plan => {
+            const learner = engine.trainer(plan, crops, 1)
             for (let step = 0; step < 200; step++) learner.step()
-            return Math.max(...learner.validate().scores.map(({ iou }) => iou))
-        })""",
-        settings=page_settings(explorer),
+            const best = ({ scores }) => Math.max(...scores.map(({ iou }) => iou))
+            const answer = learner.validate()
+            return plan.levels.length > 1 ? answer.heads.map(best) : [best(answer)]
+        }))""",
+        settings=settings_of,
         pack=explorer.data["pack"],
     )
-    grey, masks = training_crops()
-    held_out = [
-        (torch.tensor(image / 31).float()[None], torch.tensor(mask).long())
-        for image, mask in zip(grey[-HELD_OUT:], masks[-HELD_OUT:], strict=True)
-    ]
-    otsu = dataset_iou(evaluate(otsu_threshold, held_out, num_classes=1))
-    print(f"IoU {best:.3f}, with Otsu's threshold {otsu:.3f}")
+    otsu = otsus_scores()["iou"]
+    print(f"IoU {best:.3f}, with Otsu's threshold {otsu:.3f}; heads {heads}")
     assert best > otsu
+    assert len(heads) == 4
+    assert min(heads) > 0.5
 
 
-@pytest.mark.parametrize(("width", "theme"), [(800, "light"), (360, "dark")])
-def test_the_lab_by_hand(page, tmp_path, explorer, width, theme):
-    """Every button, from a file; readable and accessible."""
+GRID = ("channels", "nodes", "levels")
+
+
+def test_one_sentence_says_who_leads(lab):
+    a = {"iou": 0.71, "precision": 0.93, "recall": 0.7}
+    b = {"iou": 0.78, "precision": 0.85, "recall": 0.9}
+    script = "return engine.whoLeads(values.scores, values.names)"
+    names = ["A: BCE", "B: Dice"]
+    assert lab(script, scores=[a, b], names=names) == (
+        "B (Dice) leads in IoU, 0.78 against 0.71; A is ahead in precision (0.93 against 0.85)."
+    )
+    assert lab(script, scores=[b, b], names=names) == "A and B are level, with an IoU of 0.78."
+
+
+def test_the_iou_of_one_crop(lab):
+    """Three pixels found, of which two are true; one is missed."""
+    ours = lab(
+        "return engine.cropIou({ truth: values.truth }, values.probabilities, 0.5, 1, 4)",
+        truth=[1, 1, 1, 1, 1, 1, 1, 0],
+        probabilities=[0, 0, 0, 0, 0.6, 0.7, 0.5, 0.9],
+    )
+    assert ours == pytest.approx(2 / 4)
+
+
+def opened(page, tmp_path, html: str, address: str = "", theme: str = "light"):
     problems = watch(page)
+    write_and_open(page, tmp_path / "lab.html", html, theme)
+    page.goto("about:blank")
+    page.goto((tmp_path / "lab.html").as_uri() + address)
+    return problems
+
+
+def wait(page, words: str, number: int = 0) -> None:
+    """Until the sentence of a lab has these words, a regular expression."""
+    page.wait_for_function(
+        "([words, n]) => RegExp(words).test("
+        "document.querySelectorAll('.summary')[n]?.textContent ?? '')",
+        arg=[words, number],
+        timeout=60_000,
+    )
+
+
+def button(page, name: str):
+    return page.get_by_role("button", name=name, exact=True)
+
+
+@pytest.mark.parametrize(
+    ("width", "theme"), [(360, "dark"), pytest.param(800, "light", marks=pytest.mark.slow)]
+)
+def test_the_lab_by_hand(page, tmp_path, explorer, width, theme):
+    """Every button and control, from a file; readable and accessible."""
     page.set_viewport_size({"width": width, "height": 900})
-    write_and_open(page, tmp_path / "lab.html", explorer.to_html(), theme)
+    problems = opened(page, tmp_path, explorer.to_html(), theme=theme)
     says = page.locator(".summary")
+    wait(page, "Before the first step")
+    button(page, "one step").click()
+    wait(page, "Step 1\\.")
+    before = says.inner_text()
+    page.locator("[name=threshold]").press("End")
+    assert says.inner_text() != before
+    page.get_by_role("button", name="take the best threshold").click()
+    taken = page.locator("[name=threshold]").input_value()
+    best = page.locator(".numbers tbody tr").first.locator("td").nth(3).inner_text()
+    assert best.endswith(f"at {float(taken):.2f}")
+    page.locator(".crops canvas").last.hover(position={"x": 20, "y": 20})
+    assert "This crop's IoU: " in page.locator(".crop").inner_text()
+    assert inaccessible(page) + too_wide(page) == []
 
-    def wait(words: str) -> None:
-        page.wait_for_function(f"/{words}/.test(document.querySelector('.summary').textContent)")
-
-    wait("Before the first step")
-    page.get_by_role("button", name="one step").click()
-    wait("Step 1,")
-    threshold = page.locator("[name=threshold]")
-    threshold.press("ArrowRight")
-    assert "at threshold 0.55" in says.inner_text()
-    page.get_by_role("radio", name="U-Net++ 4-8-16", exact=True).click()
-    assert "Start over" in says.inner_text()
-    page.get_by_role("button", name="start over").click()
-    wait("Before the first step")
-    page.get_by_role("button", name="play").press("Enter")
-    wait(r"Step \d+,")
-    page.get_by_role("button", name="pause").press("Enter")
-    page.wait_for_function("!document.querySelector('.lab .tools button:disabled')")
+    # A is what was trained, B what the controls say now
+    page.get_by_role("radio", name="Dice", exact=True).click()
+    assert "The controls have changed" in says.inner_text()
+    button(page, "A against B").click()
+    wait(page, "Step 10\\. (A|B|A and B) ")
+    button(page, "❚❚ pause").press("Enter")
+    names = page.locator(".numbers tbody th").all_inner_texts()
+    assert names == ["A: BCE + Dice", "B: Dice", "Otsu's threshold"]
+    assert page.locator(".crops").first.locator("canvas").count() == 4
+    assert page.locator(".thin").count() == 2
+    page.wait_for_function("!document.querySelector('.segedu-lab .tools button:disabled')")
     assert problems + inaccessible(page) + too_wide(page) == []
+    button(page, "end the comparison").click()
+    button(page, "start over").click()
+    wait(page, "Before the first step")
+
+
+def test_settings_train_anew(page, tmp_path, explorer):
+    """Every one of them, and a new start has the same first weights."""
+    problems = opened(page, tmp_path, explorer.to_html())
+    wait(page, "Before the first step")
+    for name in ["gamma", "alpha", "seed"]:
+        page.locator(f"[name={name}]").press("ArrowRight")
+        assert "The controls have changed" in page.locator(".summary").inner_text()
+        page.locator(f"[name={name}]").press("ArrowLeft")
+        assert "The controls have changed" not in page.locator(".summary").inner_text()
+    for name in ["U-Net++ 4-8-16", "Tversky", "0.003", "16", "off"]:
+        page.get_by_role("radio", name=name, exact=True).click()
+    assert button(page, "▶ play anew").is_visible()
+    button(page, "one step").click()
+    wait(page, "Step 1\\. .*")
+    row = page.locator(".numbers tbody th").first.inner_text()
+    assert row == "U-Net++ 4-8-16, Tversky"
+    page.wait_for_url("**#lab?network=U-Net*4-8-16&loss=tversky&rate=0.003&crops=16&flips=False")
+    button(page, "reset").click()
+    assert page.get_by_role("radio", name="BCE + Dice").is_checked()
+    assert problems == []
+
+
+def test_presets_and_the_address(page, tmp_path, explorer):
+    problems = opened(page, tmp_path, explorer.to_html())
+    wait(page, "Before the first step")
+    for name, words in {
+        "BCE against Dice": "Dice counts pixels",
+        "α = 0.5 against 0.95": "19 times",
+        "γ = 0 against 3": "easy pixels",
+        "4 crops against 256": "by heart",
+        "U-Net++: L1 to L4": "Each head",
+    }.items():
+        button(page, name).click()
+        assert words in page.locator(".presets [role=status]").inner_text()
+        assert button(page, name).get_attribute("aria-pressed") == "true"
+    button(page, "one step").click()
+    wait(page, "Step 1\\.")
+    heads = page.locator(".heads canvas")
+    assert heads.count() == 4
+    assert "L4: IoU" in heads.last.get_attribute("aria-label")
+    button(page, "BCE against Dice").click()
+    page.wait_for_url("**#lab?loss=dice&kept=0.0.20.10.3.4.0.1")
+    page.reload()  # goes on from there
+    wait(page, "Before the first step")
+    button(page, "one step").click()
+    wait(page, "Step 1\\. (A|B|A and B) ")
+    assert page.locator(".numbers tbody th").first.inner_text() == "A: BCE"
+    assert problems == []
+
+
+def test_a_challenge_counts_only_what_it_asks_for(page, tmp_path, explorer):
+    problems = opened(page, tmp_path, explorer.to_html())
+    wait(page, "Before the first step")
+    for name, value in {"four crops": "0", "no new training": "4"}.items():
+        button(page, name).click()
+        assert page.get_by_role("radio", name="4", exact=True).is_checked() == (value == "0")
+        button(page, "one step").click()
+        wait(page, "Step 1\\.")
+        text = page.locator(".challenges [role=status]").inner_text()
+        assert ("Best so far" in text) == (name == "four crops")
+        assert "Done" not in text
+    assert problems == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["four crops", "no new training"])
+def test_a_challenge_can_be_met(page, tmp_path, explorer, name):
+    """With what it teaches, and not without; in at most 150 steps."""
+    opened(page, tmp_path, explorer.to_html())
+    wait(page, "Before the first step")
+    says = page.locator(".challenges [role=status]")
+    button(page, name).click()
+    button(page, "▶ play anew").click()
+    wait(page, "Step 1[0-4]0\\.")
+    page.get_by_role("button", name="pause").click()
+    assert "Done" not in says.inner_text()
+    if name == "four crops":
+        page.get_by_role("radio", name="on", exact=True).click()
+        button(page, "▶ play anew").click()
+    else:
+        page.get_by_role("button", name="take the best threshold").click()
+    page.wait_for_function(
+        "document.querySelector('.challenges [role=status]').textContent.startsWith('Done')"
+    )
+
+
+def test_two_labs_on_a_page_do_not_meet(page, tmp_path, explorer):
+    problems = opened(page, tmp_path, 2 * f"<div>{explorer.to_html()}</div>")
+    wait(page, "Before the first step")
+    button(page, "one step").first.click()
+    wait(page, "Step 1\\.")
+    button(page, "one step").last.scroll_into_view_if_needed()
+    wait(page, "Before the first step", 1)
+    page.locator("[name=threshold]").last.press("ArrowRight")
+    assert page.locator("[name=threshold]").first.input_value() == "0.5"
+    assert problems == []
+
+
+def test_it_rests_out_of_sight_and_ends_its_worker(page, tmp_path, explorer):
+    page.add_init_script(
+        "window.ended = 0; const end = Worker.prototype.terminate;"
+        "Worker.prototype.terminate = function () { window.ended += 1; end.call(this) }"
+    )
+    opened(page, tmp_path, explorer.to_html() + '<div style="height: 3000px"></div><p>end</p>')
+    wait(page, "Before the first step")
+    button(page, "▶ play").click()
+    wait(page, "Step 10\\.")
+    page.get_by_text("end", exact=True).scroll_into_view_if_needed()
+    page.wait_for_timeout(2000)  # what was asked for before is still answered
+    before = page.locator(".summary").inner_text()
+    page.wait_for_timeout(1500)
+    assert page.locator(".summary").inner_text() == before
+    button(page, "start over").click()
+    assert page.evaluate("window.ended") == 1
+
+
+def test_an_old_browser_gets_words(page, tmp_path, explorer):
+    page.add_init_script("delete window.DecompressionStream")
+    opened(page, tmp_path, explorer.to_html())
+    assert "too old for the lab" in page.get_by_role("alert").inner_text()

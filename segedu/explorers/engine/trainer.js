@@ -108,30 +108,45 @@ function trainer(settings, data, seed) {
     return { value, tape, heads, slopes };
   }
 
-  // Probabilities of pixels, crop after crop, in eval mode; of several heads their mean.
-  function predict(pixels) {
+  // Probabilities of pixels, crop after crop, in eval mode: of each head, in a list.
+  function predictHeads(pixels) {
     const blocks = Object.entries(net.blocks).map(([name, block]) => [name, block.map(norms.fold)]);
     const folded = { ...net, blocks: Object.fromEntries(blocks) };
-    const probabilities = new Float32Array(pixels.length);
+    const all = settings.levels.map(() => new Float32Array(pixels.length));
     const size = settings.batch * area;
     for (let first = 0; first < pixels.length; first += size) {
       const part = pixels.subarray(first, first + size);
       const { heads } = maps.run(folded, maps.toMap(part, side, side, part.length / area));
-      part.forEach((_, k) => {
-        const sum = heads.reduce((total, { logits }) => total + 1 / (1 + Math.exp(-logits[k])), 0);
-        probabilities[first + k] = sum / heads.length;
+      heads.forEach(({ logits }, head) => {
+        const probabilities = all[head].subarray(first, first + size);
+        logits.forEach((logit, k) => (probabilities[k] = 1 / (1 + Math.exp(-logit))));
       });
       memory.release();
     }
-    return probabilities;
+    return all;
   }
 
-  // On the held-out crops: { step, probabilities, scores, bins }, see `metrics`.
+  // What several heads say together: the mean of their probabilities.
+  const mean = (heads) =>
+    heads[0].map((_, k) => heads.reduce((sum, head) => sum + head[k], 0) / heads.length);
+
+  const predict = (pixels) => mean(predictHeads(pixels));
+
+  // On the held-out crops: { step, probabilities, scores, bins }, see `metrics`, and of each head
+  // { level, probabilities, scores }.
   function validate() {
     const { pixels, truth } = heldOut;
-    const probabilities = predict(pixels);
-    const scores = score(probabilities, truth, pixels.length / area);
-    return { step: steps, probabilities, scores, bins: calibration(probabilities, truth) };
+    const images = pixels.length / area;
+    const all = predictHeads(pixels);
+    const probabilities = mean(all);
+    const scores = score(probabilities, truth, images);
+    const heads = all.map((head, k) => ({
+      level: settings.levels[k],
+      probabilities: head,
+      scores: all.length > 1 ? score(head, truth, images) : scores,
+    }));
+    const bins = calibration(probabilities, truth);
+    return { step: steps, probabilities, scores, bins, heads };
   }
 
   // All parameters in torch's order, and the running mean and variance of each norm.

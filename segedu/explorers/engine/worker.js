@@ -5,7 +5,7 @@
 //   step { count }                  after each of so many more steps: stepped { step, loss, rate,
 //                                   share, milliseconds }
 //   pause                           paused { step }: the steps that are left are forgotten
-//   validate                        validated { step, probabilities, scores, bins }
+//   validate                        validated { step, probabilities, scores, bins, heads }
 //   state                           state { step, parameters, running }
 // and where something goes wrong failed { message }. `trainer` and `metrics` say what these are.
 
