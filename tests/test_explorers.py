@@ -1,12 +1,15 @@
 """The Python side of the explorers: values, bundles and links. Figures: see tests/browser."""
 
+import base64
 import importlib
+import io
 import sys
 from functools import partial
 
 import ipywidgets
 import numpy as np
 import pytest
+from PIL import Image
 
 from segedu import explorers
 
@@ -23,11 +26,13 @@ MAKERS = {
     "ThresholdExplorer": lambda: explorers.ThresholdExplorer(
         np.linspace(0, 1, 48).reshape(6, 8), np.eye(6, 8)
     ),
+    "TrainingLab": explorers.TrainingLab,
 }
 # Another value for each control, and one that it refuses.
 CONTROLS = {
     "ConvExplorer": {
         "operation": ("transposed", "deconvolution"),
+        "weights": ("tent", "gauss"),
         "size": (12, 13),
         "kernel": (7, 0),
         "stride": (4, None),
@@ -36,9 +41,10 @@ CONTROLS = {
     "GridExplorer": {"network": ("U-Net", 1), "level": (1, 3), "node": ((1, 1), (2, 1))},
     "IoUExplorer": {
         "shape": ("square", "star"),
-        "truth_size": (16, 17),
+        "zoom": (4, 3),
+        "truth_size": (60, 61),
         "prediction_size": (1, 0),
-        "truth": ((32, 20), (33, 20)),
+        "truth": ((128, 64), (129, 64)),
         "prediction": ((0, 0), 5),
     },
     "LiveSegmentation": {
@@ -51,13 +57,30 @@ CONTROLS = {
         "skips_off": ([(0, 0, 1), (1, 0, 3)], (0, 0, 1)),
         "pixel": ((3, 95), (3, 96)),
     },
-    "LossExplorer": {"gamma": (5, -0.1), "foreground": (0.01, 0), "alpha": (1, 1.01)},
+    "LossExplorer": {
+        "gamma": (5, -0.1),
+        "alpha": (1, 1.01),
+        "foreground": (0.01, 0),
+        "p": (0.99, 1),
+    },
     "PoolingExplorer": {
         "average": ("set", "sets"),
-        "classes": ("all", "none"),
+        "classes": ("foreground", "none"),
         "absent": (1, 2),
     },
     "ThresholdExplorer": {"threshold": (1, float("nan"))},
+    "TrainingLab": {
+        "network": ("U-Net++ 4-8-16", "U-Net 1-2"),
+        "loss": ("focal", "hinge"),
+        "gamma": (0.5, 6),
+        "alpha": (0.25, -0.1),
+        "rate": (0.003, 1),
+        "crops": (16, 17),
+        "flips": (False, "up"),
+        "seed": (3, 10),
+        "threshold": (0.3, 1),
+        "kept": ((2, 1, 20, 10, 3, 4, 0, 1), (2, 1, 51, 10, 3, 4, 0, 1)),
+    },
 }
 EVERY_CONTROL = [(name, *rest) for name, items in CONTROLS.items() for rest in items.items()]
 
@@ -80,7 +103,7 @@ def test_a_control_is_a_trait(name, control, values):
 def test_values_stand_on_the_sliders_steps():
     explorer = explorers.LossExplorer(gamma=2.04, alpha=0.39999999999999997)
     assert (explorer.gamma, explorer.alpha) == (2.0, 0.4)
-    assert repr(explorer) == "LossExplorer(gamma=2.0, foreground=0.1, alpha=0.4)"
+    assert repr(explorer) == "LossExplorer(gamma=2.0, alpha=0.4, foreground=0.1, p=0.3)"
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -89,11 +112,31 @@ def test_bundle_holds_both_hosts(name):
     data, _ = explorer._repr_mimebundle_()
     assert data["text/plain"] == repr(explorer)
     assert data["text/html"] == MAKERS[name]().to_html()  # the same text each time
-    assert len(data["text/html"].encode()) <= explorer.largest_page
+    picture = len(data["image/png"])
+    assert picture <= 45_000
+    assert len(data["text/html"].encode()) - picture <= explorer.largest_page
     assert data[WIDGET_VIEW]["model_id"] != explorer.model_id  # but that of the box with controls
     for control in explorer.controls:
-        assert f'name="{control.name}"' in data["text/html"]
+        assert f'"name": "{control.name}"' in data["text/html"]
         assert f'"{control.name}"' in explorer.source()  # the view reads it
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_without_scripts_there_is_a_picture_and_no_control(name):
+    data, _ = MAKERS[name]()._repr_mimebundle_()
+    page, _, _ = data["text/html"].partition("<script>")
+    assert f'src="data:image/png;base64,{data["image/png"]}"' in page
+    assert not any(f"<{tag}" in page for tag in ("form", "input", "button", "select"))
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert picture.width == 720
+    assert len(explorers.__dict__[name].alt) > 80
+
+
+def test_the_pictures_show_what_the_code_draws():
+    """If not: `python -m study.stills`."""
+    stills = pytest.importorskip("study.stills", reason="no package playwright")
+    assert {explorer.__name__ for explorer in stills.EXPLORERS.values()} == set(explorers.__all__)
+    assert list(filter(stills.is_stale, stills.EXPLORERS)) == []
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -130,12 +173,13 @@ def test_values_come_back_from_the_page(name):
 
 
 def test_unknown_arguments_are_refused():
-    with pytest.raises(TypeError, match="no delta, only the controls gamma, foreground, alpha"):
+    with pytest.raises(TypeError, match="no delta, only the controls gamma, alpha, foreground, p"):
         explorers.LossExplorer(delta=1)
 
 
 def test_data_that_a_page_can_hold_is_taken():
-    assert explorers.ThresholdExplorer(np.zeros((150, 150)), np.zeros((150, 150)))
+    noise = np.random.default_rng(0).random((110, 110))
+    assert explorers.ThresholdExplorer(noise, noise > 0.5)
 
 
 threshold, grid = explorers.ThresholdExplorer, explorers.GridExplorer
@@ -146,7 +190,7 @@ FLAT, MASKS = np.zeros((2, 2)), np.zeros((5000, 2, 2), dtype=int)
 @pytest.mark.parametrize(
     ("explorer", "message"),
     [
-        (partial(threshold, *np.zeros((2, 300, 300))), r"would add .* at most 60,000 .* smaller"),
+        (partial(threshold, *np.ones((2, 300, 300))), r"would add .* at most 60,000 .* smaller"),
         (partial(threshold, FLAT[None], FLAT[None]), r"both be \(H, W\), got \(1, 2, 2\)"),
         (partial(threshold, FLAT, np.zeros((2, 3))), r"got \(2, 2\) and \(2, 3\)"),
         (partial(threshold, FLAT[:0], FLAT[:0]), r"both be \(H, W\)"),
@@ -166,13 +210,13 @@ def test_other_data_are_refused(explorer, message):
 
 
 @pytest.mark.parametrize("shape", ["disc", "square"])
-@pytest.mark.parametrize("middle", [(0, 0), (32, 20), (16, 10)])
+@pytest.mark.parametrize("middle", [(0, 0), (128, 64), (64, 32)])
 def test_a_shape_always_has_all_its_pixels(shape, middle):
-    for size in range(1, 17):
+    for size in range(1, 61):
         explorer = explorers.IoUExplorer(shape=shape, truth_size=size, prediction_size=size)
         explorer.truth = middle
         preds, target = explorer.masks()
-        assert target.shape == (20, 32)
+        assert target.shape == (64, 128)
         assert target.sum() == preds.sum()
         assert target.any(axis=0).sum() == target.any(axis=1).sum() == size
 

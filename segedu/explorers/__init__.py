@@ -3,7 +3,7 @@
 >>> explorer = LossExplorer(gamma=2, foreground=0.1)
 >>> explorer.alpha = 0.9
 >>> explorer
-LossExplorer(gamma=2.0, foreground=0.1, alpha=0.9)
+LossExplorer(gamma=2.0, alpha=0.9, foreground=0.1, p=0.3)
 
 To show an explorer, end a cell with it. `to_html()` gives its HTML, for a web page of your own.
 """
@@ -11,6 +11,7 @@ To show an explorer, end a cell with it. `to_html()` gives its HTML, for a web p
 from .conv import ConvExplorer
 from .grid import GridExplorer
 from .iou import IoUExplorer
+from .lab import TrainingLab
 from .live import LiveSegmentation
 from .loss import LossExplorer
 from .pooling import PoolingExplorer
@@ -24,4 +25,5 @@ __all__ = [
     "LossExplorer",
     "PoolingExplorer",
     "ThresholdExplorer",
+    "TrainingLab",
 ]

@@ -6,21 +6,23 @@ import numpy as np
 
 from .base import Choice, Explorer, Place, Slider
 
-COLUMNS, ROWS = 32, 20
+COLUMNS, ROWS = 128, 64
+LARGEST = 60
 PLACES = set(product(range(COLUMNS + 1), range(ROWS + 1)))
 MUST = f"be (column, row), from (0, 0) to ({COLUMNS}, {ROWS})"
 
 
 class IoUExplorer(Explorer):
-    """A true and a predicted shape on 32 x 20 pixels, moved by mouse, finger or arrow keys.
+    """A true and a predicted shape on 128 x 64 pixels, moved by mouse, finger or arrow keys.
 
     A shape that would stick out of the grid moves inwards, so it always keeps all of its pixels.
 
     Parameters
     ----------
     shape : "disc" or "square".
-    truth_size, prediction_size : diameter or side, 1 to 16 pixels.
-    truth, prediction : (column, row) of the centre, 0 to 32 and 0 to 20.
+    zoom : 1 shows the whole grid; 2 and 4 a part that moves with the shapes.
+    truth_size, prediction_size : diameter or side, 1 to 60 pixels.
+    truth, prediction : (column, row) of the centre, 0 to 128 and 0 to 64.
 
     >>> explorer = IoUExplorer(shape="square", truth_size=4, prediction_size=4, truth=(9, 9))
     >>> explorer.prediction = (11, 9)
@@ -29,15 +31,21 @@ class IoUExplorer(Explorer):
     (8, 24)
     """
 
-    view = "iou.js"
+    name = "iou"
+    alt = (
+        "Two discs that overlap on a grid of pixels, coloured by TP, FP and FN; below them IoU "
+        "and Dice over the shift between the two, and the four counts."
+    )
+    needs = ("shapes.js", "errors.js", "drag.js")
     shape = Choice("disc", {"disc": "disc", "square": "square"}, "shape")
-    truth_size = Slider(12, 1, 16, 1, "truth size")
-    prediction_size = Slider(10, 1, 16, 1, "prediction size")
-    truth = Place((13, 9), PLACES, MUST)
-    prediction = Place((18, 11), PLACES, MUST)
+    zoom = Choice(2, {zoom: f"{zoom} \u00d7" for zoom in (1, 2, 4)}, "zoom")
+    truth_size = Slider(24, 1, LARGEST, 1, "truth size")
+    prediction_size = Slider(20, 1, LARGEST, 1, "prediction size")
+    truth = Place((60, 31), PLACES, MUST)
+    prediction = Place((69, 33), PLACES, MUST)
 
     def masks(self) -> tuple[np.ndarray, np.ndarray]:
-        """Prediction and truth as (20, 32) booleans."""
+        """Prediction and truth as (64, 128) booleans."""
         return (
             _pixels(self.shape, self.prediction, self.prediction_size),
             _pixels(self.shape, self.truth, self.truth_size),

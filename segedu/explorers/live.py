@@ -1,11 +1,8 @@
 """A trained U-Net++ that runs in the reader's browser."""
 
-import io
 import itertools
 
 import numpy as np
-from PIL import Image
-from skimage.segmentation import find_boundaries
 from traitlets import Dict
 
 from ..analysis import count_multiply_adds, count_parameters
@@ -14,7 +11,7 @@ from ..checks import check_number
 from ..data import sample, synthetic_nuclei
 from ..export import to_base64, to_web
 from ..models import NodeGrid
-from .base import STYLE, Choice, Explorer, Place, Slider, read
+from .base import Choice, Explorer, Place, Slider
 
 SIDE = 96  # pixels of a picture
 WORLD = {"seed": 7, "size": SIDE}
@@ -30,6 +27,8 @@ PIXELS = {(), *itertools.product(range(SIDE), repeat=2)}
 
 class Skips(Place):
     """A list of skips (i, k, j) of the network, from X(i, k) to X(i, j)."""
+
+    kind = "places"
 
     def validate(self, explorer, value) -> list[tuple[int, ...]]:
         check = super().validate
@@ -68,9 +67,15 @@ class LiveSegmentation(Explorer):
     ValueError: skips_off must hold skips (i, k, j) from X(i, k) to X(i, j), got (0, 1, 0)
     """
 
-    needs = ("network.js", "nodes.js")
-    view = "live.js"
-    style = f"{STYLE}\n{read('live.css')}"
+    needs = (
+        *("network.js", "nodes.js", "nodes.css", "masks.js", "masks.css"),
+        *("live_picture.js", "live_nodes.js", "live_words.js"),
+    )
+    name = "live"
+    alt = (
+        "A microscope picture of bright cell nuclei on a dark ground, and the same with "
+        "the nuclei that a network found in colour."
+    )
     largest_page = 1_000_000
     picture = Choice("real nuclei", {name: name for name in (*PICTURES, OWN)}, "picture")
     noise = Slider(0, 0, 40, 1, "noise")
@@ -102,7 +107,6 @@ class LiveSegmentation(Explorer):
                 for grey, instances in pictures
             ],
         }
-        self.still = _still(*pictures[0])
         self.add_traits(
             head=Choice(list(heads)[-1], heads, "head"),
             node=Place((0, model.depth), model.nodes, "be a node (i, j) of the network"),
@@ -135,18 +139,3 @@ def _crop(top: int, left: int) -> tuple[np.ndarray, np.ndarray]:
     window = np.s_[top : top + SIDE, left : left + SIDE]
     grey, instances = sample()
     return grey[window].astype(np.uint8), instances[window]
-
-
-def _still(grey: np.ndarray, instances: np.ndarray) -> str:
-    """A picture beside its outlined nuclei, as HTML for pages that run no script."""
-    grey = (grey.astype(float) * 255 / grey.max()).astype(np.uint8)
-    outlined = np.where(find_boundaries(instances), 255, grey // 2)
-    file = io.BytesIO()
-    Image.fromarray(np.concatenate([grey, outlined.astype(np.uint8)], axis=1)).save(file, "PNG")
-    return (
-        '<figure class="still"><img alt="A microscope picture of bright cell nuclei on a dark '
-        'ground, and the same with each nucleus outlined." '
-        f'src="data:image/png;base64,{to_base64(file.getvalue())}">'
-        "<figcaption>In a browser of 2024 or later that runs scripts, a U-Net++ finds these "
-        "nuclei while you change the picture.</figcaption></figure>"
-    )

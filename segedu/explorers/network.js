@@ -1,85 +1,107 @@
-// A U-Net++ in plain JavaScript: what `segedu/models.py` computes, without torch.
+// A U-Net or U-Net++ in plain JavaScript: what `segedu/models.py` computes, without torch.
 //
-// A feature map is { channels, height, width, data }: one Float32Array, channel after channel, row
-// after row. Each channel has a border of one zero all round, so that a 3x3 convolution needs to
-// ask nowhere whether it is at the edge. All stands in one function, so that its text can be given
-// to a worker.
+// A feature map is { images, channels, height, width, data }: one Float32Array, image after image,
+// channel after channel, row after row. Each of these planes has a border of one zero all round, so
+// that a 3x3 convolution needs to ask nowhere whether it is at the edge. All stands in one
+// function, so that its text can be given to a worker. `allocate(length)` gives zeros.
 
-function network() {
+function network(allocate = (length) => new Float32Array(length)) {
   const name = (i, j) => `${i},${j}`;
 
-  function emptyMap(channels, height, width) {
-    const data = new Float32Array(channels * (height + 2) * (width + 2));
-    return { channels, height, width, data };
+  function emptyMap(channels, height, width, images = 1) {
+    const data = allocate(images * channels * (height + 2) * (width + 2));
+    return { images, channels, height, width, data };
   }
 
-  // Where channel c begins; the pixel (y, x) stands at (y + 1) * (width + 2) + x + 1 after it.
-  const start = ({ height, width }, c) => c * (height + 2) * (width + 2);
+  // Where a plane begins, that of channel c in image n being plane n * channels + c; the pixel
+  // (y, x) stands at (y + 1) * (width + 2) + x + 1 after it.
+  const start = ({ height, width }, plane) => plane * (height + 2) * (width + 2);
 
-  // Pixels (height * width), row after row, as a map of one channel; and a channel as pixels.
-  function toMap(pixels, height, width) {
-    const map = emptyMap(1, height, width);
-    for (let y = 0; y < height; y++) {
-      map.data.set(pixels.subarray(y * width, (y + 1) * width), (y + 1) * (width + 2) + 1);
+  // Pixels (images * height * width), row after row, as a map of one channel; a plane as pixels.
+  function toMap(pixels, height, width, images = 1) {
+    const map = emptyMap(1, height, width, images);
+    for (let n = 0; n < images; n++) {
+      for (let y = 0; y < height; y++) {
+        const from = (n * height + y) * width;
+        const row = start(map, n) + (y + 1) * (width + 2) + 1;
+        map.data.set(pixels.subarray(from, from + width), row);
+      }
     }
     return map;
   }
 
-  function toPixels(map, c = 0) {
+  function toPixels(map, plane = 0) {
     const { height, width, data } = map;
     const pixels = new Float32Array(height * width);
     for (let y = 0; y < height; y++) {
-      const row = start(map, c) + (y + 1) * (width + 2) + 1;
+      const row = start(map, plane) + (y + 1) * (width + 2) + 1;
       pixels.set(data.subarray(row, row + width), y * width);
     }
     return pixels;
   }
 
-  // -- the layers --------------------------------------------------------------------------------
+  // -- the operations ----------------------------------------------------------------------------
+  // Each takes a list of maps and the layer with its weights, if it has any, and gives a map.
 
-  // 3x3 convolution of the concatenated inputs, its shift, and ReLU. An input that is null counts
-  // as zeros: a skip that is switched off.
-  function convolve(inputs, { weights, shifts, widths }) {
-    const { height, width } = inputs.find(Boolean);
-    const output = emptyMap(shifts.length, height, width);
-    let at = 0; // in the weights: (out, in, 3, 3), flat
-    for (let o = 0; o < shifts.length; o++) {
-      const first = start(output, o);
-      for (let k = 0; k < inputs.length; k++) {
-        if (inputs[k]) {
-          for (let c = 0; c < widths[k]; c++) {
-            addPlane(inputs[k], c, weights, at + 9 * c, output, first);
+  // 3x3 convolution of the concatenated inputs. An input that is null counts as zeros: a skip that
+  // is switched off.
+  function convolve(inputs, { weights, widths }) {
+    const { images, height, width } = inputs.find(Boolean);
+    const kernels = cut(weights);
+    const total = widths.reduce((sum, width) => sum + width, 0);
+    const output = emptyMap(kernels.length / total, height, width, images);
+    for (let n = 0; n < images; n++) {
+      for (let o = 0; o < output.channels; o += 2) {
+        let at = o * total;
+        inputs.forEach((input, k) => {
+          for (let c = 0; c < widths[k]; c++, at++) {
+            if (!input) continue;
+            const target = n * output.channels + o;
+            addPlane(input, n * widths[k] + c, output, target, kernels[at], kernels[at + total]);
           }
-        }
-        at += 9 * widths[k];
+        });
       }
-      rectify(output, first, shifts[o]);
     }
     return output;
   }
 
-  // Adds one channel's 3x3 convolution to the output channel that begins at `first`: nearly all of
-  // the time is spent here. Nine weights, and the three columns under them, which wander along.
-  function addPlane(input, c, weights, at, output, first) {
+  // Weights (out, in, 3, 3), flat, as a list of out * in kernels.
+  const cut = (weights) =>
+    Array.from({ length: weights.length / 9 }, (_, k) => weights.subarray(9 * k, 9 * k + 9));
+
+  // Adds the 3x3 convolution of a plane with two kernels to plane `target` of the output and to the
+  // next one, if there is a second kernel. Nearly all of the time is spent here, and two at once
+  // read each pixel half as often. The three columns under the weights wander along.
+  function addPlane(input, plane, output, target, kernel, nextKernel) {
     const { height, width, data } = input;
     const sum = output.data;
     const stride = width + 2;
-    const [a0, a1, a2] = [weights[at], weights[at + 1], weights[at + 2]];
-    const [b0, b1, b2] = [weights[at + 3], weights[at + 4], weights[at + 5]];
-    const [c0, c1, c2] = [weights[at + 6], weights[at + 7], weights[at + 8]];
+    const from = start(input, plane);
+    const into = start(output, target) + stride + 1;
+    const size = start(output, 1);
+    const [a0, a1, a2] = [kernel[0], kernel[1], kernel[2]];
+    const [b0, b1, b2] = [kernel[3], kernel[4], kernel[5]];
+    const [c0, c1, c2] = [kernel[6], kernel[7], kernel[8]];
+    const other = nextKernel ?? ZEROS;
+    const [d0, d1, d2] = [other[0], other[1], other[2]];
+    const [e0, e1, e2] = [other[3], other[4], other[5]];
+    const [f0, f1, f2] = [other[6], other[7], other[8]];
     for (let y = 0; y < height; y++) {
-      let above = start(input, c) + y * stride;
-      let row = above + stride;
-      let below = row + stride;
-      let target = first + (y + 1) * stride + 1;
+      const above = from + y * stride;
+      const row = above + stride;
+      const below = row + stride;
+      const first = into + y * stride;
+      const second = nextKernel ? first + size : first;
       let [p0, q0, r0] = [data[above], data[row], data[below]];
       let [p1, q1, r1] = [data[above + 1], data[row + 1], data[below + 1]];
       for (let x = 0; x < width; x++) {
         const p2 = data[above + x + 2];
         const q2 = data[row + x + 2];
         const r2 = data[below + x + 2];
-        sum[target + x] +=
+        sum[first + x] +=
           a0 * p0 + a1 * p1 + a2 * p2 + b0 * q0 + b1 * q1 + b2 * q2 + c0 * r0 + c1 * r1 + c2 * r2;
+        sum[second + x] +=
+          d0 * p0 + d1 * p1 + d2 * p2 + e0 * q0 + e1 * q1 + e2 * q2 + f0 * r0 + f1 * r1 + f2 * r2;
         p0 = p1;
         p1 = p2;
         q0 = q1;
@@ -90,23 +112,30 @@ function network() {
     }
   }
 
-  // Adds the shift and cuts off below zero; the border stays zero.
-  function rectify({ height, width, data }, first, shift) {
-    for (let y = 1; y <= height; y++) {
-      const row = first + y * (width + 2) + 1;
-      for (let at = row; at < row + width; at++) data[at] = Math.max(data[at] + shift, 0);
+  const ZEROS = new Float32Array(9);
+
+  // Adds each channel's shift and cuts off below zero, in place; the border stays zero.
+  function rectify([map], { shifts }) {
+    const { images, channels, height, width, data } = map;
+    for (let plane = 0; plane < images * channels; plane++) {
+      const shift = shifts[plane % channels];
+      for (let y = 1; y <= height; y++) {
+        const row = start(map, plane) + y * (width + 2) + 1;
+        for (let at = row; at < row + width; at++) data[at] = Math.max(data[at] + shift, 0);
+      }
     }
+    return map;
   }
 
   // The largest of each 2x2 pixels.
-  function pool(input) {
-    const { channels, height, width, data } = input;
-    const output = emptyMap(channels, height / 2, width / 2);
+  function pool([input]) {
+    const { images, channels, height, width, data } = input;
+    const output = emptyMap(channels, height / 2, width / 2, images);
     const stride = width + 2;
-    for (let c = 0; c < channels; c++) {
+    for (let plane = 0; plane < images * channels; plane++) {
       for (let y = 0; y < output.height; y++) {
-        const row = start(input, c) + (2 * y + 1) * stride + 1;
-        const target = start(output, c) + (y + 1) * (output.width + 2) + 1;
+        const row = start(input, plane) + (2 * y + 1) * stride + 1;
+        const target = start(output, plane) + (y + 1) * (output.width + 2) + 1;
         for (let x = 0; x < output.width; x++) {
           const at = row + 2 * x;
           output.data[target + x] = Math.max(
@@ -123,19 +152,17 @@ function network() {
 
   // Bilinear upsampling by 2: each new pixel is 3/4 of the nearer old one and 1/4 of the next, in
   // both directions; at the edge the nearer one counts whole (align_corners=False).
-  function upsample(input) {
-    const { channels, height, width, data } = input;
-    const output = emptyMap(channels, 2 * height, 2 * width);
-    const last = (n, k) => Math.min(Math.max(k, 0), n - 1);
-    for (let c = 0; c < channels; c++) {
+  function upsample([input]) {
+    const { images, channels, height, width, data } = input;
+    const output = emptyMap(channels, 2 * height, 2 * width, images);
+    for (let plane = 0; plane < images * channels; plane++) {
       for (let y = 0; y < 2 * height; y++) {
-        const near = start(input, c) + ((y >> 1) + 1) * (width + 2) + 1;
-        const other = last(height, (y >> 1) + (y % 2 ? 1 : -1));
-        const far = start(input, c) + (other + 1) * (width + 2) + 1;
-        const target = start(output, c) + (y + 1) * (2 * width + 2) + 1;
+        const near = start(input, plane) + ((y >> 1) + 1) * (width + 2) + 1;
+        const far = start(input, plane) + (neighbour(y, height) + 1) * (width + 2) + 1;
+        const target = start(output, plane) + (y + 1) * (2 * width + 2) + 1;
         for (let x = 0; x < 2 * width; x++) {
           const u = x >> 1;
-          const v = last(width, u + (x % 2 ? 1 : -1));
+          const v = neighbour(x, width);
           output.data[target + x] =
             0.75 * (0.75 * data[near + u] + 0.25 * data[near + v]) +
             0.25 * (0.75 * data[far + u] + 0.25 * data[far + v]);
@@ -145,11 +172,21 @@ function network() {
     return output;
   }
 
-  // 1x1 convolution to one channel: the logits, as pixels.
-  function readOut(input, { weights, shifts }) {
-    const logits = new Float32Array(input.height * input.width).fill(shifts[0]);
-    for (let c = 0; c < input.channels; c++) {
-      toPixels(input, c).forEach((value, k) => (logits[k] += weights[c] * value));
+  // Of `count` old rows the next to the new row y after the nearer one, which is y >> 1.
+  const neighbour = (y, count) => Math.min(Math.max((y >> 1) + (y % 2 ? 1 : -1), 0), count - 1);
+
+  // 1x1 convolution to one channel: the logits, as pixels (images * height * width).
+  function readOut([input], { weights, shifts }) {
+    const { images, channels, height, width, data } = input;
+    const logits = allocate(images * height * width).fill(shifts[0]);
+    for (let plane = 0; plane < images * channels; plane++) {
+      const weight = weights[plane % channels];
+      const image = Math.floor(plane / channels);
+      for (let y = 0; y < height; y++) {
+        const row = start(input, plane) + (y + 1) * (width + 2) + 1;
+        const target = (image * height + y) * width;
+        for (let x = 0; x < width; x++) logits[target + x] += weight * data[row + x];
+      }
     }
     return logits;
   }
@@ -177,40 +214,56 @@ function network() {
       const weights = Float32Array.from(q, (w, k) => w * scales[Math.floor(k / (inputs * taps))]);
       return { weights, shifts, widths };
     }
+    const convolution = (widths, outputs) => layer(widths, outputs, 9);
+    return assemble({ channels, nodes, levels }, convolution, () => layer([channels[0]], 1, 1));
+  }
+
+  // A network of these nodes, with layers made by `convolution(widths, outputs)` in the order in
+  // which torch has its parameters, and then of the heads; `widths` are those of the inputs.
+  function assemble({ channels, nodes, levels }, convolution, head) {
     const blocks = {};
     for (const [i, j] of nodes) {
       const skips = left(nodes, i, j).map(() => channels[i]);
       const below = i === 0 ? 1 : channels[i - 1];
       const widths = j === 0 ? [below] : [...skips, channels[i + 1]];
-      blocks[name(i, j)] = [layer(widths, channels[i], 9), layer([channels[i]], channels[i], 9)];
+      const outputs = channels[i];
+      blocks[name(i, j)] = [convolution(widths, outputs), convolution([outputs], outputs)];
     }
-    const heads = Object.fromEntries(levels.map((d) => [d, layer([channels[0]], 1, 1)]));
+    const heads = Object.fromEntries(levels.map((level) => [level, head()]));
     return { nodes, levels, blocks, heads };
   }
 
-  // The logits of every head for an image (a map of one channel), and what every node computes.
-  // `off` lists the skips that are switched off: [i, k, j] is the one from X(i, k) to X(i, j). A
-  // head's time is that of the network pruned to its level, since a node comes before all that
-  // need it, and the nodes of a level before those of the next.
-  function run({ nodes, levels, blocks, heads }, image, off = []) {
+  // The logits of every head for a map of images, and what every node computes. `off` lists the
+  // skips that are switched off: [i, k, j] is the one from X(i, k) to X(i, j). `activate` follows
+  // each convolution. All that is done is noted on the tape, from which training computes the
+  // gradients. A head's time is that of the network pruned to its level, since a node comes before
+  // all that need it, and the nodes of a level before those of the next.
+  function run({ nodes, levels, blocks, heads }, images, off = [], activate = rectify, tape = []) {
     const began = performance.now();
     const isOff = new Set(off.map(String));
     const x = {};
     const results = [];
+    const apply = (operation, inputs, layer) => {
+      const output = operation(inputs, layer);
+      tape.push({ operation, inputs, layer, output });
+      return output;
+    };
     for (const [i, j] of nodes) {
       let inputs;
-      if (i === 0 && j === 0) inputs = [image];
-      else if (j === 0) inputs = [pool(x[name(i - 1, 0)])];
+      if (i === 0 && j === 0) inputs = [images];
+      else if (j === 0) inputs = [apply(pool, [x[name(i - 1, 0)]])];
       else {
         const skips = left(nodes, i, j).map((k) =>
           isOff.has(String([i, k, j])) ? null : x[name(i, k)],
         );
-        inputs = [...skips, upsample(x[name(i + 1, j - 1)])];
+        inputs = [...skips, apply(upsample, [x[name(i + 1, j - 1)]])];
       }
-      const [first, second] = blocks[name(i, j)];
-      x[name(i, j)] = convolve([convolve(inputs, first)], second);
+      for (const layer of blocks[name(i, j)]) {
+        inputs = [apply(activate, [apply(convolve, inputs, layer)], layer)];
+      }
+      [x[name(i, j)]] = inputs;
       if (i === 0 && levels.includes(j)) {
-        const logits = readOut(x[name(0, j)], heads[j]);
+        const logits = apply(readOut, inputs, heads[j]);
         results.push({ level: j, logits, milliseconds: performance.now() - began });
       }
     }
@@ -235,5 +288,7 @@ function network() {
     }
   }
 
-  return { load, run, toMap, toPixels, inputInterval };
+  const maps = { emptyMap, start, toMap, toPixels, cut, addPlane, neighbour };
+  const operations = { convolve, rectify, pool, upsample, readOut };
+  return { ...maps, ...operations, assemble, load, run, inputInterval };
 }

@@ -8,7 +8,7 @@ from .base import Choice, Explorer
 
 
 class PoolingExplorer(Explorer):
-    """The IoU of one set of predictions for every way that `metrics.iou` has to average.
+    """The IoU of one set of predictions, step by step, for every way to average of `metrics.iou`.
 
     Parameters
     ----------
@@ -23,10 +23,14 @@ class PoolingExplorer(Explorer):
 
     >>> import numpy as np
     >>> PoolingExplorer(np.eye(4, dtype=int)[None], np.tri(4, dtype=int)[None], num_classes=2)
-    PoolingExplorer(average='image', classes='foreground', absent='skip')
+    PoolingExplorer(average='image', classes='all', absent=0)
     """
 
-    view = "pooling.js"
+    name = "pooling"
+    alt = (
+        "A square for each image and class, darker where its IoU is higher; beside them "
+        "how these ratios are averaged to one number."
+    )
     average = Choice(
         "image",
         {
@@ -37,8 +41,8 @@ class PoolingExplorer(Explorer):
         },
         "one ratio for",
     )
-    classes = Choice("foreground", {"all": "all", "foreground": "without background"}, "classes")
-    absent = Choice("skip", {0: "0", 1: "1", "skip": "left out"}, "0 / 0 counts as")
+    classes = Choice("all", {"all": "all", "foreground": "without background"}, "classes")
+    absent = Choice(0, {0: "0", 1: "1", "skip": "left out"}, "0 / 0 counts as")
     data = Dict().tag(sync=True)
 
     def __init__(self, preds, target, *, num_classes: int, **values):

@@ -29,6 +29,12 @@ const range = (count) => Array.from({ length: count }, (_, index) => index);
 const clamp = (value, least, most) => Math.min(Math.max(value, least), most);
 const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
 
+// Whether two values are the same; sliders hand over 0.30000000000000004.
+function isSame(a, b) {
+  if (typeof a === "number" && typeof b === "number") return Math.abs(a - b) < 1e-9;
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
 // Draws now, and whenever one of the values changes.
 function follow(model, names, draw) {
   for (const name of names) model.on(`change:${name}`, draw);
@@ -39,6 +45,90 @@ function follow(model, names, draw) {
 function change(model, name, value) {
   model.set(name, value);
   model.save_changes();
+}
+
+// A row of buttons that set several values at once: [{ label, sentence, values }]. While the values
+// are those of a button, its sentence says what to see. The last button sets all to the start.
+function presets(model, list) {
+  const isSet = ({ values }) =>
+    Object.entries(values).every(([name, value]) => isSame(model.get(name), value));
+  const press = (values) => {
+    for (const [name, value] of Object.entries(values)) model.set(name, value);
+    model.save_changes();
+  };
+  const buttons = list.map(({ label, values }) => {
+    const button = html("button", { type: "button" }, label);
+    button.addEventListener("click", () => press(values));
+    return button;
+  });
+  const reset = html("button", { type: "button" }, "reset");
+  reset.addEventListener("click", () => press(model.get("start")));
+
+  const says = html("p", { role: "status", "aria-live": "polite" });
+  // Unseen, the others keep room for the longest sentence: so nothing below jumps.
+  const room = list.map(({ sentence }) => html("p.room", { "aria-hidden": "true" }, sentence));
+  const names = new Set(list.flatMap(({ values }) => Object.keys(values)));
+  follow(model, names, () => {
+    says.textContent = list.find(isSet)?.sentence ?? "Try one of these, or set your own values.";
+    buttons.forEach((button, k) => set(button, { "aria-pressed": isSet(list[k]) }));
+  });
+  return html("div.presets", html("div.tools", buttons, reset), html("div.says", says, room));
+}
+
+// Buttons for what moves by itself: `step()` makes the next move and returns whether another
+// follows, after `every()` milliseconds. It stops when it is out of sight, and readers who asked for
+// less motion get the single steps only.
+function player(step, { every = () => 700 } = {}) {
+  const play = html("button.play", { type: "button" });
+  const one = html("button", { type: "button" }, "one step");
+  const root = html("div.tools.player", play, one);
+  const isStill = matchMedia("(prefers-reduced-motion: reduce)");
+  let timer;
+  const stop = () => {
+    clearInterval(timer);
+    timer = undefined;
+    play.textContent = "▶ play";
+  };
+  const move = () => {
+    if (!step() || isStill.matches) stop();
+  };
+  const start = () => {
+    play.textContent = "❚❚ pause";
+    timer = setInterval(move, every());
+    move();
+  };
+  stop();
+  play.addEventListener("click", () => (timer === undefined ? start() : stop()));
+  one.addEventListener("click", () => {
+    stop();
+    step();
+  });
+  new IntersectionObserver(([{ isIntersecting }]) => {
+    if (!isIntersecting) stop();
+  }).observe(root);
+  return { root, stop };
+}
+
+// A word with its explanation, which shows while one points at it or has it in focus.
+function term(word, explanation) {
+  const tip = html("span.tip", { "aria-hidden": "true" }, explanation);
+  const button = html("button.term", { type: "button" }, word, tip);
+  set(button, { "aria-label": `${word}: ${explanation}` });
+  const place = () => {
+    // not over the border of the figure
+    const figure = button.closest(".segedu-explorer").getBoundingClientRect();
+    tip.style.left = "0px";
+    const { left, right } = tip.getBoundingClientRect();
+    tip.style.left = `${clamp(0, figure.left - left, figure.right - right)}px`;
+  };
+  const show = (isShown) => {
+    button.classList.toggle("shown", isShown);
+    if (isShown) place();
+  };
+  for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => show(true));
+  for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => show(false));
+  button.addEventListener("keydown", ({ key }) => key === "Escape" && show(false));
+  return button;
 }
 
 // The sentence that says what the figure shows; screen readers read it out when it changes.

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import jaccard_score
 
-from segedu import analysis, explorers, losses, metrics, models
+from segedu import evaluation, explorers, losses, metrics, plotting
+from segedu.data import sample
 from segedu.explorers import base
 from segedu.explorers.iou import _pixels
+from segedu.explorers.loss import PIECE
 
 from .pages import inaccessible, too_wide, watch, write_and_open
 
@@ -51,7 +54,7 @@ def call(blank):
     """Evaluate JavaScript in a view's own scope."""
 
     def call(view: str, expression: str, argument=None):
-        makers = {maker.view: maker for maker in base.Explorer.__subclasses__()}
+        makers = {f"{maker.name}.js": maker for maker in base.Explorer.__subclasses__()}
         source = f"{base.SHARED}\n{makers[view].source()}"
         text = blank.evaluate(
             # NaN is no JSON; null is
@@ -133,6 +136,28 @@ def test_share_and_scale(call):
     close(ours, np.stack([*expected, mean / np.log(2)], axis=-1))
 
 
+def test_pulls_of_the_picture(call):
+    explorer = explorers.LossExplorer()
+    ours = call(
+        "loss.js",
+        """(() => {
+            const { levels, truth } = unpack(argument)
+            const gradient = (p, y) => focalGradient(p, y, 2, 0.25)
+            const { each, most, share } = pulls(gradient, levels.map(level => level / 255), truth)
+            return { levels, truth, each, most, share }
+        })()""",
+        explorer.data,
+    )
+    p, y = torch.tensor(ours["levels"]).double() / 255, torch.tensor(ours["truth"]).double()
+    _, instances = sample()
+    assert (y.reshape(64, 64).numpy() == (instances[PIECE] > 0)).all()
+    z = p.logit()[None, None, None].requires_grad_()
+    losses.focal_loss(z, y[None, None, None], gamma=2, alpha=0.25, reduction="sum").backward()
+    gradient = z.grad.flatten().abs()
+    close(ours["each"], gradient)
+    close([ours["most"], ours["share"]], [gradient.max(), (gradient * y).sum() / gradient.sum()])
+
+
 @pytest.mark.parametrize(("gamma", "alpha", "foreground"), [(2, 0.25, 0.1), (5, 1, 0.01)])
 def test_share_is_that_of_an_image(call, gamma, alpha, foreground):
     y = torch.zeros(1, 1, 100, 100)
@@ -150,21 +175,53 @@ def test_share_is_that_of_an_image(call, gamma, alpha, foreground):
 
 def test_iou_counts(call):
     sizes = steps(explorers.IoUExplorer, "truth_size")
-    places = [[0, 0], [32, 0], [0, 20], [32, 20], [13, 9], [18, 11]]
-    pairs = list(itertools.product(("disc", "square"), sizes, sizes, places))
+    places = [[0, 0], [128, 0], [0, 64], [128, 64], [52, 36], [68, 24]]
+    pairs = list(itertools.product(("disc", "square"), sizes[::7], sizes[::5], places))
     ours = call(
         "iou.js",
         """argument.map(([shape, truth, prediction, place]) => {
-            const counts = count(pixels(shape, place, prediction), pixels(shape, [13, 9], truth))
+            const preds = covered(shape, place, prediction)
+            const counts = count(preds, covered(shape, [52, 36], truth))
             return [counts.tp, counts.fp, counts.fn, counts.tn, iou(counts), dice(counts)]
         })""",
         pairs,
     )
-    target = np.stack([_pixels(shape, (13, 9), truth) for shape, truth, _, _ in pairs])
+    target = np.stack([_pixels(shape, (52, 36), truth) for shape, truth, _, _ in pairs])
     preds = np.stack([_pixels(shape, place, size) for shape, _, size, place in pairs])
     scores = metrics.stat_scores(preds.astype(int), target.astype(int), num_classes=1)
     ratios = [f(*scores, average="none", absent="skip") for f in (metrics.iou, metrics.dice)]
     close(ours, torch.cat([*scores, *ratios], dim=1))
+
+
+@pytest.mark.parametrize("shape", ["disc", "square"])
+def test_every_shape_covers_the_same_pixels(call, shape):
+    sizes = steps(explorers.IoUExplorer, "truth_size")
+    ours = call(
+        "iou.js",
+        """argument.sizes.map(size => Array.from(mask(covered(argument.shape, [40, 20], size))))""",
+        {"shape": shape, "sizes": sizes},
+    )
+    expected = np.stack([_pixels(shape, (40, 20), size).ravel() for size in sizes])
+    assert (np.array(ours) == expected).all()
+
+
+def test_iou_over_the_shift(call):
+    ours = call(
+        "iou.js",
+        """argument.map(shift => {
+            const [preds, target] = [covered("disc", [50, 36], 20), covered("disc", [50, 32], 30)]
+            return iou(count(preds, target, shift))
+        })""",
+        shifts := [-30, -7, 0, 1, 24, 60],
+    )
+    target = _pixels("disc", (50, 32), 30)
+    moved = [_pixels("disc", (50 + shift, 36), 20) for shift in shifts]
+    close(ours, [(preds & target).sum() / (preds | target).sum() for preds in moved])
+
+
+def test_colours_of_errors_are_those_of_the_figures(call):
+    colours = call("iou.js", "ERRORS")
+    assert colours == {kind.lower(): colour for kind, (colour, *_) in plotting.ERRORS.items()}
 
 
 @pytest.mark.parametrize("kind", ["any", "levels", "empty", "full"])
@@ -180,7 +237,7 @@ def test_threshold_scores(call, kind):
         """THRESHOLDS.map(threshold => {
             const counts = count(histogram(unpack(argument)), threshold)
             return [counts.tp, counts.fp, counts.fn, counts.tn,
-                ...Object.values(SCORES).map(score => score(counts))]
+                iou(counts), precision(counts), recall(counts)]
         })""",
         explorer.data,
     )
@@ -194,60 +251,30 @@ def test_threshold_scores(call, kind):
     close(ours, torch.cat([*scores, *ratios], dim=1))
 
 
-@pytest.mark.parametrize("kind", ["any", "absent", "one"])
-def test_pooling_answers(call, kind):
-    preds, target = MASKS
-    if kind == "absent":
-        preds, target = preds[:6], target[:6]
-    if kind == "one":
-        preds, target = preds[-1:], target[-1:]
-    explorer = explorers.PoolingExplorer(preds, target, num_classes=3)
-    ours = call(
-        "pooling.js",
-        "CHOICES.map(choice => [...choice, answer(ratios(argument, ...choice))])",
-        explorer.data,
+def test_best_and_otsu_are_those_of_the_package(call):
+    levels = np.round(255 * np.exp(-4 * (X**2 + Y**2))).astype(np.uint8)
+    target = X**2 + (Y - 0.1) ** 2 < 0.25
+    explorer = explorers.ThresholdExplorer(levels / 255, target)
+    coarse, fine = call(
+        "threshold.js",
+        """(() => {
+            const pixels = histogram(unpack(argument.data))
+            return [bestThreshold(pixels, argument.thresholds), bestThreshold(pixels)]
+        })()""",
+        {"data": explorer.data, "thresholds": evaluation.THRESHOLDS},
     )
-    assert len(ours) == 24
-    for pooling, classes, absent, value in ours:
-        scores = metrics.stat_scores(preds, target, num_classes=3)
-        counts = scores if classes == "all" else [count[:, 1:] for count in scores]
-        try:
-            expected = metrics.iou(*counts, average=pooling, absent=absent)
-        except ValueError:  # nothing is left
-            expected = np.nan
-        close(value, expected)
-
-
-def test_grid_reads_the_modules(call):
-    explorer = explorers.GridExplorer(channels=(4, 8, 16, 32), in_channels=3, image_size=64)
-    ours = call(
-        "grid.js",
-        """argument.networks.map(network => [1, 2, 3].map(level => {
-            const pruned = prune(network, level)
-            return [pruned.level, parameters(pruned), pruned.nodes.map(({ node }) => node)]
-        }))""",
-        explorer.data,
-    )
-    networks = [
-        models.UNet(3, 1, channels=(4, 8, 16, 32)),
-        models.UNetPlusPlus(3, 1, channels=(4, 8, 16, 32), deep_supervision=True),
+    probabilities = torch.from_numpy(levels / 255)[None, None]
+    counts = evaluation.threshold_counts(probabilities, torch.from_numpy(target).long())
+    assert coarse == evaluation.best_threshold([counts])[1]
+    thresholds = steps(explorers.ThresholdExplorer, "threshold")
+    scores = [jaccard_score(target.ravel(), (levels / 255 > t).ravel()) for t in thresholds]
+    assert fine == thresholds[int(np.argmax(scores))]
+    # Otsu's threshold has the largest variance between the two groups.
+    spread = [
+        above.mean() * (1 - above.mean()) * (levels[above].mean() - levels[~above].mean()) ** 2
+        for above in (levels > level for level in range(levels.min(), levels.max()))
     ]
-    for network, levels, data in zip(networks, ours, explorer.data["networks"], strict=True):
-        for level, (kept, parameters, nodes) in enumerate(levels, start=1):
-            pruned = network.prune(level if level in network.levels else 3)
-            assert kept == pruned.depth
-            assert parameters == analysis.count_parameters(pruned)
-            assert [tuple(node) for node in nodes] == pruned.nodes
-        features = network.features(torch.zeros(1, 3, 64, 64))
-        for (i, j), fact in zip(network.nodes, data["nodes"], strict=True):
-            assert fact["node"] == [i, j]
-            assert fact["gives"] == list(features[i, j].shape[1:])
-            assert [k for kind, _, k in fact["inputs"] if kind == "skip"] == (
-                network.skip_sources(i, j) if j else []
-            )
-            fields = [analysis.receptive_field(network, (i, j), row=row) for row in range(2**j)]
-            widths = [last - first + 1 for first, last in fields]
-            assert fact["sees"] == [min(widths), max(widths)]
+    assert round(255 * explorer.data["otsu"]) == levels.min() + int(np.argmax(spread))
 
 
 def test_convolution_geometry(call):
@@ -411,63 +438,13 @@ def test_colours_differ_enough_from_the_paper(theme, show):
         assert contrast(line, "paper") >= 3
 
 
-def test_marks_of_alpha(show):
-    page = show("LossExplorer")
-    alpha, value = page.locator("[name=alpha]"), page.locator("[name=alpha] + output")
-    page.locator("[name=foreground]").press("End")
-    page.get_by_role("button", name="class balance").click()
-    assert (alpha.input_value(), value.inner_text()) == ("0.5", "0.50")
-    page.get_by_role("button", name="in the paper").press("Enter")
-    assert (alpha.input_value(), value.inner_text()) == ("0.25", "0.25")
-    tick = page.get_by_role("button", name="in the paper")
-    assert tick.get_attribute("aria-pressed") == "true"
-
-
-def test_shapes_are_dragged(show):
-    page = show("IoUExplorer")
-    shape = page.get_by_role("group", name="prediction, columns 13 to 22, rows 6 to 15")
-    box = shape.locator(".grip").bounding_box()
-    x, y, pixel = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, box["width"] / 10
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x - 3 * pixel, y + 2 * pixel, steps=4)
-    page.mouse.up()
-    page.mouse.move(x, y)  # after the button is up nothing moves
-    shape = page.get_by_role("group", name="prediction, columns 10 to 19, rows 8 to 17")
-    shape.press("ArrowUp")
-    page.get_by_role("group", name="prediction, columns 10 to 19, rows 7 to 16").press("ArrowLeft")
-    explorer = explorers.IoUExplorer(prediction=(14, 12))
-    preds, target = explorer.masks()
-    tp = (preds & target).sum()
-    assert page.get_by_role("status").inner_text().startswith(f"{tp} pixels in both")
-    for _ in range(40):
-        page.keyboard.press("ArrowRight")
-    assert page.get_by_role("group", name="prediction, columns 22 to 31, rows 7 to 16").count() == 1
-
-
-def test_nodes_are_chosen(show):
-    page = show("GridExplorer")
-    page.get_by_role("button", name="X(1,2)").click()
-    assert page.locator("h4").inner_text() == "X(1,2)"
-    assert page.locator("dd").first.inner_text() == "X(1,0) copied, X(1,1) copied, X(2,1) upsampled"
-    page.keyboard.press("ArrowUp")
-    assert page.locator("h4").inner_text() == "X(0,2)"
-    page.locator("[name=level]").press("Home")
-    assert page.locator("h4").inner_text() == "X(0,2), pruned away"
-    assert "pruned to level 1: 3 of 15 nodes" in page.get_by_role("status").inner_text()
-    page.get_by_role("radio", name="U-Net", exact=True).click()
-    assert page.locator("h4").inner_text() == "X(0,4)"
-    assert "nothing can be pruned" in page.get_by_role("status").inner_text()
-    # Over the nodes that are not there.
-    page.get_by_role("button", name="X(0,4)").press("ArrowLeft")
-    assert page.locator("h4").inner_text() == "X(0,0)"
-
-
-def test_nothing_moves_by_itself():
-    """So there is nothing to hold back for those who asked for less motion."""
+def test_only_the_player_moves_by_itself():
+    """So there is nothing else to hold back for those who asked for less motion."""
     for file in Path(base.__file__).parent.glob("*.[cj]s*"):
         text = file.read_text(encoding="utf-8").lower()
-        assert not any(word in text for word in ("transition", "animation", "settimeout"))
+        assert not any(word in text for word in ("transition", "animation"))
+        assert ("setinterval" in text) == (file.name == "shared.js")
+        assert ("settimeout" in text) == (file.name == "host.js")  # writes the address
 
 
 @pytest.mark.parametrize("setting", ["light", "dark"])

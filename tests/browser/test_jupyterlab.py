@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
 import pytest
 from playwright.sync_api import expect
+
+from segedu.explorers import LossExplorer
 
 from .pages import watch
 
@@ -42,12 +45,17 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """A notebook with every explorer, in a JupyterLab of its own."""
+    """A notebook with every explorer, in a JupyterLab of its own, beside one that was not run."""
     folder = tmp_path_factory.mktemp("lab")
     cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
     nbformat.write(notebook, folder / "explorers.ipynb")
+    data = {"text/html": LossExplorer().to_html(), "text/plain": "LossExplorer()"}
+    saved = nbformat.v4.new_output("execute_result", data, execution_count=1)
+    source = "from segedu.explorers import LossExplorer\nLossExplorer()"
+    cell = nbformat.v4.new_code_cell(source, outputs=[saved])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), folder / "saved.ipynb")
     for name, setting in SETTINGS.items():
         path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True)
@@ -86,24 +94,41 @@ def address_of(server: subprocess.Popen, folder: Path) -> str:
 VALUE = "node => node.value ?? node.getAttribute('aria-valuenow')"  # of a list, of a slider
 
 
-def test_figure_sliders_and_python_move_together(browser, address):
-    page = browser.new_page(viewport={"width": 1200, "height": 900})
+RUN_CELL = """number => {
+    jupyterapp.shell.currentWidget.content.activeCellIndex = number
+    return jupyterapp.commands.execute("notebook:run-cell")
+}"""
+
+
+def open_notebook(page, address: str):
     page.set_default_timeout(120_000)  # milliseconds
-    problems = watch(page)
     page.goto(address)
     page.wait_for_function(
         "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status == 'idle'"
     )
 
-    def run(number: int):
-        page.evaluate(
-            """number => {
-                jupyterapp.shell.currentWidget.content.activeCellIndex = number
-                return jupyterapp.commands.execute("notebook:run-cell")
-            }""",
-            number,
-        )
 
+def test_a_notebook_that_was_not_run_shows_the_picture(browser, address):
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    open_notebook(page, address.replace("explorers.ipynb", "saved.ipynb"))
+    output = page.locator(".jp-OutputArea-output")
+    expect(output.get_by_role("img", name="Curves of focal loss")).to_be_visible()
+    expect(output).to_contain_text("This is only a picture")
+    assert output.locator("input, button, select").count() == 0
+    page.evaluate(RUN_CELL, 0)
+    gamma = output.get_by_role("slider").first
+    before = output.locator(".summary").inner_text()
+    gamma.press("ArrowRight")
+    expect(output.locator(".summary")).not_to_have_text(before)
+    assert output.locator("img").count() == 0
+    page.close()
+
+
+def test_figure_sliders_and_python_move_together(browser, address):
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    problems = watch(page)
+    open_notebook(page, address)
+    run = partial(page.evaluate, RUN_CELL)
     for number in range(8):
         run(number)
     figures = page.locator(".jp-OutputArea-output .segedu-explorer")
@@ -135,13 +160,22 @@ def test_figure_sliders_and_python_move_together(browser, address):
 
     # by mouse
     loss = figures.first
-    gamma, says = loss.get_by_role("slider", name="gamma (focusing)"), loss.locator(".summary")
+    gamma, says = loss.get_by_role("slider", name="γ, focusing"), loss.locator(".summary")
     gamma.scroll_into_view_if_needed()
     rail = loss.locator(".noUi-base").first.bounding_box()
     page.mouse.click(rail["x"] + 0.7 * rail["width"], rail["y"] + rail["height"] / 2)
     expect(says).to_contain_text(" = 3.5, ")
-    loss.get_by_role("button", name="in the paper").click()
-    expect(says).to_contain_text(" = 0.25, ")
+    loss.get_by_role("button", name="the course").click()
+    expect(says).to_contain_text(" = 0.90, ")
+
+    # a preset and the reset, which Python and its widgets follow
+    conv = page.locator(".segedu-conv")
+    operation = conv.get_by_role("combobox").first
+    conv.get_by_role("button", name="checkerboard", exact=True).click()
+    expect(operation).to_have_value("transposed")
+    expect(conv.locator(".widget-readout").first).to_have_text("6")
+    conv.get_by_role("button", name="reset").click()
+    expect(operation).to_have_value("convolution")
 
     # from Python
     run(8)
@@ -150,7 +184,7 @@ def test_figure_sliders_and_python_move_together(browser, address):
 
     # and Python has seen it all
     run(9)
-    expect(page.locator(".jp-OutputArea-output pre").last).to_contain_text("3.5, 3.0]")
+    expect(page.locator(".jp-OutputArea-output pre").last).to_contain_text("3.5, 2.0, 3.0]")
 
     # the live network: what is done in the figure, and what is done from Python
     live = figures.last
@@ -159,7 +193,7 @@ def test_figure_sliders_and_python_move_together(browser, address):
     expect(live.locator(".reaches li")).to_have_count(4)
     live.get_by_role("button", name="X(1,2)").click()
     page.keyboard.press("ArrowDown")
-    expect(live.locator("h4")).to_contain_text("X(2,2): 16 feature maps")
+    expect(live.locator(".title")).to_contain_text("X(2,2): 16 feature maps")
     live.get_by_role("button", name="all skips off").click()
     expect(live.locator(".summary")).to_contain_text("20 of 20 skips off")
     run(10)

@@ -35,10 +35,8 @@ COUNT = """
 window.asked = 0
 const post = Worker.prototype.postMessage
 Worker.prototype.postMessage = function (message, ...others) {
-    if (message.pixels) {
-        window.asked++
-        this.addEventListener("message", () => window.asked--, { once: true })
-    }
+    if (message.web) this.addEventListener("message", () => window.asked--)
+    else window.asked++
     return post.call(this, message, ...others)
 }
 """
@@ -244,10 +242,14 @@ def test_every_control(live, scheme, tmp_path):
 
     picture, segmentation = page.locator(".stage").all()
     start = settled(page)
-    changed(page, lambda: picture.click(position={"x": 100, "y": 250}))  # draws
+    picture.click(position={"x": 100, "y": 200})  # paints nothing yet
+    page.wait_for_timeout(300)
+    assert settled(page) == start
+    page.get_by_role("button", name="draw").click()
+    changed(page, lambda: picture.click(position={"x": 100, "y": 200}))  # draws
     page.get_by_role("button", name="erase").click()
     assert page.get_by_role("button", name="erase").get_attribute("aria-pressed") == "true"
-    changed(page, lambda: picture.click(position={"x": 100, "y": 250}))
+    changed(page, lambda: picture.click(position={"x": 100, "y": 200}))
     page.get_by_role("button", name="draw").press("Enter")
     picture.focus()
     page.keyboard.press("Shift+ArrowLeft")
@@ -264,9 +266,9 @@ def test_every_control(live, scheme, tmp_path):
     changed(page, lambda: segmentation.press("Enter"))
 
     changed(page, page.get_by_role("button", name="X(1,2)").click)
-    assert "X(1,2): 8 feature maps of 48" in page.locator("h4").inner_text()
+    assert "X(1,2): 8 feature maps of 48" in page.locator(".title").inner_text()
     changed(page, lambda: page.keyboard.press("ArrowUp"))
-    assert "X(0,2): 4 feature maps of 96" in page.locator("h4").inner_text()
+    assert "X(0,2): 4 feature maps of 96" in page.locator(".title").inner_text()
     skip = page.get_by_role("button", name="X(0,1) to X(0,2)")
     changed(page, skip.click)
     assert skip.get_attribute("aria-pressed") == "false"
@@ -331,7 +333,7 @@ def test_light_and_quick(live, folder):
     )
     print(f"{weight / 1e3:.0f} kB, first after {first:.0f} ms, then {waits[0]:.0f} ms each, ")
     print(f"of which the page is busy for {waits[1]:.1f} ms before it asks")
-    assert weight <= 220_000
+    assert weight <= 250_000  # of which the still picture has 30
     assert first <= 1000
     assert waits[0] <= BEST_BEFORE
     assert waits[1] <= 16
@@ -359,7 +361,7 @@ def test_readable_and_accessible(live, width, theme):
 def test_accessible_before_the_first_result(page, folder):
     page.add_init_script("Worker.prototype.postMessage = () => {}")
     page.goto(folder.as_uri() + "/live.html")
-    expect(page.locator("h4")).to_have_text("X(0,4): feature maps")
+    expect(page.locator(".title")).to_have_text("X(0,4): feature maps")
     assert page.locator(".summary").inner_text() == ""
     assert inaccessible(page) == []
 
@@ -431,7 +433,7 @@ def test_a_browser_that_cannot_read_the_script_shows_the_still_picture(page, fol
     text = (folder / "live.html").read_text(encoding="utf-8")
     open_text(page, tmp_path, text.replace("function render(", "func render("))
     assert page.get_by_role("img", name="A microscope picture").is_visible()
-    assert "In a browser of 2024 or later" in page.locator(".segedu-explorer").inner_text()
+    assert "in a browser of 2024 or later" in page.locator(".segedu-explorer").inner_text()
 
 
 def test_normalisation_is_the_packages(blank):
@@ -452,7 +454,8 @@ def test_a_unet_of_ones_own(page, tmp_path):
     open_text(page, tmp_path, live.to_page())
     expect(page.locator(".summary")).to_contain_text("Head L2: IoU 0.")
     assert page.locator(".costs tbody tr").count() == 1
-    assert page.get_by_role("button", name="X(").count() == 5 + 1  # nodes, and the skip into X(0,2)
+    nodes_and_a_skip = page.get_by_role("button", name=re.compile(r"^X\("))
+    assert nodes_and_a_skip.count() == 5 + 1
     page.get_by_role("button", name="all skips off").click()
     expect(page.locator(".summary")).to_contain_text("2 of 2 skips off")
     assert problems == []
@@ -467,6 +470,70 @@ def test_two_on_a_page_do_not_meet(page, tmp_path):
     before = says.last.inner_text().partition(", ")[0]
     page.get_by_role("radio", name="L1").first.click()
     expect(says.first).to_contain_text("Head L1")
+    page.get_by_role("button", name="draw").first.click()
     changed(page, page.locator(".stage").first.click)
     settled(page)
     assert says.last.inner_text().partition(", ")[0] == before
+
+
+PRESETS = ["night", "noise", "out of focus", "cut the top skip", "cut every top skip"]
+PRESETS += ["no skips", "first head"]
+
+
+def test_presets_show_something_and_reset_ends_them(live):
+    """Each has another answer than the start, and says what to see; the first answer stays."""
+    page = live()
+    start = settled(page)
+    before = page.locator(".below button")
+    expect(before).to_have_text(re.compile(r"before: IoU 0\.\d\d"))
+    text = before.inner_text()
+    for name in PRESETS:
+        changed(page, page.get_by_role("button", name=name, exact=True).click)
+        assert settled(page) != start
+        assert len(page.locator(".presets [role=status]").inner_text()) > 40
+        assert before.inner_text() == text
+    page.get_by_role("button", name="reset").click()
+    expect(page.locator(".below .big")).to_have_text(text.removeprefix("before: "))
+    assert settled(page) == start
+
+
+def test_the_answer_before_the_changes_is_shown_again(live):
+    page = live()
+    settled(page)
+    drawn = "() => document.querySelectorAll('.stage canvas')[1].toDataURL()"
+    expect(page.locator(".below button")).to_contain_text("before: IoU")
+    first = page.evaluate(drawn)
+    page.get_by_role("button", name="night").click()
+    settled(page)
+    assert page.evaluate(drawn) != first
+    before = page.locator(".below button")
+    before.press("Enter")
+    assert before.get_attribute("aria-pressed") == "true"
+    assert page.evaluate(drawn) == first
+    before.click()
+    assert page.evaluate(drawn) != first
+
+
+def test_picture_answer_and_network_are_seen_together(live):
+    """On 800 pixels of a wide page; on a phone the answer stays in sight."""
+    page = live(width=1400)
+    top = page.locator(".segedu-explorer").bounding_box()["y"]
+    for part in (".stage >> nth=0", ".stage >> nth=1", ".below .big", ".network > svg"):
+        box = page.locator(part).bounding_box()
+        assert box["y"] + box["height"] - top <= 800, part
+    page = live(width=375)
+    for part in ("[name=light]", ".network > svg", ".maps"):
+        page.locator(part).evaluate("node => node.scrollIntoView({ block: 'end' })")
+        box = page.locator(".stage").last.bounding_box()
+        assert box["y"] >= 0, part
+        assert box["y"] + box["height"] <= 300, part
+
+
+@pytest.mark.parametrize("mode", [None, "draw"])
+def test_a_finger_paints_only_where_painting_was_asked_for(live, mode):
+    page = live()
+    picture = page.locator(".stage").first
+    if mode:
+        page.get_by_role("button", name=mode).click()
+    expected = "none" if mode else "auto"
+    assert picture.evaluate("node => getComputedStyle(node).touchAction") == expected
