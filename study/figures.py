@@ -194,24 +194,27 @@ def study() -> Figure:
     times = {row["arm"]: row for row in read_rows(RESULTS / "times.csv") if row["preset"] == "long"}
     figure, ax = plt.subplots(figsize=(7, 4.6))
     ax.axhline(0, color="#555555", linewidth=1)
-    ax.plot(float(times["unet"]["inference_ms"]), 0, "o", color="black")
-    measured_arms = [arm for arm in NETWORKS if (arm, 0) in runs]
-    for arm in measured_arms:
-        milliseconds = float(times[arm]["inference_ms"])
-        label = ax.annotate(
-            network_label(arm), (milliseconds, 0), xytext=(5, 0), textcoords="offset points",
-            fontsize=9, va="center",
-        )  # fmt: skip
-        if arm == "unet":
+    text = {"fontsize": 10, "textcoords": "offset points"}
+    start = float(times["unet"]["inference_ms"]), 0
+    ax.plot(*start, "o", color="black")
+    ax.annotate("U-Net", start, xytext=(-6, 5), ha="right", **text)
+    for arm in NETWORKS:
+        if arm == "unet" or (arm, 0) not in runs:
             continue
+        milliseconds = float(times[arm]["inference_ms"])
         interval = crossed_interval(paired(runs, arm, "unet", "iou"), fields)
         error = [[interval.mean - interval.low], [interval.high - interval.mean]]
         color = COLOURS["orange" if arm.startswith("unetpp") else "blue"]
         ax.errorbar(milliseconds, interval.mean, error, fmt="o", color=color, capsize=3)
-        label.xy = milliseconds, interval.mean
+        head = arm.partition("-ds-")[2]  # L1 to L4, below their bars
+        place = (milliseconds, interval.low) if head else (milliseconds, interval.high)
+        name = head or network_label(arm).replace(", ", ",\n")
+        where = {"xytext": (0, -13 if head else 5), "ha": "center"}
+        ax.annotate(name, place, **where, **text)
     ax.set(xscale="log", xlabel="milliseconds an image", ylabel="IoU, difference to the U-Net")
     ax.xaxis.set_major_formatter("{x:.0f}")
     ax.xaxis.set_minor_formatter("{x:.0f}")
+    ax.margins(x=0.15, y=0.15)
     return figure
 
 

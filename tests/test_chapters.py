@@ -92,7 +92,9 @@ def printed(cell) -> str:
 
 
 def has_picture(cell) -> bool:
-    return any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+    """An explorer's picture is described in its HTML."""
+    shown = (output.get("data", {}) for output in cell.get("outputs", []))
+    return any("image/png" in data and "text/html" not in data for data in shown)
 
 
 def folded(text: str, summary: str) -> list[str]:
