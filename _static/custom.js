@@ -1,10 +1,11 @@
 // A page from file:// may not read the others, from which the search takes its summaries.
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false
 
-// Entries of the bibliography get a role that readers of its list do not know as an item.
 document.addEventListener("DOMContentLoaded", () => {
-  for (const entry of document.querySelectorAll(".citation-list > .citation")) {
-    entry.setAttribute("role", "listitem")
+  // The arrow beside a chapter in the menu, which folds what goes deeper, gets a name.
+  for (const arrow of document.querySelectorAll(".bd-links summary")) {
+    const chapter = arrow.closest("li").querySelector("a").textContent.trim()
+    arrow.setAttribute("aria-label", `Pages below ${chapter}`)
   }
 
   // On a phone the contents of a page lie over it: out of the way once an entry is chosen.

@@ -103,6 +103,6 @@ def test_every_setting_survives_the_address(page, tmp_path):
     assert values(page) == {
         "picture": "1", "noise": "7", "blur": "1.5", "light": "100", "head": "1",
     }  # fmt: skip
-    expect(page.get_by_role("status")).to_contain_text("2 of 20 skips off")
+    expect(page.locator("p.summary")).to_contain_text("2 of 20 skips off")
     page.get_by_role("slider", name="noise").press("ArrowRight")
     page.wait_for_url("**" + address.replace("noise=7", "noise=8"))
