@@ -33,11 +33,11 @@ from segedu import (
 )
 from segedu.data import normalize, sample
 from segedu.diagrams import draw_grid, draw_unet
-from segedu.files import read_rows
 from segedu.plotting import COLOURS, ERRORS, overlay_mask, show_errors, show_images, use_style
 
 from .compare import RESULTS
 from .intervals import crossed_interval
+from .long import long_times
 from .long_page import NETWORKS
 from .long_page import label as network_label
 from .measures import fields_of_test, paired, read_runs
@@ -191,7 +191,7 @@ def result() -> Figure:
 def study() -> Figure:
     """Each network of the long study: its difference to the U-Net over the time of an image."""
     runs, fields = read_runs(RESULTS), fields_of_test(RESULTS)
-    times = {row["arm"]: row for row in read_rows(RESULTS / "times.csv") if row["preset"] == "long"}
+    times = long_times(RESULTS)
     figure, ax = plt.subplots(figsize=(7, 4.6))
     ax.axhline(0, color="#555555", linewidth=1)
     text = {"fontsize": 10, "textcoords": "offset points"}

@@ -89,12 +89,14 @@ def steps_of(name: str, steps: int) -> int:
     """How many steps an arm is trained for: all, or as many as the U-Net has time for."""
     if not name.endswith(EQUAL_TIME):
         return steps
-    milliseconds = {
-        row["arm"]: float(row["step_ms"])
-        for row in read_rows(RESULTS / "times.csv")
-        if row["preset"] == "long" and row["step_ms"]
-    }
-    return round(steps * milliseconds["unet"] / milliseconds[name.removesuffix(EQUAL_TIME)])
+    times = long_times(RESULTS)
+    own, unet = (float(times[arm]["step_ms"]) for arm in (name.removesuffix(EQUAL_TIME), "unet"))
+    return round(steps * unet / own)
+
+
+def long_times(folder: Path) -> dict[str, dict[str, str]]:
+    """What `study.times` measured of each network and pruned level of this study, by arm."""
+    return {row["arm"]: row for row in read_rows(folder / "times.csv") if row["preset"] == "long"}
 
 
 def train_all(root: Path, arms: list[str], steps: int = STEPS) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from segedu.files import read_rows
 
 from .compare import RESULTS
-from .long import EQUAL_TIME
+from .long import EQUAL_TIME, long_times
 from .pages import DOCS, markdown_table, write_part
 
 PAGE = DOCS / "study.md"
@@ -49,7 +49,7 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
     """The text of each part of the page, by its name."""
     rows = {row["arm"]: row for row in read_rows(folder / "long_table.csv")}
     pairs = read_rows(folder / "long_differences.csv")
-    times = {row["arm"]: row for row in read_rows(folder / "times.csv") if row["preset"] == "long"}
+    times = long_times(folder)
     return {
         "networks": _networks(rows, times),
         "differences": _differences(pairs),

@@ -71,11 +71,15 @@ def is_stale(name: str) -> bool:
 
 def screenshot(browser: Browser, name: str) -> Image.Image:
     page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+    errors = []
+    page.on("pageerror", lambda error: errors.append(error))
     page.set_content(
         '<!doctype html><html lang="en" data-theme="light"><style>body { margin: 0 } '
         f".segedu-explorer {{ margin: 0 !important }}</style>{make_explorer(name).to_html()}"
     )
     page.wait_for_timeout(3000)  # for the first answer of a network
+    if errors:
+        raise RuntimeError(f"the figure {name} does not run: {errors[0]}")
     box = page.locator(".segedu-explorer").bounding_box()
     clip = {**box, "height": min(box["height"], SHORTER.get(name, HEIGHT))}
     picture = Image.open(io.BytesIO(page.screenshot(clip=clip)))

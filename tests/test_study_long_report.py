@@ -121,7 +121,7 @@ def test_the_committed_tables_are_what_the_report_writes(tmp_path):
 
 
 def test_every_arm_of_the_committed_tables_has_all_its_seeds():
-    runs = [row for row in read_rows(RESULTS / "long_runs.csv")]
+    runs = read_rows(RESULTS / "long_runs.csv")
     seeds = {row["arm"]: set() for row in runs}
     for row in runs:
         seeds[row["arm"]].add(int(row["seed"]))

@@ -285,7 +285,6 @@ function cellUnder({ clientX, clientY }, drawing, cell) {
   return [Math.floor(y / cell), Math.floor(x / cell)];
 }
 
-const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 const HINT = "Point at a pixel of the input or output to see what it is connected with.";
 
 function render({ model, el }) {

@@ -1,21 +1,17 @@
-// A predicted mask against the true one: the four kinds of pixels, their counts and scores, and
-// their picture in the colours and hatching of `segedu.plotting.show_errors`.
-
-const KINDS = ["tn", "fp", "fn", "tp"];
-const kindOf = (predicted, real) => KINDS[2 * real + predicted]; // both 0 or 1
+// A predicted mask against the true one: scores, and a picture of the kinds of pixels in the colours
+// and hatching of `segedu.plotting.show_errors`.
 
 const iou = ({ tp, fp, fn }) => tp / (tp + fp + fn);
 const dice = ({ tp, fp, fn }) => (2 * tp) / (2 * tp + fp + fn);
 const precision = ({ tp, fp }) => tp / (tp + fp);
 const recall = ({ tp, fn }) => tp / (tp + fn);
 
-const ERRORS = { tp: "#56B4E9", fp: "#F0E442", fn: "#D55E00" };
 const BLACK = 0xff000000;
 const FAINT = 0x33ffffff; // leaves a fifth of the opacity
 
 // The bytes of a colour such as "#D55E00" as a canvas stores them: alpha, blue, green, red.
 function packed(colour) {
-  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  const [red, green, blue] = channels(colour);
   return packedGrey(0) | (blue << 16) | (green << 8) | red;
 }
 const packedGrey = (level) => BLACK | (level << 16) | (level << 8) | level;

@@ -51,8 +51,7 @@ function fieldOf({ node: [i], spans }, at) {
 
 // Two pixels a byte, 0 to 15.
 function unpackPicture(text) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  return [...bytes].flatMap((byte) => [byte >> 4, byte & 15]);
+  return [...decodeBase64(text)].flatMap((byte) => [byte >> 4, byte & 15]);
 }
 
 function drawPicture(text) {

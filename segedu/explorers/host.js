@@ -133,9 +133,11 @@ const host = (() => {
       model.on(`change:${setting.name}`, () => {
         if (isWaiting) return;
         isWaiting = true;
+        const before = location.hash;
         setTimeout(() => {
           isWaiting = false;
-          writeAddress(own, settings, model);
+          // Somebody may have followed a link, which is about to be read.
+          if (location.hash === before) writeAddress(own, settings, model);
         }, WAIT);
       });
     }

@@ -112,16 +112,16 @@ function outline({ top, spans }, x, y) {
 // A shape as a thing to take hold of: take(name, event) is called when it is pressed, and
 // move(name, way) when an arrow key moves it.
 function makeGrip(name, take, move) {
-  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   const [grip, line] = [svg("circle.grip"), svg(`path.outline.${name}`)];
   const label = svg("text.name", { "text-anchor": "middle" }, name);
   const node = svg("g", { tabindex: 0, role: "group" }, grip, line, label);
   node.setAttribute("aria-roledescription", "shape to move");
   node.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes the arrow keys
   node.addEventListener("keydown", (event) => {
-    if (!(event.key in steps)) return;
+    if (!(event.key in MOVES)) return;
     event.preventDefault();
-    move(name, steps[event.key]);
+    const [down, right] = MOVES[event.key];
+    move(name, [right, down]);
   });
   node.addEventListener("pointerdown", (event) => {
     node.setPointerCapture(event.pointerId);

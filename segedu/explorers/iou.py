@@ -36,7 +36,7 @@ class IoUExplorer(Explorer):
         "Two discs that overlap on a grid of pixels, coloured by TP, FP and FN; below them IoU "
         "and Dice over the shift between the two, and the four counts."
     )
-    needs = ("shapes.js", "errors.js", "drag.js")
+    needs = ("shapes.js", "kinds.js", "errors.js", "drag.js")
     shape = Choice("disc", {"disc": "disc", "square": "square"}, "shape")
     zoom = Choice(2, {zoom: f"{zoom} \u00d7" for zoom in (1, 2, 4)}, "zoom")
     truth_size = Slider(24, 1, LARGEST, 1, "truth size")

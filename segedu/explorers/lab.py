@@ -135,7 +135,7 @@ class TrainingLab(Explorer):
     """
 
     needs = (
-        *("network.js", "masks.js", "masks.css"),
+        *("network.js", "kinds.js", "masks.js", "masks.css"),
         *(f"engine/{name}.js" for name in ENGINE.split()),
         *(f"lab_{name}.js" for name in VIEW.split()),
     )

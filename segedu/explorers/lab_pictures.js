@@ -21,7 +21,7 @@ const maskColour =
   ({ pixels, truth }, probabilities, threshold) =>
   (at) => {
     const kind = kindOf(probabilities[at] > threshold, truth[at]);
-    return kind ? [...COLOURS[kind], 255] : grey(0.5 * pixels[at]);
+    return kind === "tn" ? grey(0.5 * pixels[at]) : [...COLOURS[kind], 255];
   };
 
 // Pictures side by side, each with a title over it; in each the crops stand in so many columns.

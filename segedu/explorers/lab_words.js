@@ -80,7 +80,7 @@ function comparisons(model, { networks, losses, counts }) {
       label: "γ = 0 against 3",
       values: duel(focal(0, 0.5), focal(3, 0.5)),
       sentence:
-        "Press play. γ = 3 makes easy pixels count for next to nothing: see what is left to each " +
+        "Press play. γ = 3 makes easy pixels count for almost nothing: see what is left to each " +
         "class of the gradient, and how unsure the probabilities stay.",
     },
     {

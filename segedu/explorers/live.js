@@ -215,9 +215,8 @@ function render({ model, el }) {
       const found = shown.map[k] > threshold;
       const kind = kindOf(found, shown.truth ? shown.truth[k] : found);
       const grey = gain * shown.grey[k];
-      return kind
-        ? [...COLOURS[kind].map((part) => 0.6 * part + 0.4 * Math.min(grey, 255)), 255]
-        : [grey, grey, grey, 255];
+      if (kind === "tn") return [grey, grey, grey, 255];
+      return [...COLOURS[kind].map((part) => 0.6 * part + 0.4 * Math.min(grey, 255)), 255];
     });
     right.textContent = isBefore ? "before the changes" : "what it finds";
     const scoreOf = (map, truth) => iou(map, truth, threshold).toFixed(2);

@@ -68,7 +68,7 @@ class LiveSegmentation(Explorer):
     """
 
     needs = (
-        *("network.js", "nodes.js", "nodes.css", "masks.js", "masks.css"),
+        *("network.js", "nodes.js", "nodes.css", "kinds.js", "masks.js", "masks.css"),
         *("live_picture.js", "live_nodes.js", "live_words.js"),
     )
     name = "live"

@@ -4,12 +4,10 @@ const BRUSH = { draw: 6, erase: 8 }; // radius in pixels
 const LARGEST_FILE = 30e6; // bytes
 const WIDEST = 192; // pixels that are taken of a picture of one's own
 
-const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-
 function unpack({ grey, truth }) {
-  const packed = bytes(truth);
-  const pixels = Float32Array.from(bytes(grey));
-  return { grey: pixels, truth: pixels.map((_, k) => (packed[k >> 3] >> (7 - (k & 7))) & 1) };
+  const bits = decodeBase64(truth);
+  const pixels = Float32Array.from(decodeBase64(grey));
+  return { grey: pixels, truth: pixels.map((_, k) => bitAt(bits, k)) };
 }
 
 // Between the two nearest of the sorted values, as numpy's percentile.

@@ -33,7 +33,7 @@ function situations(model, { depth, allSkips, heads, levels }) {
       label: "night",
       values: { light: 1 },
       sentence:
-        "1 % of the light is left, and you see next to nothing in the picture. The network still " +
+        "1 % of the light is left, and you see almost nothing in the picture. The network still " +
         "finds most nuclei, because each picture is normalised before it is segmented.",
     },
     {

@@ -5,7 +5,6 @@ const find = (nodes, wanted) => nodes.find(({ node }) => same(node, wanted));
 
 // The drawing: node X(i, j) stands at x = i + 2 j, y = i.
 const [UNIT, ROW, WIDE, HIGH] = [40, 54, 58, 28];
-const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
 const name = ([i, j]) => `X(${i},${j})`;
 const middle = ([i, j]) => [UNIT * (i + 2 * j), ROW * i];

@@ -3,11 +3,10 @@
 // The bytes of a text of `pixels.py`, where a zero is followed by how many zeros there are.
 function bytes(text) {
   const values = [];
-  const packed = atob(text);
+  const packed = decodeBase64(text);
   for (let k = 0; k < packed.length; k++) {
-    const value = packed.charCodeAt(k);
-    if (value > 0) values.push(value);
-    else for (let left = packed.charCodeAt(++k); left > 0; left--) values.push(0);
+    if (packed[k] > 0) values.push(packed[k]);
+    else for (let left = packed[++k]; left > 0; left--) values.push(0);
   }
   return values;
 }
@@ -16,7 +15,7 @@ function bytes(text) {
 function unpack({ levels, truth }) {
   const values = bytes(levels);
   const bits = bytes(truth);
-  return { levels: values, truth: values.map((_, k) => (bits[k >> 3] >> (7 - (k & 7))) & 1) };
+  return { levels: values, truth: values.map((_, k) => bitAt(bits, k)) };
 }
 
 // A canvas and paint(colour), which colours each pixel: colour(index) is [red, green, blue].
@@ -46,8 +45,6 @@ function contour(mask, width) {
   }
   return edges;
 }
-
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 // Pictures of the same pixels, laid out as stages on which a ring marks the pixel that one points
 // at: by mouse, by finger, or with the arrow keys. look(index) is called then, and look(null) when
@@ -88,10 +85,10 @@ function pointed(pictures, [width, height], look) {
     });
     stage.addEventListener("blur", () => point(null));
     stage.addEventListener("keydown", (event) => {
-      if (!(event.key in ARROWS)) return;
+      if (!(event.key in MOVES)) return;
       event.preventDefault();
       const [column, row] = at ?? [width >> 1, height >> 1];
-      const [right, down] = ARROWS[event.key];
+      const [down, right] = MOVES[event.key];
       point([clamp(column + right, 0, width - 1), clamp(row + down, 0, height - 1)]);
     });
   }

@@ -157,7 +157,7 @@ function drawAnswers(every) {
   return { root, show: (value) => set(cursor, { d: `M${X(value || 0)} 18l-7 -12h14z` }) };
 }
 
-const MOVES = { ArrowLeft: -1, ArrowRight: 1 };
+const WAYS = { ArrowLeft: -1, ArrowRight: 1 };
 
 function render({ model, el }) {
   const counts = model.get("data");
@@ -274,9 +274,9 @@ function render({ model, el }) {
     place.addEventListener("pointerleave", () => point(null));
   }
   left.addEventListener("keydown", (event) => {
-    if (!(event.key in MOVES)) return;
+    if (!(event.key in WAYS)) return;
     event.preventDefault();
-    point((pointed ?? -1) + MOVES[event.key]);
+    point((pointed ?? -1) + WAYS[event.key]);
   });
   left.addEventListener("blur", () => point(null));
 

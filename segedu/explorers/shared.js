@@ -35,6 +35,18 @@ function isSame(a, b) {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[sorted.length >> 1];
+}
+
+// The bytes of a text, and the bits of bytes that numpy.packbits made.
+const decodeBase64 = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+const bitAt = (bytes, k) => (bytes[k >> 3] >> (7 - (k & 7))) & 1;
+
+// By how many rows and columns an arrow key moves.
+const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+
 // Draws now, and whenever one of the values changes.
 function follow(model, names, draw) {
   for (const name of names) model.on(`change:${name}`, draw);

@@ -35,7 +35,7 @@ class ThresholdExplorer(Explorer):
         "A probability map beside what a threshold makes of it, coloured by TP, FP and FN; below "
         "them IoU, precision and recall over the threshold, before a histogram."
     )
-    needs = ("pixels.js", "pixels.css", "errors.js", "drag.js")
+    needs = ("pixels.js", "pixels.css", "kinds.js", "errors.js", "drag.js")
     threshold = Slider(0.5, 0.0, 1.0, 0.01, "threshold")
     data = Dict().tag(sync=True)
 

@@ -1,5 +1,6 @@
 """What can be wrong with a page, in the words that a failing test prints."""
 
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,6 +44,27 @@ def write_and_open(page, path: Path, main: str, theme: str = "light") -> None:
         encoding="utf-8",
     )
     page.goto(path.as_uri())
+
+
+def open_at(page, path, address, *figures):
+    """Open figures as a file, with this, which begins with a #, at the end of its address."""
+    write_and_open(page, path, "".join(figure.to_html() for figure in figures))
+    page.goto("about:blank")
+    page.goto(f"{path.as_uri()}{address}")
+
+
+@contextmanager
+def opened(page, path, explorer):
+    """A function that opens one figure at an address and a width; nothing may go wrong."""
+
+    def figure(address: str = "", width: int = 800):
+        page.set_viewport_size({"width": width, "height": 1000})
+        open_at(page, path, address, explorer)
+        return page.locator(f".segedu-{explorer.name}")
+
+    problems = watch(page)
+    yield figure
+    assert problems == []
 
 
 def too_wide(page) -> list[str]:

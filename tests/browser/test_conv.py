@@ -9,25 +9,16 @@ from playwright.sync_api import expect
 
 from segedu.explorers import ConvExplorer, base
 
-from .pages import watch, write_and_open
+from .pages import opened, write_and_open
 
 WEIGHTS = ("mean", "edge", "sharpen", "tent")
 
 
 @pytest.fixture
 def figure(page, tmp_path):
-    """The figure on a page, with what is after the # of its address; nothing may go wrong."""
-
-    def figure(address: str = "", width: int = 800):
-        page.set_viewport_size({"width": width, "height": 1000})
-        write_and_open(page, tmp_path / "page.html", ConvExplorer().to_html())
-        page.goto("about:blank")
-        page.goto((tmp_path / "page.html").as_uri() + address)
-        return page.locator(".segedu-conv")
-
-    problems = watch(page)
-    yield figure
-    assert problems == []
+    """Opens the figure, with what is after the # of its address."""
+    with opened(page, tmp_path / "page.html", ConvExplorer()) as figure:
+        yield figure
 
 
 def torch_output(operation, weights, divisor, image, kernel, stride, padding):

@@ -11,23 +11,14 @@ from segedu import UNet, UNetPlusPlus, analysis
 from segedu.data import sample
 from segedu.explorers import GridExplorer, base
 
-from .pages import watch, write_and_open
+from .pages import opened
 
 
 @pytest.fixture
 def figure(page, tmp_path):
-    """The figure on a page, with what is after the # of its address; nothing may go wrong."""
-
-    def figure(address: str = "", width: int = 800):
-        page.set_viewport_size({"width": width, "height": 1000})
-        write_and_open(page, tmp_path / "page.html", GridExplorer().to_html())
-        page.goto("about:blank")
-        page.goto((tmp_path / "page.html").as_uri() + address)
-        return page.locator(".segedu-grid")
-
-    problems = watch(page)
-    yield figure
-    assert problems == []
+    """Opens the figure, with what is after the # of its address."""
+    with opened(page, tmp_path / "page.html", GridExplorer()) as figure:
+        yield figure
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,12 @@ from playwright.sync_api import expect
 
 from segedu import explorers
 
-from .pages import write_and_open
+from .pages import open_at, write_and_open
 
 
 def open_with(page, path, address, *makers):
-    """Open figures as a file, with this after the # of its address."""
-    write_and_open(page, path, "".join(maker().to_html() for maker in makers))
-    page.goto("about:blank")
-    page.goto(f"{path.as_uri()}{address}")
+    """Open figures as they start."""
+    open_at(page, path, address, *(maker() for maker in makers))
 
 
 def values(page, number=0):
@@ -106,3 +104,22 @@ def test_every_setting_survives_the_address(page, tmp_path):
     expect(page.locator("p.summary")).to_contain_text("2 of 20 skips off")
     page.get_by_role("slider", name="noise").press("ArrowRight")
     page.wait_for_url("**" + address.replace("noise=7", "noise=8"))
+
+
+def test_a_link_that_is_followed_while_a_change_waits_is_not_overwritten(page, tmp_path):
+    open_with(page, tmp_path / "page.html", "", explorers.LossExplorer)
+    page.evaluate(
+        """() => {
+            const { setTimeout } = window
+            let write
+            window.setTimeout = (callback) => (write = callback)
+            const slider = document.querySelector("input[name=gamma]")
+            slider.value = "1"
+            slider.dispatchEvent(new Event("input", { bubbles: true }))
+            window.setTimeout = setTimeout
+            location.hash = "#loss?gamma=4.0"
+            write()  // before the page hears of the new address
+        }"""
+    )
+    page.wait_for_url("**#loss?gamma=4.0")
+    expect(page.get_by_role("slider", name="γ")).to_have_value("4")

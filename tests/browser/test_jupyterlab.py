@@ -43,10 +43,13 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """A notebook with every explorer, in a JupyterLab of its own, beside one that was not run."""
-    folder = tmp_path_factory.mktemp("lab")
+@pytest.fixture
+def address(tmp_path):
+    """A notebook with every explorer, in a JupyterLab of its own, beside one that was not run.
+
+    Each test has its own: a JupyterLab opens again what was open before.
+    """
+    folder = tmp_path
     cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
@@ -135,7 +138,7 @@ def test_figure_sliders_and_python_move_together(browser, address):
     figures.locator(".summary").nth(6).wait_for()
     assert figures.count() == 7
     for figure in figures.all():
-        assert figure.locator(".summary").inner_text()
+        expect(figure.locator(".summary")).not_to_be_empty()  # a network takes its time
         assert figure.locator("[role=slider], select").count() >= 1
 
     # every slider and every list, by keyboard, moves its figure

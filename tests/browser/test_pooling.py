@@ -11,7 +11,7 @@ from segedu import metrics
 from segedu.data import SyntheticNuclei
 from segedu.explorers import PoolingExplorer, base
 
-from .pages import watch, write_and_open
+from .pages import opened
 
 NUMBERS = np.random.default_rng(0)
 MASKS = [NUMBERS.integers(0, 3, (40, 5, 6)) for _ in range(2)]
@@ -28,18 +28,9 @@ def explorer():
 
 @pytest.fixture
 def figure(page, tmp_path, explorer):
-    """The figure on a page, with what is after the # of its address; nothing may go wrong."""
-
-    def figure(address: str = "", width: int = 800):
-        page.set_viewport_size({"width": width, "height": 1000})
-        write_and_open(page, tmp_path / "page.html", explorer.to_html())
-        page.goto("about:blank")
-        page.goto((tmp_path / "page.html").as_uri() + address)
-        return page.locator(".segedu-pooling")
-
-    problems = watch(page)
-    yield figure
-    assert problems == []
+    """Opens the figure, with what is after the # of its address."""
+    with opened(page, tmp_path / "page.html", explorer) as figure:
+        yield figure
 
 
 def expected(counts, average, classes, absent) -> float:
