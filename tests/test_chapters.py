@@ -21,8 +21,15 @@ from segedu import exercises
 ROOT = Path(__file__).parents[1]
 BIBLIOGRAPHY = parse_file(ROOT / "references.bib").entries
 PREREQUISITES = "chapters/prerequisites"  # a page to read before the chapters, without exercises
-NOTEBOOKS = [page for page in parse_toc_yaml(ROOT / "_toc.yml") if page.startswith("chapters/")]
-DEEPER = [page for page in NOTEBOOKS if page.endswith("_deeper")]  # what only some need
+CONTENTS = parse_toc_yaml(ROOT / "_toc.yml")
+NOTEBOOKS = [page for page in CONTENTS if page.startswith("chapters/")]
+# What only some need: the notebooks that are folded below a chapter.
+DEEPER = {
+    page: chapter
+    for chapter in NOTEBOOKS
+    for page in CONTENTS[chapter].child_files()
+    if page in NOTEBOOKS
+}
 CHAPTERS = [page for page in NOTEBOOKS if page not in (PREREQUISITES, *DEEPER)]
 LAST = ["Quiz", "Summary", "Further reading"]
 LONGEST = 2000  # words of a chapter before its quiz
@@ -383,9 +390,8 @@ def test_chapter(page, rule, monkeypatch):
 
 @pytest.mark.parametrize("page", DEEPER)
 def test_deeper_notebook(page, monkeypatch):
-    """It follows its chapter, is linked from there, and its exercises answer back."""
-    chapter = page.removesuffix("_deeper")
-    assert NOTEBOOKS.index(page) == NOTEBOOKS.index(chapter) + 1
+    """It is linked from its chapter, and its exercises answer back."""
+    chapter = DEEPER[page]
     assert f"]({page.removeprefix('chapters/')}.ipynb)" in prose(read(chapter))
     monkeypatch.chdir(ROOT / "chapters")
     assert exercises_answer_back(read(page), least=0) == []

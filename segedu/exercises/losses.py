@@ -306,6 +306,67 @@ def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> An
     return check(submission, solution, cases, misconceptions, also="gradient")
 
 
+def check_class_weights(submission: Callable[[Tensor, int], Tensor]) -> Answer:
+    """Check a function of (target, num_classes) that returns the balanced weight of each class.
+
+    target has class indices, (N, H, W) integers. The weight of a class is the number of all pixels
+    divided by (num_classes times the pixels of the class), 0 for a class without pixels; all
+    together a float tensor (num_classes,). The same as scikit-learn's "balanced" where no class is
+    absent.
+
+    >>> def shares(target, num_classes):
+    ...     return torch.bincount(target.flatten(), minlength=num_classes) / target.numel()
+    >>> check_class_weights(shares)
+    not yet: these are the shares, so the common classes weigh most: divide by the share
+    """
+
+    def share(target, num_classes):
+        return torch.bincount(target.flatten(), minlength=num_classes) / target.numel()
+
+    def with_infinity(target, num_classes):
+        return 1 / (num_classes * share(target, num_classes))
+
+    def solution(*case):
+        return with_infinity(*case).nan_to_num(posinf=0.0)
+
+    def of_present(target, num_classes):
+        """Balanced over the classes that occur."""
+        weights = solution(target, num_classes)
+        return weights * num_classes / (weights > 0).sum()
+
+    cases = [
+        (torch.tensor([[[0, 0, 0, 1]]]), 2),
+        (torch.tensor([[[0, 0, 0, 2]]]), 3),
+        (torch.tensor([[[0, 1, 1, 0]]]), 4),
+        (_labels((2, 8, 8), seed=1, num_classes=3), 3),
+        (_labels((3, 8, 4), seed=2, num_classes=4), 5),
+        (_labels((1, 16, 16), seed=3, num_classes=5), 5),
+    ]
+    misconceptions = {
+        "these are the shares, so the common classes weigh most: divide by the share": share,
+        "that is 1 - share, which hardly differs between two rare classes: divide by the share": (
+            lambda *case: 1 - share(*case)
+        ),
+        "a class without pixels gets an infinite weight, and 0 times infinity is NaN: give it 0": (
+            with_infinity
+        ),
+        "the number of classes is missing: the mean weight of a pixel should be 1": (
+            lambda target, num_classes: num_classes * solution(target, num_classes)
+        ),
+        "1 / pixels is right up to a factor: times all pixels / number of classes": (
+            lambda target, num_classes: num_classes * solution(target, num_classes) / target.numel()
+        ),
+        "these sum to 1: the mean weight of a pixel should be 1 instead": (
+            lambda *case: solution(*case) / solution(*case).sum()
+        ),
+        "this divides by the number of classes that occur, not by num_classes": of_present,
+        "this is relative to the most frequent class; the mean weight of a pixel should be 1": (
+            lambda *case: (share(*case).max() / share(*case)).nan_to_num(posinf=0.0)
+        ),
+    }
+    return check(submission, solution, cases, misconceptions, also="dtype")
+
+
 def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor]) -> Answer:
     """Check a function of (z, y, gamma) that returns the alpha at which both classes pull equally.
 

@@ -9,6 +9,11 @@ def cross_entropy_in_place(z, y):
     return F.softplus(-z)
 
 
+def class_weights(target, num_classes):
+    counts = F.one_hot(target, num_classes).sum((0, 1, 2))
+    return torch.where(counts > 0, target.numel() / (num_classes * counts.clamp(min=1)), 0.0)
+
+
 def weights(y, alpha):
     return torch.where(y == 1, alpha, 1 - alpha)
 
@@ -75,6 +80,7 @@ RIGHT = {
         lambda z, y: torch.logaddexp(torch.zeros(()), (1 - 2 * y) * z),
     ],
     "class_balance": [lambda mask: 1 - mask.double().mean().item()],
+    "class_weights": [class_weights],
     "focal_loss": [focal_loss],
     "cross_entropy": [cross_entropy, zero_if_nothing_counts, nan_to_zero],
     "dice_loss": [dice_loss],
@@ -89,6 +95,11 @@ WRONG = [
      + (1 - y) * torch.log1p(torch.exp(z)), "0 times infinity is NaN"),
     ("binary_cross_entropy", lambda z, y: (F.softplus(z) - y * z).tolist(), "the gradient is 0"),
     ("class_balance", lambda mask: (mask.numel() - mask.sum()) / mask.sum(), "pos_weight"),
+    ("class_weights", lambda y, k: y.numel() / (k * torch.bincount(y.flatten(), minlength=k)),
+     "infinite weight"),
+    ("class_weights", lambda y, k: 1 / torch.bincount(y.flatten(), minlength=k).clamp(min=1),
+     "not yet"),
+    ("class_weights", lambda y, k: torch.bincount(y.flatten(), minlength=k) / y.numel(), "shares"),
     ("focal_loss", focal_two_terms, "the gradient is NaN where 1 - p_t is rounded to 0"),
     ("focal_loss", focal_of_mean, "share one p_t and one weight"),
     ("focal_loss", lambda z, y, gamma, alpha: focal_loss(-z, 1 - y, gamma, alpha),
