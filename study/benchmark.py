@@ -410,8 +410,8 @@ def parts(rows: list[dict]) -> dict[str, str]:
     most = max(float(row["difference"]) for row in equal)
     return {
         "the summary": f"Networks that compute the same take between {min(ratios):.2f} and "
-        f"{max(ratios):.2f} times as long in the other libraries. The answers of both sides differ by "
-        f"at most {most:.7f}.\n",
+        f"{max(ratios):.2f} times as long in the other libraries. The answers of both sides differ "
+        f"by at most {most:.7f}.\n",
         "the machine": f"Measured on: {rows[0]['conditions']}.\n",
         "networks": times_table(networks, ["task"], "l") + "\n",
         "levels": times_table(levels, head=("level", "next level", "ms", "next, ms")) + "\n",
