@@ -55,6 +55,7 @@ TABLE = Path(__file__).parent / "results/benchmark.csv"
 PAGE = DOCS / "benchmark.md"
 CHANNELS = (16, 32, 64, 128, 256)
 SECONDS = 8  # of taking turns for each row, but at least five turns
+SIDES = ("ours", "theirs")
 PEERS = ("MONAI", "smp decoder", "MONAI as it comes")  # the networks on the other side
 LIBRARIES = ("torch", "monai", "segmentation-models-pytorch", "torchvision", "torchmetrics")
 
@@ -362,23 +363,26 @@ def readable(name: str) -> str:
 def time_cells(row: dict) -> list[str]:
     """Both names, both times, and their ratio."""
     times = [
-        number(row[f"{side} ms"], digits=0 if float(row["ours ms"]) > 100 else 1)
-        for side in ("ours", "theirs")
+        number(row[f"{side} ms"], digits=0 if float(row["ours ms"]) > 100 else 1) for side in SIDES
     ]
-    quartiles = f"{number(row['low'])} to {number(row['high'])}"
+    quartiles = f"{number(row['low'])}\N{EN DASH}{number(row['high'])}"
     return [readable(row["ours"]), readable(row["theirs"]), *times, number(row["ratio"]), quartiles]
 
 
 def times_table(
-    rows: list[dict],
-    more: Sequence[str] = (),
-    align: str = "",
-    head: Sequence[str] = ("ours", "against", "ours, ms", "theirs, ms"),
+    rows: list[dict], head: Sequence[str] = ("ours", "against", "ours, ms", "theirs, ms")
 ) -> str:
-    """The times of some rows, with more of their columns behind."""
-    head = [*head, "ratio", "quartiles", *more]
-    lines = [time_cells(row) + [row[name] for name in more] for row in rows]
-    return markdown_table(head, lines, "llrrrr" + align)
+    head = [*head, "ratio", "quartiles"]
+    return markdown_table(head, [time_cells(row) for row in rows], "llrrrr") + "\n"
+
+
+def memory_table(rows: list[dict]) -> str:
+    head = ["ours", "against", "ours, MiB", "theirs, MiB"]
+    lines = [
+        [*time_cells(row)[:2], *(number(row[f"{side} peak MiB"], digits=0) for side in SIDES)]
+        for row in rows
+    ]
+    return markdown_table(head, lines, "llrr") + "\n"
 
 
 def sizes_table(rows: list[dict]) -> str:
@@ -387,7 +391,7 @@ def sizes_table(rows: list[dict]) -> str:
     for row in rows:
         ours, theirs = (
             [number(row[f"{side} parameters"], 1e6), number(row[f"{side} multiply-adds"], 1e9)]
-            for side in ("ours", "theirs")
+            for side in SIDES
         )
         name = readable(row["theirs"])
         if row["theirs"] in PEERS:
@@ -413,10 +417,12 @@ def parts(rows: list[dict]) -> dict[str, str]:
         f"{max(ratios):.2f} times as long in the other libraries. The answers of both sides differ "
         f"by at most {most:.7f}.\n",
         "the machine": f"Measured on: {rows[0]['conditions']}.\n",
-        "networks": times_table(networks, ["task"], "l") + "\n",
-        "levels": times_table(levels, head=("level", "next level", "ms", "next, ms")) + "\n",
-        "pieces": times_table(pieces, ["ours peak MiB", "theirs peak MiB"], "rr") + "\n",
-        "fast": times_table(fast) + "\n",
+        "inference": times_table([row for row in networks if row["task"] == "inference"]),
+        "training": times_table([row for row in networks if row["task"] == "training step"]),
+        "levels": times_table(levels, ("level", "next level", "ms", "next, ms")),
+        "pieces": times_table(pieces),
+        "memory": memory_table(pieces),
+        "fast": times_table(fast),
         "sizes": sizes_table([row for row in rows if row["ours parameters"]]) + "\n",
     }
 
