@@ -167,7 +167,7 @@ def answer(case: Case, folder: Path) -> str:
 
 
 def shortened(message: str) -> str:
-    """A message without long brackets and, if it is still long, without what follows its main part.
+    """A message without long brackets and paths and, if it is still long, cut after a part.
 
     >>> shortened("cannot read a.png (an explanation that takes more than 40 characters); save it")
     'cannot read a.png; save it'
@@ -175,6 +175,7 @@ def shortened(message: str) -> str:
     message = re.sub(r" \([^()]{41,}\)", "", message)
     message = re.sub(r"\{[^{}]{41,}\}", "{...}", message)
     message = re.sub(r": Error while deserializing[^(]*", " ", message).strip()
+    message = re.sub(r"\S*<image_id>/", ".../", message)
     message = re.sub(r"https?://\S+/", "https://.../", message)
     if len(message) <= LONGEST:
         return message
