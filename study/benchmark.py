@@ -356,8 +356,7 @@ def readable(name: str) -> str:
     'U-Net++, bilinear'
     """
     name = name.replace("UNetPlusPlus", "U-Net++").replace("UNet", "U-Net")
-    name = name.replace("HalfResolution", "half resolution")
-    return f"`{name}`" if "_" in name and " " not in name else name
+    return name.replace("HalfResolution", "half resolution")
 
 
 def time_cells(row: dict) -> list[str]:
