@@ -355,7 +355,7 @@ def info_command(
     """Look at data before training: what there is, what is wrong; and preview.png.
 
     Every image and mask is read. What training would refuse is listed, all of it, with the command
-    that mends it, and the exit status is 1. What may be wrong is listed too: images without an
+    that fixes it, and the exit status is 1. What may be wrong is listed too: images without an
     object, images in two parts that look the same, masks that lie beside their objects or are
     mirrored, objects too large or too small for the network, saturated images.
     """

@@ -29,14 +29,14 @@ CASES: list[Case] = []
 Act = Callable[[Path], str]
 
 
-def case(topic: str, what: str) -> Callable[[Act], None]:
+def case(section: str, what: str) -> Callable[[Act], None]:
     """Add the function below to the cases."""
-    return lambda act: CASES.append(Case(topic, what, act))
+    return lambda act: CASES.append(Case(section, what, act))
 
 
-def cases(topic: str, acts: dict[str, Act]) -> None:
+def cases(section: str, acts: dict[str, Act]) -> None:
     for what, act in acts.items():
-        case(topic, what)(act)
+        case(section, what)(act)
 
 
 # --- archives ---
@@ -171,11 +171,10 @@ def png_header(width: int, height: int) -> bytes:
     return bytes(content)
 
 
-ARCHIVES = "Archives and downloads"
 WEB_PAGE = b"<!doctype html><title>Please log in</title>"
 
 cases(
-    ARCHIVES,
+    "The archive is damaged, or another one",
     {
         "the archive is truncated": zip_after(lambda content: content[: len(content) // 2]),
         "one bit of the archive is wrong": zip_after(flip_a_bit),
@@ -190,6 +189,19 @@ cases(
         "a Windows program wrote the archive's paths with backslashes": zip_of(
             {name.replace("/", "\\"): content for name, content in tiny().items()}
         ),
+        "the archive gives the wrong size for a file": zip_after(halve_a_size),
+        "an image in the archive has no masks": zip_of(
+            {name: content for name, content in tiny().items() if MASKS not in name}
+        ),
+        "a mask in the archive has another size than its image": zip_with(
+            {f"{MASKS}/a.png": box(2, 2, (16, 16))}
+        ),
+    },
+)
+
+cases(
+    "The archive contains something odd",
+    {
         "paths in the archive lead out of it (../, /, C:/)": zip_with(
             {f"{place}{MASKS}/c.png": box(3, 3) for place in ("../../", "/", "C:/")}
         ),
@@ -197,13 +209,6 @@ cases(
         "a mask in the archive is 16 MB of zeros": zip_with({f"{MASKS}/c.png": bytes(2**24)}),
         "the header of a mask in the archive says 64 megapixels": zip_with(
             {f"{MASKS}/c.png": png_header(8_000, 8_000)}
-        ),
-        "the archive gives the wrong size for a file": zip_after(halve_a_size),
-        "an image in the archive has no masks": zip_of(
-            {name: content for name, content in tiny().items() if MASKS not in name}
-        ),
-        "a mask in the archive has another size than its image": zip_with(
-            {f"{MASKS}/a.png": box(2, 2, (16, 16))}
         ),
         "the archive has images that are not in the course's table": zip_with(tiny(ids=["0" * 64])),
         "the archive has two files with the same name": two_of_one_name,
@@ -216,6 +221,8 @@ cases(
 
 
 # --- the cache ---
+
+CACHE = "The cache beside the archive"
 
 
 def prepare_at(start, root: Path) -> None:
@@ -236,7 +243,7 @@ def start_preparing(root: Path, count: int) -> list[multiprocessing.Process]:
     return processes
 
 
-@case(ARCHIVES, "four processes prepare the same archive at once")
+@case(CACHE, "four processes prepare the same archive at once")
 def _(folder):
     root = write_zip(folder / "stage1_train.zip", tiny())
     for process in start_preparing(root, 4):
@@ -244,7 +251,7 @@ def _(folder):
     return f"{look_at_nuclei(root)}; the folder holds {' and '.join(sorted(os.listdir(folder)))}"
 
 
-@case(ARCHIVES, "preparing the archive is killed halfway and started again")
+@case(CACHE, "preparing the archive is killed halfway and started again")
 def _(folder):
     root = write_zip(folder / "stage1_train.zip", tiny())
 
@@ -259,14 +266,14 @@ def _(folder):
     return f"signal {-process.exitcode} leaves {left} cache; then it {look_at_nuclei(root)}"
 
 
-@case(ARCHIVES, "the cache is truncated")
+@case(CACHE, "the cache is truncated")
 def _(folder):
     cache = prepare_nuclei(root := write_zip(folder / "stage1_train.zip", tiny()))
     cache.write_bytes(cache.read_bytes()[:-100])
     return f"{look_at_nuclei(root)}; it is made again"
 
 
-@case(ARCHIVES, "the cache is damaged inside")
+@case(CACHE, "the cache is damaged inside")
 def _(folder):
     cache = prepare_nuclei(root := write_zip(folder / "stage1_train.zip", tiny()))
     content = bytearray(cache.read_bytes())
@@ -278,6 +285,8 @@ def _(folder):
 
 
 # --- downloads ---
+
+DOWNLOAD = "The download fails"
 
 
 @contextmanager
@@ -344,7 +353,7 @@ def download_from(**behaviour) -> Callable[[Path], str]:
 
 
 cases(
-    ARCHIVES,
+    DOWNLOAD,
     {
         "the server does not have the archive": download_from(status=404),
         "the download breaks off": download_from(sent=500),
@@ -353,7 +362,7 @@ cases(
 )
 
 
-@case(ARCHIVES, "there is no connection to the server")
+@case(DOWNLOAD, "there is no connection to the server")
 def _(folder):
     with server(b""):
         port = int(nuclei.URL.split(":")[2].split("/")[0])
@@ -361,13 +370,13 @@ def _(folder):
         return str(download_nuclei(folder / "data"))
 
 
-@case(ARCHIVES, "the server sends a different file")
+@case(DOWNLOAD, "the server sends a different file")
 def _(folder):
     with server(WEB_PAGE), patch.object(nuclei, "SHA256", "0" * 64):
         return str(download_nuclei(folder / "data"))
 
 
-@case(ARCHIVES, "the archive has already been downloaded")
+@case(DOWNLOAD, "the archive has already been downloaded")
 def _(folder):
     with server(archive_bytes(folder)) as requests:
         download_nuclei(folder / "data")
@@ -375,7 +384,7 @@ def _(folder):
     return f"{works}; number of downloads: {len(requests)}"
 
 
-@case(ARCHIVES, "half an archive is already where the download goes")
+@case(DOWNLOAD, "half an archive is already where the download goes")
 def _(folder):
     content = archive_bytes(folder)
     write_folder(folder / "data", {"stage1_train.zip": content[:500]})
@@ -383,7 +392,7 @@ def _(folder):
         return look_at_nuclei(download_nuclei(folder / "data"))
 
 
-@case(ARCHIVES, "the folder for the download is a file")
+@case(DOWNLOAD, "the folder for the download is a file")
 def _(folder):
     (folder / "data").touch()
     with server(archive_bytes(folder)):
@@ -391,8 +400,6 @@ def _(folder):
 
 
 # --- your own pictures ---
-
-PICTURES = "Your own pictures"
 
 
 def save(path: Path, content, **options) -> None:
@@ -512,11 +519,16 @@ def colours(mode: str) -> Image.Image:
 
 
 cases(
-    PICTURES,
+    "A mask has the wrong size or direction",
     {
-        # masks
         "a mask has another size than its image": with_file("masks/c.png", grey(6, 8)),
         "a mask lies on its side": with_file("masks/c.png", grey(16, 12)),
+    },
+)
+
+cases(
+    "A mask has unexpected values",
+    {
         "masks hold 0 and 255": all_of(mask=halves(0, 255)),
         "masks hold 0 and 255, and num_classes is 2": all_of(mask=halves(0, 255), num_classes=2),
         "a mask has more classes than num_classes": all_of(mask=halves(0, 3), num_classes=3),
@@ -539,7 +551,12 @@ cases(
             mask=np.stack([halves(0, 0)] * 3 + [halves(0, 255)], -1)
         ),
         "masks are JPEG files": all_of(mask=halves(0, 255), ending="jpg"),
-        # images
+    },
+)
+
+cases(
+    "Images of another kind",
+    {
         "grey and colour images are mixed": with_file("images/c.png", colours("RGB")),
         "images have a palette": all_of(image=colours("P")),
         "images have an alpha channel": all_of(image=colours("RGBA")),
@@ -550,10 +567,14 @@ cases(
         "an image has a single pixel": all_of(
             image=np.array([[9]], np.uint8), mask=np.array([[1]], np.uint8)
         ),
-        "the header of an image says 400 megapixels": with_file(
-            "images/c.png", png_header(20_000, 20_000)
-        ),
-        # files
+        "a TIFF holds a stack": with_file("images/c.tif", series("TIFF")),
+        "an image is an animated GIF": with_file("images/c.gif", series("GIF")),
+    },
+)
+
+cases(
+    "Pairs and names do not match",
+    {
         "an image has no mask": moved("masks/c.png", "c.png"),
         "the names of an image and its mask differ in capitals": moved(
             "masks/c.png", "masks/C.png"
@@ -561,13 +582,25 @@ cases(
         "names have spaces, dots and accents": lambda folder: look_at_folder(
             fill(folder, ["cell 1", "cell.2.crop", "Zelle-für-π"])
         ),
+    },
+)
+
+cases(
+    "A file cannot be read",
+    {
+        "the header of an image says 400 megapixels": with_file(
+            "images/c.png", png_header(20_000, 20_000)
+        ),
         "a picture is an empty file": with_file("images/c.png", b""),
         "a picture is truncated": with_file("images/c.png", png(grey())[:-30]),
         "a text file is named .png": with_file("images/c.png", b"see the other folder"),
+    },
+)
+
+cases(
+    "The folder is not as expected",
+    {
         "some images are in a subfolder": moved("images/c.png", "images/day 2/c.png"),
-        "a TIFF holds a stack": with_file("images/c.tif", series("TIFF")),
-        "an image is an animated GIF": with_file("images/c.gif", series("GIF")),
-        # the folder
         "there are no pictures": lambda folder: look_at_folder(emptied(fill(folder))),
         "there is one image": lambda folder: look_at_folder(fill(folder, "a")),
         "the folder does not exist": lambda folder: look_at_folder(folder / "cells"),
@@ -584,41 +617,41 @@ cases(
 )
 
 
-@case(PICTURES, "a photograph was taken with the camera turned")
+@case("A mask has the wrong size or direction", "a photograph was taken with the camera turned")
 def _(folder):
     save(fill(folder, "ab") / "images/c.jpg", grey(12, 16), exif=exif(6))  # by 90 degrees
     save(folder / "masks/c.png", np.ones((16, 12), np.uint8))  # drawn on what is shown
     return look_at_folder(folder)
 
 
-@case(PICTURES, "images differ in size")
+@case("Images of another kind", "images differ in size")
 def _(folder):
     save(fill(folder) / "images/c.png", grey(5, 7))
     save(folder / "masks/c.png", np.ones((5, 7), np.uint8))
     return look_at_folder(folder)
 
 
-@case(PICTURES, "two images have the same name")
+@case("Pairs and names do not match", "two images have the same name")
 def _(folder):
     save(fill(folder) / "images/c.jpg", grey())
     return look_at_folder(folder)
 
 
-@case(PICTURES, "one program writes é as one character and another as two")
+@case("Pairs and names do not match", "one program writes é as one character and another as two")
 def _(folder):
     save(fill(folder) / "images" / f"{unicodedata.normalize('NFC', 'é')}.png", grey())
     save(folder / "masks" / f"{unicodedata.normalize('NFD', 'é')}.png", halves(0, 1))
     return look_at_folder(folder)
 
 
-@case(PICTURES, "there are hidden files and notes beside the pictures")
+@case("The folder is not as expected", "there are hidden files and notes beside the pictures")
 def _(folder):
     for name in ("images/.DS_Store", "images/._a.png", "masks/readme.txt"):
         save(fill(folder) / name, b"not a picture")
     return look_at_folder(folder)
 
 
-@case(PICTURES, "a loop runs over all pictures")
+@case("The folder is not as expected", "a loop runs over all pictures")
 def _(folder):
     data = FolderDataset(fill(folder), num_classes=1)
     count = sum(1 for _ in data)

@@ -98,7 +98,7 @@ def below_a_file(folder):
 
 def resumed_from_nothing(folder):
     rows = tiny_fit(folder / "run", resume=True)
-    return f"it starts at the beginning: {len(rows)} steps trained"
+    return f"it starts at the beginning and trains {len(rows)} steps"
 
 
 def resumed_when_done(folder):
@@ -106,7 +106,8 @@ def resumed_when_done(folder):
     before = (folder / "run" / "last.safetensors").read_bytes()
     rows = tiny_fit(folder / "run", resume=True)
     same = (folder / "run" / "last.safetensors").read_bytes() == before
-    return f"nothing is trained and nothing changed: {same}; the {len(rows)} rows come back"
+    state = "stays as it was" if same else "is another"
+    return f"nothing is trained; the state {state}, and the {len(rows)} rows come back"
 
 
 def trained_on(folder):
@@ -139,7 +140,7 @@ def nan_in_the_loss(folder):
 def image_smaller_than_the_crop(folder):
     rows = tiny_fit(folder / "run", config=replace(TINY, crop_size=64))
     finite = all(np.isfinite(row["loss"]) for row in rows)
-    return f"it is padded with background and trains; all losses finite: {finite}"
+    return f"it is padded with background; {'all' if finite else 'not all'} losses are finite"
 
 
 # Weights and checkpoints
@@ -182,8 +183,8 @@ def pickled_weights(folder):
     try:
         loaded(lambda path: torch.save({"model": Trap(folder / "executed")}, path))(folder)
     except ValueError as error:
-        executed = (folder / "executed").exists()
-        return f"ValueError: {error} (code from the file was run: {executed})"
+        executed = "was" if (folder / "executed").exists() else "was not"
+        return f"ValueError: {error} (code from the file {executed} run)"
 
 
 def best_is_no_state_of_training(folder):
@@ -217,8 +218,8 @@ def segmented(picture, *, channels=1, tile_size=512):
         equal = torch.allclose(tiled, predict(model, images, tile_size=None), atol=1e-5)
         height, width = tiled.shape[2:]
         return (
-            f"a mask of {height} x {width} pixels; in tiles of {tile_size} "
-            f"{'the same' if equal else 'something else'} within 1e-5"
+            f"a mask of {height} x {width} pixels, and in tiles of {tile_size} "
+            f"{'the same' if equal else 'another one'}"
         )
 
     return act
@@ -238,33 +239,40 @@ def grey_images(*size: int) -> torch.Tensor:
 
 
 DEEDS = {
-    "Training that stops": {
-        "it is killed half-way through writing a checkpoint": killed("half-way"),
-        "it is killed before a checkpoint gets its name": killed("not yet named"),
-        "it is killed right after a checkpoint got its name": killed("named"),
-        "it is killed before its first validation": killed("named", write=0),
+    "Training is stopped": {
+        "training is killed half-way through writing a checkpoint": killed("half-way"),
+        "training is killed before a checkpoint gets its name": killed("not yet named"),
+        "training is killed right after a checkpoint got its name": killed("named"),
+        "training is killed before its first validation": killed("named", write=0),
         "you press Ctrl-C in step 3": interrupted,
-        "the disk is full": disk_full,
-        "the folder for the run cannot be made": below_a_file,
+        "you resume a run that is done": resumed_when_done,
+        "you resume a run that is done, with more steps": trained_on,
+        "you resume where there is nothing to resume": resumed_from_nothing,
+    },
+    "You resume another run, or write over one": {
         "you train into a folder that holds a run": trained({}, {}),
         "you resume with another learning rate": trained(
             {}, {"resume": True, "config": replace(TINY, learning_rate=1e-3)}
         ),
-        "you resume a run that is done, with more steps": trained_on,
-        "you resume where the last state was deleted": last_state_deleted,
-        "you resume where the history was deleted": history_deleted,
         "you resume with another network": trained(
             {}, {"resume": True, "model": lambda: UNet(1, 1, channels=(4, 8))}
         ),
         "you resume with one more image": trained(
             {}, {"resume": True, "data": SyntheticNuclei(5, size=32)}
         ),
-        "you resume where there is nothing to resume": resumed_from_nothing,
-        "you resume a run that is done": resumed_when_done,
+        "you resume where the last state was deleted": last_state_deleted,
+        "you resume where the history was deleted": history_deleted,
+        "you resume from `best.safetensors`": best_is_no_state_of_training,
     },
-    "Training that goes wrong": {
+    "There is no room, or no folder": {
+        "the disk is full": disk_full,
+        "the folder for the run cannot be made": below_a_file,
+    },
+    "The loss is no longer a number": {
         "the loss becomes NaN in step 3": nan_in_the_loss,
         "the learning rate is absurd": trained({"config": replace(TINY, learning_rate=1e38)}),
+    },
+    "Sizes and numbers do not fit": {
         "the data set is empty": trained({"data": []}),
         "the network cannot halve the crop often enough": trained(
             {"model": deeper_unet, "config": replace(TINY, crop_size=30)}
@@ -277,7 +285,7 @@ DEEDS = {
             segmenter(load_pretrained()), [], num_classes=1
         ),
     },
-    "Weights": {
+    "The file is damaged, or not ours": {
         "the file was cut short": spoiled(lambda content: content[:-100]),
         "one bit of the file is wrong": spoiled(flipped),
         "the file is empty": spoiled(lambda content: b""),
@@ -286,24 +294,29 @@ DEEDS = {
             lambda path: save_file({"weight": torch.zeros(3)}, path)
         ),
         "the file is a pickle with code inside": pickled_weights,
+    },
+    "Names and thresholds": {
         "there is no such file": loaded(lambda path: None),
-        "you resume from `best.safetensors`": best_is_no_state_of_training,
         "you ask for weights that the package does not have": lambda _: load_pretrained("resnet50"),
         "a threshold was chosen on the validation images": stored_threshold,
     },
-    "Pictures to segment": {
+    "Pictures of every size and kind": {
         "the picture has one pixel": segmented(noise(1, 1)),
-        "it is 7 x 1300 pixels": segmented(noise(7, 1300)),
-        "it is large": segmented(noise(1100, 900), tile_size=256),
-        "it is RGB, the network grey": segmented(noise(30, 40, 3)),
-        "it is grey, the network RGB": segmented(noise(30, 40), channels=3),
-        "it has an alpha channel": segmented(noise(30, 40, 4), channels=3),
-        "it has 16 bits": segmented(noise(30, 40, dtype=np.uint16)),
-        "it is all black": segmented(np.zeros((30, 40), np.uint8)),
+        "the picture is 7 x 1300 pixels": segmented(noise(7, 1300)),
+        "the picture is large": segmented(noise(1100, 900), tile_size=256),
+        "the picture is RGB, the network grey": segmented(noise(30, 40, 3)),
+        "the picture is grey, the network RGB": segmented(noise(30, 40), channels=3),
+        "the picture has an alpha channel": segmented(noise(30, 40, 4), channels=3),
+        "the picture has 16 bits": segmented(noise(30, 40, dtype=np.uint16)),
+        "the picture is all black": segmented(np.zeros((30, 40), np.uint8)),
+    },
+    "Values that are not numbers": {
         "a pixel is NaN": lambda _: normalize(np.pad([[np.nan]], 3)),
         "a tensor with NaN goes to `predict`": lambda _: predict(
             small_unet(), grey_images(8, 8) * torch.nan
         ),
+    },
+    "The network does not fit the picture": {
         "you call the network with a size that it cannot halve": lambda _: deeper_unet()(
             grey_images(30, 37)
         ),
@@ -318,4 +331,6 @@ DEEDS = {
         ),
     },
 }
-CASES = [Case(topic, what, act) for topic, deeds in DEEDS.items() for what, act in deeds.items()]
+CASES = [
+    Case(section, what, act) for section, deeds in DEEDS.items() for what, act in deeds.items()
+]

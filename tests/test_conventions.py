@@ -1,7 +1,8 @@
-"""The page of conventions: every row names a test that exists, and those without one are here."""
+"""The page of conventions: what it says is tested, and what no other file tests is tested here."""
 
 import ast
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +28,25 @@ PAGE = TESTS.parent / "docs" / "conventions.md"
 
 
 def problems(page: str) -> list[str]:
-    """The rows of the page's tables without a test, and those whose test is not there."""
-    rows = [line for line in page.splitlines() if re.match(r"\| (?!what |word )", line)]
-    wrong = [] if rows else ["there are no rows"]
-    for row in rows:
-        named = re.fullmatch(r"\| .+ \| `(test_\w+\.py)::(test_\w+)` \|", row)
-        if named is None:
-            wrong.append(f"names no test: {row}")
-        elif named[2] not in names(named[1]):
+    """What is wrong with the rows of the page's tables and the words of its glossary.
+
+    Each ends with a comment, which readers do not see, that names the test. A word that the course
+    only uses may have a link to the page that explains it in place of a test.
+    """
+    rows = [line for line in page.splitlines() if re.match(r"\| (?!what |symbol |---)", line)]
+    words = [line for line in page.splitlines() if line.startswith("- ")]
+    wrong = [] if rows and words else ["there are no rows or no words"]
+    for line in [*rows, *words]:
+        named = re.search(r"<!-- (test_\w+\.py)::(test_\w+) -->(?: \|)?$", line)
+        link = re.search(r"\]\((\S+)\)\.$", line)
+        if named and named[2] not in names(named[1]):
             wrong.append(f"{named[1]} has no {named[2]}")
-    return wrong
+        elif link and not (PAGE.parent / f"{link[1]}.ipynb").exists():
+            wrong.append(f"there is no page {link[1]}")
+        elif not (named or (link and line in words)):
+            wrong.append(f"names no test: {line}")
+    terms = [re.match(r"- \*\*(.+?)\.?\*\*", line)[1].lower() for line in words]
+    return wrong + [f"{b!r} stands after {a!r}" for a, b in pairwise(terms) if a > b]
 
 
 def names(file: str) -> set[str]:
@@ -45,16 +55,22 @@ def names(file: str) -> set[str]:
     return {node.name for node in body if isinstance(node, ast.FunctionDef)}
 
 
-def test_every_row_names_a_test():
+def test_every_convention_names_its_test_and_every_word_a_test_or_a_page():
     assert problems(PAGE.read_text(encoding="utf-8")) == []
 
 
-def test_a_wrong_row_is_found_out():
-    page = "| what holds | pinned by |\n|---|---|\n| {} | {} |"
-    here = "`test_conventions.py::test_every_row_names_a_test`"
-    assert problems(page.format("So it is.", here)) == []
-    for other in ("", "a test", here.replace("every", "no"), here.replace("conv", "inv")):
-        assert len(problems(page.format("So it is.", other))) == 1
+def test_what_is_wrong_with_the_page_is_found():
+    row = "| what | why | example |\n| --- | --- | --- |\n| It is so. | It helps. | One. {} |\n\n"
+    word = "- **{}.** What it is. {}"
+    here = f"<!-- test_conventions.py::{test_what_is_wrong_with_the_page_is_found.__name__} -->"
+    link = "See [the losses](../chapters/losses)."
+    page = row + word + "\n" + word
+    assert problems(page.format(here, "A", here, "B", link)) == []
+    for other in ("", "a test", here.replace("wrong", "right"), here.replace("conv", "inv"), link):
+        assert len(problems(page.format(other, "A", here, "B", link))) == 1
+    for other in ("", link.replace("losses)", "gains)")):
+        assert len(problems(page.format(here, "A", here, "B", other))) == 1
+    assert len(problems(page.format(here, "B", here, "A", link))) == 1
     assert len(problems("No table.")) == 1
 
 
@@ -85,7 +101,7 @@ def test_percentiles_become_0_and_1():
 def test_an_empty_image_left_empty_scores_1():
     truth = torch.zeros(3, 2, 2, dtype=torch.long)
     preds = truth.clone()
-    preds[2, 0, 0] = 1  # a false alarm
+    preds[2, 0, 0] = 1  # a false positive
     truth[1] = preds[1] = 1
     assert dataset_iou(stat_scores(preds, truth, num_classes=1)) == (1 + 1 + 0) / 3
 

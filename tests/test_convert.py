@@ -230,7 +230,7 @@ def test_a_mask_without_an_image(tmp_path):
         (COLOURS[THREE], 3, {}),
     ],
 )
-def test_the_command_that_training_advises_mends_the_masks(tmp_path, mask, num_classes, options):
+def test_the_command_that_training_advises_fixes_the_masks(tmp_path, mask, num_classes, options):
     expected = NUMBERS > 0 if mask is NUMBERS else THREE if num_classes == 3 else TWO
     root = pairs(tmp_path / "my data", mask, **options)
     with pytest.raises(ValueError, match="segedu convert") as refused:

@@ -40,7 +40,7 @@ def test_clean_data_are_left_in_peace(tmp_path):
     assert 2 < int(found[2]) < int(found[3]) < 60
 
 
-def test_every_mistake_is_listed_with_what_mends_it(tmp_path):
+def test_every_mistake_is_listed_with_what_fixes_it(tmp_path):
     names = "abcdefghijklmno"
     root = fill(tmp_path / "data", names, mask=halves(0, 255))
     for name in "abcd":
@@ -61,7 +61,7 @@ def test_every_mistake_is_listed_with_what_mends_it(tmp_path):
         "4 x it has two values, so make them 0 and 1: segedu convert --root ",
         "a.png holds the values [128], expected class indices from 0 to 1",
         ", and 1 more",
-        "1 x mend it with: segedu convert --root ",
+        "1 x fix it with: segedu convert --root ",
         "e.png is a colour picture",
         "f.jpg is a JPEG",
         "g.png has (14, 12) pixels",

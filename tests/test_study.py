@@ -24,6 +24,7 @@ from segedu.losses import DeepSupervision, compound_loss
 from segedu.metrics import stat_scores
 from segedu.training import TrainConfig, fit
 from study import benchmark, long, report, times
+from study.pages import marks
 from study.pretrained import COMMANDS, card, measure, measured
 from study.timing import take_turns
 from tests.helpers import same_weights
@@ -337,7 +338,12 @@ def test_the_weights_are_small_and_described(name):
 
 def test_the_page_on_speed_shows_the_table():
     page = benchmark.PAGE.read_text(encoding="utf-8")
-    assert benchmark.markdown(read_rows(benchmark.TABLE)) in page
+    rows = read_rows(benchmark.TABLE)
+    for name, text in benchmark.parts(rows).items():
+        begin, end = marks(name)
+        assert f"{begin}{text}{end}" in page
+    for row in rows:
+        assert f"| {' | '.join(benchmark.time_cells(row))} |" in page
 
 
 @pytest.mark.parametrize("network", [UNet, UNetPlusPlus])

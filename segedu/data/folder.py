@@ -186,7 +186,7 @@ def find_pictures(folder: Path, kind: str) -> dict[str, Path]:
 
 
 def _convert(folder: Path, options: str = "") -> str:
-    """The command that mends what is wrong with the masks below a folder."""
+    """The command that fixes what is wrong with the masks below a folder."""
     root = folder.parent if folder.name in (*SPLITS, "val") else folder
     quoted = f'"{root}"' if " " in str(root) else root
     return f"segedu convert --root {quoted} --out NEW{options}"
@@ -222,7 +222,7 @@ def check_headers(image_path: Path, mask_path: Path) -> int:
     if mask.is_jpeg:
         raise ValueError(
             f"{mask_path} is a JPEG, which changes class indices; save masks as PNG, or if it is "
-            f"black and white mend it with: {_convert(mask_path.parents[1], ' --threshold 128')}"
+            f"black and white fix it with: {_convert(mask_path.parents[1], ' --threshold 128')}"
         )
     return image.channels
 
@@ -230,12 +230,12 @@ def check_headers(image_path: Path, mask_path: Path) -> int:
 def read_mask(path: Path, num_classes: int, ignore_index: int | None) -> np.ndarray:
     """Class indices, (H, W) int64."""
     mask = without_alpha(path, read_values(path))
-    mend = partial(_convert, path.parents[1])
+    fix = partial(_convert, path.parents[1])
     top = max(num_classes, 2) - 1  # the highest class index
     if mask.ndim == 3:
         raise ValueError(
-            f"{path} is a colour picture, expected class indices from 0 to {top}; mend it with: "
-            f"{mend()} (--colours TABLE, if you know which colour is which class)"
+            f"{path} is a colour picture, expected class indices from 0 to {top}; fix it with: "
+            f"{fix()} (--colours TABLE, if you know which colour is which class)"
         )
     black_and_white = ignore_index != 255 and np.isin(mask, (0, 255)).all()
     if num_classes == 1 and black_and_white:
@@ -246,7 +246,7 @@ def read_mask(path: Path, num_classes: int, ignore_index: int | None) -> np.ndar
         wrong = np.setdiff1d(mask, known)
         raise ValueError(
             f"{path} holds the values {wrong[:5].tolist()}, expected class indices from 0 to {top}"
-            f"{ignored}; {_advice(mask, wrong, num_classes, mend)}"
+            f"{ignored}; {_advice(mask, wrong, num_classes, fix)}"
         )
     return mask.astype(np.int64)
 
@@ -263,13 +263,13 @@ def without_alpha(path: Path, mask: np.ndarray) -> np.ndarray:
 
 
 def _advice(
-    mask: np.ndarray, wrong: np.ndarray, num_classes: int, mend: Callable[[str], str]
+    mask: np.ndarray, wrong: np.ndarray, num_classes: int, fix: Callable[[str], str]
 ) -> str:
-    """What a mask with the values `wrong` probably is, and the command that mends it."""
+    """What a mask with the values `wrong` probably is, and the command that fixes it."""
     values, counts = np.unique(mask, return_counts=True)
     largest, ends = values[-1], counts[[0, -1]].sum() / counts.sum()
     if (wrong % 1).any():
-        return f"class indices are whole numbers, so threshold it: {mend(' --threshold 0.5')}"
+        return f"class indices are whole numbers, so threshold it: {fix(' --threshold 0.5')}"
     if values.tolist() == [0, 255]:
         return "for masks of 0 and 255, set num_classes=1"
     if wrong.tolist() == [255]:
@@ -277,12 +277,12 @@ def _advice(
     if len(values) > 2 and ends > 0.7 and largest in (1, 128, 255, 65535):
         return (
             "only few pixels lie between its two main values, so it was resized with interpolation "
-            f"or was a JPEG: {mend(f' --threshold {(int(largest) + 1) // 2}')}"
+            f"or was a JPEG: {fix(f' --threshold {(int(largest) + 1) // 2}')}"
         )
     if len(values) <= 2 and num_classes == 1:
-        return f"it has two values, so make them 0 and 1: {mend()}"
+        return f"it has two values, so make them 0 and 1: {fix()}"
     if np.diff(values).min(initial=largest) > 1 and largest >= 10:
-        return f"its values have gaps, so number the classes 0 to {len(values) - 1}: {mend()}"
+        return f"its values have gaps, so number the classes 0 to {len(values) - 1}: {fix()}"
     if num_classes == 1 or len(values) > 20:
-        return f"if these are numbers of objects: {mend(' --objects binary')}"
+        return f"if these are numbers of objects: {fix(' --objects binary')}"
     return f"set num_classes={int(largest) + 1} if all of them are classes"
