@@ -38,6 +38,8 @@ from .losses import (
     check_focal_loss,
 )
 from .results import (
+    check_crossed_error,
+    check_edge_share,
     check_group_bootstrap,
     check_leak,
     check_paired_interval,
@@ -78,10 +80,12 @@ __all__ = [
     "check_count_nuclei",
     "check_crop_and_concat",
     "check_cross_entropy",
+    "check_crossed_error",
     "check_decoder_channels",
     "check_deep_loss",
     "check_dice_loss",
     "check_double",
+    "check_edge_share",
     "check_evaluation_order",
     "check_focal_loss",
     "check_group_bootstrap",

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy import ndarray
+from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt
+from skimage.segmentation import find_boundaries
 
 from .answer import Answer, check
 
@@ -69,8 +71,91 @@ def check_worst_images(submission: Callable[[Sequence[float], int], Sequence[int
         "these are ranks, one for each image: np.argsort lists the indices in order": (
             lambda scores, k: np.argsort(np.argsort(scores))[:k].tolist()
         ),
+        "these are the right images, but in the order of the data set: sort them by score": (
+            lambda scores, k: sorted(worst(scores, k))
+        ),
+        "these are all images: return only the first k": lambda scores, k: worst(scores, None),
     }
     return check(submission, worst, cases, misconceptions)
+
+
+def check_edge_share(submission: Callable[[ndarray, ndarray], float]) -> Answer:
+    """Check a function of two masks (preds, truth), both (H, W) booleans.
+
+    It returns the share of the wrong pixels that have, among their four neighbours, a pixel of the
+    other class of the truth. Some pixel is wrong, and the truth has both classes.
+
+    >>> from scipy.ndimage import distance_transform_edt
+    >>> check_edge_share(lambda preds, truth: (
+    ...     distance_transform_edt(truth)[preds != truth] <= 1).mean())
+    not yet: inside the background this distance is 0, so every false alarm counts as an edge pixel
+    """
+
+    def edge(truth, reach=1.0):
+        inside, outside = distance_transform_edt(truth), distance_transform_edt(~truth)
+        return np.where(truth, inside, outside) <= reach
+
+    def share(preds, truth, edge=edge):
+        return edge(truth)[preds != truth].mean()
+
+    def with_border(truth):  # beyond the border there is background
+        return (binary_dilation(truth) & ~truth) | (truth & ~binary_erosion(truth))
+
+    def wrapped(truth):
+        rolls = ((1, 0), (-1, 0), (0, 1), (0, -1))
+        return np.any([np.roll(truth, roll, (0, 1)) != truth for roll in rolls], axis=0)
+
+    def one_side(mode):
+        return lambda truth: find_boundaries(truth, connectivity=1, mode=mode)
+
+    misconceptions = {
+        "inside the background this distance is 0, so every false alarm counts as an edge pixel": (
+            lambda *masks: share(*masks, lambda truth: distance_transform_edt(truth) <= 1)
+        ),
+        "inside the nuclei this distance is 0, so every missed pixel counts as an edge pixel": (
+            lambda *masks: share(*masks, lambda truth: distance_transform_edt(~truth) <= 1)
+        ),
+        "this looks at the inner side of the outline alone: false alarms lie on the outer one": (
+            lambda *masks: share(*masks, one_side("inner"))
+        ),
+        "this looks at the outer side of the outline alone: missed pixels lie on the inner one": (
+            lambda *masks: share(*masks, one_side("outer"))
+        ),
+        "a pixel has four neighbours here: one that touches the outline with a corner only does "
+        "not count": lambda *masks: share(*masks, lambda truth: edge(truth, 1.5)),
+        "this measures the distance from the predicted outline: the annotated one is asked for": (
+            lambda preds, truth: edge(preds)[preds != truth].mean()
+        ),
+        "this divides by all pixels: divide by the wrong ones": (
+            lambda preds, truth: (edge(truth) & (preds != truth)).mean()
+        ),
+        "this is the share of the edge pixels that are wrong: divide by the number of wrong ones": (
+            lambda preds, truth: (preds != truth)[edge(truth)].mean()
+        ),
+        "this is the share away from the edge": lambda *masks: 1 - share(*masks),
+        "the border of the image is no outline: an object that it cuts goes on": (
+            lambda *masks: share(*masks, with_border)
+        ),
+        "np.roll wraps around: the last row is no neighbour of the first": (
+            lambda *masks: share(*masks, wrapped)
+        ),
+        "the pixels next to the outline have the distance 1: use <= 1": (
+            lambda *masks: share(*masks, lambda truth: edge(truth, 0.99))
+        ),
+    }
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:20, :24]
+
+    def disc(row, column, radius):
+        return (rows - row) ** 2 + (columns - column) ** 2 < radius**2
+
+    cases = [(disc(9, 10, 6), disc(10, 11, 5)), (disc(9, 11, 4), disc(9, 11, 7))]
+    for row, column in ((2, 3), (17, 20), (9, 1)):  # cut by the border, and a few false alarms
+        truth = disc(row, column, 6) | disc(10, 12, 4)
+        preds = disc(row + 1, column - 1, 5) | disc(11, 12, 4)
+        cases.append((preds | (random.random(truth.shape) < 0.03), truth))
+    cases.append((~disc(11, 12, 3) & disc(10, 12, 9), disc(10, 12, 8)))
+    return check(submission, share, cases, misconceptions)
 
 
 def check_leak(submission: Callable[[Sequence[str], Sequence[str]], float]) -> Answer:
@@ -148,8 +233,85 @@ def check_paired_interval(submission: Callable[[ndarray, ndarray], tuple[float, 
             lambda *scores: interval(*scores, lambda values: values.std() / len(values) ** 0.5)
         ),
         "this is second minus first": lambda first, second: interval(second, first),
+        "these are the ends of the interval: return the mean and how far it reaches": (
+            lambda *scores: np.add(interval(*scores)[0], np.array([-1, 1]) * interval(*scores)[1])
+        ),
+        "this is one standard error: 95 % needs 1.96 of them": (
+            lambda first, second: ((first - second).mean(), error(first - second))
+        ),
+        "this is a mean of absolute differences: where the other network wins, it must subtract": (
+            lambda first, second: interval(abs(first - second), 0 * first)
+        ),
+        "the standard deviation is divided by the root of N - 1: divide by the root of N, and let "
+        "ddof=1 do the rest": lambda *scores: interval(
+            *scores, lambda values: spread(values) / (len(values) - 1) ** 0.5
+        ),
     }
     return check(submission, interval, [case(*size) for size in sizes], misconceptions)
+
+
+def check_crossed_error(submission: Callable[[ndarray], float]) -> Answer:
+    """Check a function of differences (S, N), a row for each seed and a column for each image.
+
+    It returns the standard error of their mean when seeds and images are both drawn anew: the root
+    of the variance of the rows' means over S plus that of the columns' means over N.
+
+    >>> check_crossed_error(lambda differences: differences.std(ddof=1) / differences.size**0.5)
+    not yet: this takes all numbers as independent, but a row shares its training and a column its \
+image
+    """
+
+    def of_means(differences, axis):
+        means = differences.mean(axis)
+        return means.var(ddof=1) / len(means)
+
+    def error(differences):
+        return (of_means(differences, 1) + of_means(differences, 0)) ** 0.5
+
+    def divided(differences, seeds, images, ddof=1):
+        rows, columns = (differences.mean(axis).var(ddof=ddof) for axis in (1, 0))
+        return (rows / seeds + columns / images) ** 0.5
+
+    random = np.random.default_rng(2)
+    cases = [(np.array([[0.01, 0.03, 0.02], [0.02, 0.04, 0.03]]),)]
+    for seeds, images in ((3, 8), (5, 20), (5, 85), (4, 4), (10, 6)):
+        of_seed, of_image = random.normal(0, 0.02, (seeds, 1)), random.normal(0, 0.04, images)
+        noise = random.normal(0, 0.02, (seeds, images))
+        cases.append(((of_seed + of_image + noise).round(3),))
+    misconceptions = {
+        "this takes all numbers as independent, but a row shares its training and a column its "
+        "image": lambda d: d.std(ddof=1) / d.size**0.5,
+        "this leaves the seeds out: other trainings would have given other rows": (
+            lambda d: of_means(d, 0) ** 0.5
+        ),
+        "this leaves the images out: other pictures would have given other columns": (
+            lambda d: of_means(d, 1) ** 0.5
+        ),
+        "standard errors do not add up: add their squares, and take the root of the sum": (
+            lambda d: of_means(d, 0) ** 0.5 + of_means(d, 1) ** 0.5
+        ),
+        "this is the variance of the mean: its root is the standard error": (
+            lambda d: of_means(d, 0) + of_means(d, 1)
+        ),
+        "the two numbers are exchanged: the rows' means are S numbers, the columns' means N": (
+            lambda d: divided(d, *d.shape[::-1])
+        ),
+        "these are standard deviations: the error of a mean is smaller, so divide each variance "
+        "by the number of its means": lambda d: divided(d, 1, 1),
+        "NumPy's var divides by the number of values: for the spread of a sample, use ddof=1": (
+            lambda d: divided(d, *d.shape, ddof=0)
+        ),
+        "this is 1.96 standard errors: one is asked for": lambda d: 1.96 * error(d),
+        "each standard deviation is divided by the number of its means, but an error falls with "
+        "the root of it": lambda d: divided(d, d.shape[0] ** 2, d.shape[1] ** 2),
+        "this is the spread within a row and within a column: take the means first, then the "
+        "variance of these means": (
+            lambda d: (
+                (d.var(1, ddof=1).mean() / len(d) + d.var(0, ddof=1).mean() / d.shape[1]) ** 0.5
+            )
+        ),
+    }
+    return check(submission, error, cases, misconceptions)
 
 
 def check_group_bootstrap(submission: Callable) -> Answer:

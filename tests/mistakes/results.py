@@ -1,6 +1,8 @@
 """Exercises of the chapter on results: other ways to get them right, and wrong."""
 
 import numpy as np
+from scipy.ndimage import correlate
+from skimage.segmentation import find_boundaries
 
 
 def two_class_iou(tp, fp, fn, tn):
@@ -15,6 +17,31 @@ def paired_interval(first, second):
 def unpaired(first, second):
     variance = np.var(first, ddof=1) / len(first) + np.var(second, ddof=1) / len(second)
     return np.mean(first) - np.mean(second), 1.96 * variance**0.5
+
+
+def edge_share(preds, truth):
+    """A pixel is at the edge if its four neighbours are not all of its own class."""
+    cross = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
+    same = np.where(
+        truth, *(correlate(m.astype(int), cross, mode="nearest") for m in (truth, ~truth))
+    )
+    wrong = preds != truth
+    return np.count_nonzero(wrong & (same < 4)) / np.count_nonzero(wrong)
+
+
+def without_rows(preds, truth):
+    """Compares pixels above each other only."""
+    change = truth[1:] != truth[:-1]
+    edge = np.zeros_like(truth)
+    edge[1:] |= change
+    edge[:-1] |= change
+    return edge[preds != truth].mean()
+
+
+def crossed_error(differences):
+    seeds, images = differences.shape
+    errors = [np.std(differences.mean(axis), ddof=1) for axis in (1, 0)]
+    return np.hypot(errors[0] / seeds**0.5, errors[1] / images**0.5)
 
 
 def group_bootstrap(values, groups, draws):
@@ -33,6 +60,11 @@ def mean_of_means(values, groups, draws):
 RIGHT = {
     "two_class_iou": [two_class_iou],
     "worst_images": [lambda scores, k: np.argsort(scores)[:k]],
+    "edge_share": [
+        edge_share,
+        lambda preds, truth: find_boundaries(truth, connectivity=1)[preds != truth].mean(),
+    ],
+    "crossed_error": [crossed_error],
     "leak": [lambda train, test: np.isin(test, train).mean()],
     "paired_interval": [paired_interval],
     "group_bootstrap": [group_bootstrap],
@@ -43,6 +75,29 @@ WRONG = [
      "the background's union"),
     ("worst_images", lambda scores, k: np.argsort(scores)[::-1][:k], "these are the best images"),
     ("worst_images", lambda scores, k: np.argsort(scores)[:k] + 1, "gave [2, 6], expected [1, 5]"),
+    ("worst_images", lambda scores, k: np.sort(np.argsort(scores)[:k]), "in the order of the data"),
+    ("worst_images", lambda scores, k: np.argsort(scores), "only the first k"),
+    ("edge_share", lambda preds, truth: find_boundaries(truth)[preds ^ truth].sum() / truth.size,
+     "divide by the wrong ones"),
+    ("edge_share", lambda preds, truth: find_boundaries(truth, 2)[preds ^ truth].mean(),
+     "with a corner only"),
+    ("edge_share", lambda preds, truth: find_boundaries(preds)[preds ^ truth].mean(),
+     "from the predicted outline"),
+    ("edge_share", lambda preds, truth: find_boundaries(truth, mode="inner")[preds ^ truth].mean(),
+     "the inner side"),
+    ("edge_share", without_rows, "cases the result is wrong"),
+    ("crossed_error", lambda d: d.mean(0).std(ddof=1) / d.shape[1] ** 0.5, "leaves the seeds out"),
+    ("crossed_error", lambda d: d.std(ddof=1) / np.sqrt(d.size), "all numbers as independent"),
+    ("crossed_error", lambda d: np.hypot(d.mean(1).std() / len(d) ** 0.5,
+                                         d.mean(0).std() / d.shape[1] ** 0.5), "use ddof=1"),
+    ("crossed_error", lambda d: np.hypot(d.mean(0).std(ddof=1) / len(d) ** 0.5,
+                                         d.mean(1).std(ddof=1) / d.shape[1] ** 0.5), "exchanged"),
+    ("crossed_error", lambda d: d.std(1, ddof=1).mean() / d.shape[1] ** 0.5,
+     "cases the result is wrong"),
+    ("paired_interval", lambda a, b: np.mean(a - b) + np.array([-1.96, 1.96])
+     * np.std(a - b, ddof=1) / len(a) ** 0.5, "the ends of the interval"),
+    ("paired_interval", lambda a, b: (np.mean(a - b), np.std(a - b, ddof=1) / len(a) ** 0.5),
+     "one standard error"),
     ("leak", lambda train, test: len(set(train) & set(test)) / len(set(test)), "of the groups"),
     ("leak", lambda train, test: sum(group in train for group in test), "gave 1, expected 0.5"),
     ("paired_interval", unpaired, "both networks saw the same images"),
