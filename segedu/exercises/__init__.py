@@ -36,6 +36,7 @@ from .losses import (
     check_dice_loss,
     check_focal_loss,
 )
+from .networks import check_unet
 from .results import (
     check_group_bootstrap,
     check_leak,
@@ -100,5 +101,6 @@ __all__ = [
     "check_three_class",
     "check_triangle",
     "check_two_class_iou",
+    "check_unet",
     "check_worst_images",
 ]
