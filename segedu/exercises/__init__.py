@@ -37,6 +37,7 @@ from .losses import (
     check_dice_loss,
     check_focal_loss,
 )
+from .networks import check_unet
 from .results import (
     check_crossed_error,
     check_edge_share,
@@ -106,5 +107,6 @@ __all__ = [
     "check_three_class",
     "check_triangle",
     "check_two_class_iou",
+    "check_unet",
     "check_worst_images",
 ]

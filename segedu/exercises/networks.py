@@ -1,30 +1,45 @@
 """Exercises in which a whole network is built: they compare what the networks answer.
 
-Every weight is set to numbers that depend on its shape alone, so that the order in which a learner
-registers the layers does not matter: two networks of the same layers, connected in the same way,
-give the same answer.
+Every weight gets numbers that depend on its shape alone, so the order in which a learner registers
+the layers does not matter: two networks of the same layers, connected in the same way, give the
+same answer.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from .answer import Answer, check
 
+UNREGISTERED = "the answer depends on weights that the network does not know"
+
 
 def fill(module: nn.Module) -> nn.Module:
-    """A network in eval mode, each of its weights a wave that depends on the weight's shape only."""
+    """A network in eval mode, with weights and statistics that depend on their shapes only.
+
+    Biases of convolutions are set to 0, because before a normalisation they may be left out.
+    """
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.dim() > 1:
-                wave = torch.cos(torch.arange(parameter.numel(), dtype=torch.float32))
-                parameter.copy_(wave.view_as(parameter) / parameter[0].numel() ** 0.5)
+                generator = torch.Generator().manual_seed(0)
+                values = torch.randn(parameter.shape, generator=generator)
+                parameter.copy_(values * (2 / parameter[0].numel()) ** 0.5)
+        for part in module.modules():
+            if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) and part.bias is not None:
+                part.bias.zero_()
+            elif isinstance(part, nn.BatchNorm2d):
+                part.running_mean.fill_(-0.1)
+                part.running_var.fill_(0.5)
     return module.eval()
 
 
 def block(before: int, width: int, *, norm=True, relu=True, layers=2, padding=1) -> nn.Sequential:
+    """The block of the exercises, or one that lacks something."""
     parts = []
     for _ in range(layers):
         parts.append(nn.Conv2d(before, width, 3, padding=padding, bias=not norm))
@@ -34,75 +49,123 @@ def block(before: int, width: int, *, norm=True, relu=True, layers=2, padding=1)
 
 
 class Built(nn.Module):
-    """A U-Net as the exercise asks for it, or with one mistake."""
+    """A U-Net as the exercise asks for it, or with one mistake.
+
+    Parameters
+    ----------
+    join : how a skip meets the map from below: "cat", "swapped" (behind it), or "none".
+    up : "bilinear", "corners" (bilinear with aligned corners), "nearest" or "transposed".
+    pool : halves a map. `pool_image` halves the image too.
+    holder : what holds the blocks. A plain list does not register them.
+    """
 
     def __init__(
-        self, channels: Sequence[int], *, join="cat", mode="bilinear", final=None, **options
-    ):
+        self, channels: Sequence[int], *, join="cat", up="bilinear", pool=F.max_pool2d,
+        pool_image=False, holder=nn.ModuleList, classes=1, head=True, final=None, **options,
+    ):  # fmt: skip
         super().__init__()
-        self.join, self.mode, self.final = join, mode, final
-        pairs = zip((1, *channels), channels, strict=False)
-        self.down = nn.ModuleList(block(a, b, **options) for a, b in pairs)
-        joined = [self.width(*pair) for pair in zip(channels, channels[1:], strict=False)]
-        self.up = nn.ModuleList(
-            block(a, b, **options) for a, b in zip(joined, channels, strict=False)
-        )
-        self.head = nn.Conv2d(channels[0], 1, 1)
+        self.join, self.up, self.pool, self.pool_image = join, up, pool, pool_image
+        self.final = final or nn.Identity()
+        self.down = holder([block(a, b, **options) for a, b in pairwise((1, *channels))])
+        pairs = list(pairwise(channels))  # of a row and of the row below
+        self.larger = holder([
+            nn.ConvTranspose2d(below, own, 2, stride=2) if up == "transposed"
+            else nn.Upsample(scale_factor=2, mode="nearest") if up == "nearest"
+            else nn.Upsample(scale_factor=2, mode="bilinear", align_corners=up == "corners")
+            for own, below in pairs
+        ])  # fmt: skip
+        self.back = holder([block(self._takes(*pair), pair[0], **options) for pair in pairs])
+        self.head = nn.Conv2d(channels[0], classes, 1) if head else nn.Identity()
 
-    def width(self, skip: int, below: int) -> int:
-        return skip + below if self.join in ("cat", "swapped") else below
+    def _takes(self, own: int, below: int) -> int:
+        from_below = own if self.up == "transposed" else below
+        return from_below + own * (self.join != "none")
 
     def forward(self, x: Tensor) -> Tensor:
         maps = []
-        for k, part in enumerate(self.down):
-            x = part(F.max_pool2d(x, 2) if k else x)
+        for row, part in enumerate(self.down):
+            x = part(self.pool(x, 2) if row or self.pool_image else x)
             maps.append(x)
-        x = maps.pop()
-        for part, skip in zip(reversed(self.up), reversed(maps), strict=True):
-            corners = {} if self.mode == "nearest" else {"align_corners": self.mode == "corners"}
-            mode = "bilinear" if self.mode == "corners" else self.mode
-            x = F.interpolate(x, scale_factor=2, mode=mode, **corners)
-            if self.join == "cat":
-                x = torch.cat([skip, x], 1)
-            elif self.join == "swapped":
-                x = torch.cat([x, skip], 1)
-            x = part(x)
-        x = self.head(x)
-        return x if self.final is None else self.final(x)
+        for row in reversed(range(len(self.back))):
+            parts = [maps[row], self.larger[row](x)]
+            order = {"cat": parts, "swapped": parts[::-1], "none": parts[1:]}[self.join]
+            x = self.back[row](torch.cat(order, dim=1))
+        return self.final(self.head(x))
 
 
 def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
-    """Check a class, or a function, that makes a U-Net of the channels that it is given.
+    """Check a class, or a function, that makes a U-Net from the channels of its rows.
 
-    One grey channel in, one logit per pixel out; the skip stands first.
+    The network maps (N, 1, H, W) images to (N, 1, H, W) logits; full resolution is the first of the
+    channels. The check gives every weight numbers that depend on its shape only, so layers may be
+    registered in any order. Then it compares the answers in evaluation mode.
+
+    >>> check_unet(lambda channels: Built(channels, join="none"))
+    not yet: the skips are missing: each block on the way up also takes the map from the way down
     """
 
-    def answer(make, channels, size):
-        generator = torch.Generator().manual_seed(0)
-        image = torch.rand(1, 1, size, size, generator=generator)
-        with torch.no_grad():
-            return fill(make(channels))(image)
+    def run(make, channels, images):
+        network, used = make(channels), []
+        if not isinstance(network, nn.Module):
+            return network
+        hook = register_module_forward_hook(lambda part, *_: used.extend(part.parameters(False)))
+        try:
+            with torch.no_grad():
+                answer = fill(network)(images)
+        finally:
+            hook.remove()
+        registered = set(map(id, network.parameters()))
+        return answer if all(id(weight) in registered for weight in used) else UNREGISTERED
 
-    cases = [((4, 8), 8), ((4, 8, 16), 16), ((3, 5, 7), 16), ((2, 4, 8, 16), 32), ((5,), 8),
-             ((4, 8, 16), 24)]  # fmt: skip
+    def made(**mistake):
+        return lambda channels: Built(channels, **mistake)
+
+    generator = torch.Generator().manual_seed(0)
+    shapes = [((4, 8), 8, 8), ((4, 8, 16), 16, 16), ((3, 5, 7), 16, 24), ((2, 4, 8, 16), 32, 16),
+              ((5, 3), 10, 6), ((4, 4, 4), 24, 16)]  # fmt: skip
+    cases = [
+        (list(channels), torch.rand(2, 1, height, width, generator=generator))
+        for channels, height, width in shapes
+    ]
     misconceptions = {
-        "the skips are missing: each block on the way up also gets the map from the way down": (
-            lambda channels: Built(channels, join=None)
+        "the skips are missing: each block on the way up also takes the map from the way down": (
+            made(join="none")
         ),
-        "the skip stands second; in this course it stands first": (
-            lambda channels: Built(channels, join="swapped")
+        "the skip stands behind the map from below; in this course it stands first": made(
+            join="swapped"
         ),
-        "the head ends in a sigmoid, but losses take logits": (
-            lambda channels: Built(channels, final=torch.sigmoid)
+        "the channels are used from the last to the first: the first are those of full "
+        "resolution": lambda channels: Built(channels[::-1]),
+        "the image is pooled before the first block, so the answer has half its size: pool "
+        "between the blocks": made(pool_image=True),
+        "the maps are halved by their mean: the exercise asks for max pooling": made(
+            pool=F.avg_pool2d
         ),
-        "the upsampling repeats pixels (nearest); bilinear was asked for": (
-            lambda channels: Built(channels, mode="nearest")
+        "the upsampling repeats pixels (nearest): the exercise asks for bilinear": made(
+            up="nearest"
         ),
-        "align_corners must be False": lambda channels: Built(channels, mode="corners"),
-        "batch normalisation is missing in the blocks": (
-            lambda channels: Built(channels, norm=False)
+        "the upsampling has align_corners=True: with False the result does not depend on the "
+        "size": made(up="corners"),
+        "the upsampling is a learnt transposed convolution: the exercise asks for bilinear": made(
+            up="transposed"
         ),
-        "the ReLUs are missing in the blocks": lambda channels: Built(channels, relu=False),
-        "a block has two convolutions, here is one": lambda channels: Built(channels, layers=1),
+        "the network ends in a sigmoid: losses and thresholds here take logits": made(
+            final=nn.Sigmoid()
+        ),
+        "the network ends in a softmax, which is 1 everywhere for one channel: return logits": made(
+            final=nn.Softmax(dim=1)
+        ),
+        "the network ends in a ReLU, but the logits of the background are negative": made(
+            final=nn.ReLU()
+        ),
+        "the answer has two channels: one logit per pixel is enough for one class": made(classes=2),
+        "the head is missing: a 1x1 convolution makes one logit of the channels": made(head=False),
+        "batch normalisation is missing in the blocks": made(norm=False),
+        "the ReLUs are missing in the blocks": made(relu=False),
+        "a block has two convolutions, here is one": made(layers=1),
+        "some layers are not registered, so no optimizer would train them: make them in __init__ "
+        "and keep them as attributes, in nn.Sequential or in nn.ModuleList, not in a plain list": (
+            made(holder=list)
+        ),
     }
-    return check(submission, Built, cases, misconceptions, run=answer, tolerance=1e-4)
+    return check(submission, Built, cases, misconceptions, run=run, tolerance=1e-4)

@@ -1,11 +1,14 @@
 """Exercises of the chapter on U-Net: other ways to get them right, and wrong."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from segedu import UNet
 
 
 def conv_size(size, kernel, stride, padding):
@@ -57,6 +60,110 @@ class Block(nn.Module):
         return self.norms[-1](self.second(images)).clamp(min=0)
 
 
+def block(a, b):
+    return nn.Sequential(
+        nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(inplace=True),
+        nn.Conv2d(b, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(inplace=True),
+    )  # fmt: skip
+
+
+class Down(nn.Module):
+    def __init__(self, a, b):
+        super().__init__()
+        self.layers = nn.Sequential(nn.MaxPool2d(2), block(a, b))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class Up(nn.Module):
+    def __init__(self, skip, below):
+        super().__init__()
+        self.layers = block(skip + below, skip)
+        self.up = nn.Upsample(scale_factor=2, mode="bilinear")
+
+    def forward(self, x, skip):
+        return self.layers(torch.cat([skip, self.up(x)], 1))
+
+
+class UNetOfModules(nn.Module):
+    """Down and Up are modules, and the way up is registered first."""
+
+    def __init__(self, channels):
+        super().__init__()
+        pairs = list(pairwise(channels))
+        self.head = nn.Conv2d(channels[0], 1, kernel_size=1, bias=False)
+        self.ups = nn.ModuleList(Up(a, b) for a, b in reversed(pairs))
+        self.downs = nn.ModuleList(Down(a, b) for a, b in pairs)
+        self.first = block(1, channels[0])
+
+    def forward(self, x):
+        skips = [self.first(x)]
+        for down in self.downs:
+            skips.append(down(skips[-1]))
+        x = skips.pop()
+        for up in self.ups:
+            x = up(x, skips.pop())
+        return self.head(x)
+
+
+class Recursive(nn.Module):
+    """A level that holds the level below; the bottom is a block."""
+
+    def __init__(self, channels, before=1, top=True):
+        super().__init__()
+        own, *below = channels
+        self.down, self.inner = block(before, own), None
+        if below:
+            self.inner = Recursive(below, own, top=False)
+            self.up = block(own + below[0], own)
+        self.head = nn.Conv2d(own, 1, 1) if top else nn.Identity()
+
+    def forward(self, x):
+        x = self.down(x)
+        if self.inner is not None:
+            below = self.inner(F.max_pool2d(x, 2))
+            below = F.interpolate(below, x.shape[2:], mode="bilinear", align_corners=False)
+            x = self.up(torch.cat((x, below), dim=1))
+        return self.head(x)
+
+
+class Bottom(nn.Module):
+    """The bottom has a name of its own; mistakes can be chosen."""
+
+    def __init__(self, channels, *, skips=slice(None, None, -1), early=False, padding=1, made=True):
+        super().__init__()
+        self.skips, self.early, self.channels, self.made = skips, early, channels, made
+        pairs = list(pairwise([1, *channels[:-1]]))
+        self.encoder = nn.ModuleList(block(a, b) for a, b in pairs)
+        self.bottom = block(channels[-2], channels[-1])
+        rows = range(len(channels) - 1)
+        self.decoder = nn.ModuleList(
+            block(channels[row] + channels[row + 1], channels[row]) for row in rows
+        )
+        self.head = nn.Conv2d(channels[0], 1, 1)
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3):
+                part.padding = (padding, padding)
+
+    def forward(self, x):
+        maps = []
+        for part in self.encoder:
+            x = part(x)
+            maps.append(F.max_pool2d(x, 2) if self.early else x)
+            x = F.max_pool2d(x, 2)
+        x = self.bottom(x)
+        for part, skip in zip(self.decoder[::-1], maps[self.skips], strict=True):
+            x = F.interpolate(x, scale_factor=2.0, mode="bilinear")
+            x = part(torch.cat([skip, x], dim=1))
+        return self.head(x) if self.made else nn.Conv2d(self.channels[0], 1, 1)(x)
+
+
+def grouped(channels):
+    """A U-Net with another normalisation."""
+    return UNet(1, 1, channels=channels, norm="group")
+
+
 RIGHT = {
     "conv_size": [conv_size],
     "decoder_channels": [lambda channels, row: sum(channels[row : row + 2])],
@@ -65,6 +172,13 @@ RIGHT = {
     "pad_to_multiple": [pad_to_multiple],
     "crop_and_concat": [crop_and_concat],
     "conv_block": [Block],
+    "unet": [
+        UNetOfModules,
+        Recursive,
+        Bottom,
+        lambda channels: UNet(1, 1, channels=channels),
+        lambda channels: nn.Sequential(Bottom(channels), nn.Dropout(0.5)),  # off in eval mode
+    ],
 }
 
 WRONG = [
@@ -80,4 +194,11 @@ WRONG = [
      "gave torch.float32 (1, 5, 8, 8), expected torch.float32 (1, 5, 4, 4)"),
     ("conv_block", lambda a, b: Block(a, b, norms=1), "expected"),
     ("conv_block", lambda a, b: nn.Sequential(nn.Conv2d(a, b, 3), Block(b, b)), "expected"),
+    ("unet", lambda c: Bottom(c, made=False), "some layers are not registered"),
+    ("unet", lambda c: Bottom(c, skips=slice(None)), "raised RuntimeError: Sizes of tensors"),
+    ("unet", lambda c: Bottom(c, early=True), "raised RuntimeError: Sizes of tensors"),
+    ("unet", lambda c: Bottom(c, padding=0), "raised RuntimeError"),
+    ("unet", lambda c: Bottom(c)(torch.zeros(1, 1, 8, 8)), "expected"),
+    ("unet", lambda c: UNet(1, 1, channels=c, up="transposed"), "a learnt transposed convolution"),
+    ("unet", grouped, "[0][0][0][0] gave"),
 ]  # fmt: skip
