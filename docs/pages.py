@@ -96,14 +96,11 @@ def write_icons(app, exception):
     sources = [*app.outdir.rglob("*.html"), *static.glob("scripts/*-theme.js")]
     used = {name for path in sources for name in re.findall(r"fa-[\w-]+", read(path))}
     rules = "".join(map(read, static.glob("styles/*.css")))
-    icons = {
-        int(code, base=16)
-        for selectors, code in re.findall(
-            r'(?:([^{}]*)\{[^{}]*content|--pst-icon-[\w-]+):"\\(f\w{3})"', rules
-        )
-        for names in [set(re.findall(r"\.(fa-[\w-]+):", selectors))]
-        if not names or names & used
-    }
+    icons = {ord(letter) for letter in rules if "\ue000" <= letter <= "\uf8ff"}
+    for selectors, code in re.findall(r'([^{}]*)\{[^{}]*content:"\\(f\w{3})"', rules):
+        names = set(re.findall(r"\.(fa-[\w-]+):", selectors))
+        if not names or names & used:
+            icons.add(int(code, base=16))
     font = TTFont(static / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.ttf")
     subsetter = Subsetter()
     subsetter.populate(unicodes=icons)
