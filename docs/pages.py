@@ -74,7 +74,7 @@ def describe(app, page, template, context, doctree):
 
 def copy_mathjax(app, exception):
     """Copies those parts of MathJax that _config.yml names."""
-    if exception is not None or app.builder.name != "html":
+    if exception is not None or app.builder.name == "epub":
         return
     source = Path(distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline"))
     names = ["startup.js", "output/chtml/fonts"]
@@ -90,7 +90,7 @@ def write_icons(app, exception):
 
     _static/custom.css puts it in the place of the theme's.
     """
-    if exception is not None or app.builder.name != "html":
+    if exception is not None or app.builder.name == "epub":
         return
     static = app.outdir / "_static"
     sources = [*app.outdir.rglob("*.html"), *static.glob("scripts/*-theme.js")]

@@ -5,6 +5,8 @@ import re
 from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
+import segedu
+
 
 class Pictures(SphinxPostTransform):
     """Puts its own still picture in the place of a live figure of a page, such as the first."""
@@ -20,6 +22,11 @@ class Pictures(SphinxPostTransform):
                 node.replace_self(nodes.image(alt=alt, uri=data, candidates={"?": data}))
 
 
+def know_version(app, config):
+    config.version = config.version or segedu.__version__  # which an EPUB has to have
+
+
 def setup(app):
+    app.connect("config-inited", know_version)
     app.add_post_transform(Pictures)
     return {"parallel_read_safe": True}
