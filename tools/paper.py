@@ -16,13 +16,13 @@ import zipfile
 from contextlib import contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from playwright.sync_api import sync_playwright
 
 from segedu.files import atomic_path
 
 ROOT = Path(__file__).parent.parent
+BUILD = ROOT / "_build"
 FOOTER = """<p style="font-size: 8px; text-align: center; width: 100%">
 <span class="pageNumber"></span></p>"""
 MATHJAX = "sphinx-mathjax-offline/static/mathjax/tex-chtml.js"
@@ -39,18 +39,24 @@ TO_EPUB = r"""text => {
         const tag = formula.match(/\\tag\{(.*?)\}/)  // which readers of MathML do not know
         if (tag) formula = formula.replace(tag[0], "")
         math.innerHTML = MathJax.tex2mml(formula, { display })
-        if (tag) math.append(`\u2003(${tag[1]})`)
+        if (tag) math.insertAdjacentHTML("afterbegin", `<span class="tag">(${tag[1]})</span>`)
     }
+    for (const summary of page.querySelectorAll(".above-input > summary"))
+        summary.textContent = "Code that only draws or prepares"
+    const style = page.head.appendChild(page.createElement("style"))
+    style.textContent =
+        "pre { background: #f4f4f4; overflow-wrap: anywhere; white-space: pre-wrap }" +
+        ".tag { float: right }"
     return new XMLSerializer().serializeToString(page)
 }"""
 
 
-def build(builder: str, output: Path) -> Path:
+def build(builder: str) -> Path:
     """Has Jupyter Book build the course; returns the folder with what it made."""
     command = [Path(sys.executable).with_name("jupyter-book"), "build", ROOT, "--quiet"]
-    command += ["--path-output", output, "--builder", "custom", "--custom-builder", builder]
+    command += ["--builder", "custom", "--custom-builder", builder]
     subprocess.run(command, check=True)
-    return output / "_build" / builder
+    return BUILD / builder
 
 
 @contextmanager
@@ -65,9 +71,9 @@ def chromium_page():
         browser.close()
 
 
-def write_pdf(output: Path, path: Path):
+def write_pdf(path: Path):
     """The style sheet of the pages says how they look on paper."""
-    folder = build("singlehtml", output)
+    folder = build("singlehtml")
     with chromium_page() as page:
         page.goto((folder / "intro.html").as_uri())
         page.evaluate("MathJax.startup.promise")
@@ -79,9 +85,9 @@ def write_pdf(output: Path, path: Path):
         )  # fmt: skip
 
 
-def write_epub(output: Path, path: Path):
+def write_epub(path: Path):
     """Sphinx's own EPUB, with pages that every reader can show."""
-    book = zipfile.ZipFile(build("epub", output) / "segmentation.epub")
+    book = zipfile.ZipFile(build("epub") / "segmentation.epub")
     files = {name: book.read(name) for name in book.namelist()}
     pages = [name for name in files if name.endswith(".xhtml") and name != "nav.xhtml"]
     list_of_files = files["content.opf"].decode()
@@ -107,10 +113,10 @@ def main():
     writers = {"pdf": write_pdf, "epub": write_epub}
     parser.add_argument("kind", choices=writers)
     kind = parser.parse_args().kind
-    path = ROOT / "_build" / "paper" / f"segmentation.{kind}"
+    path = BUILD / "paper" / f"segmentation.{kind}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as output, atomic_path(path) as temporary:
-        writers[kind](Path(output), temporary)
+    with atomic_path(path) as temporary:
+        writers[kind](temporary)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
