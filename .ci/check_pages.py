@@ -1,4 +1,4 @@
-"""Fail if a page of the table of contents is missing from the built book, next to empty, or heavy."""
+"""Fail if a page of the contents is missing from the built book, next to empty, or heavy."""
 
 import re
 import shutil

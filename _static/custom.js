@@ -51,6 +51,7 @@ document.addEventListener("click", ({ target }) => {
   dialog.append(image)
   dialog.addEventListener("click", () => dialog.close())
   dialog.addEventListener("close", () => dialog.remove())
+  dialog.addEventListener("keydown", event => event.stopPropagation()) // Sphinx takes Escape
   document.body.append(dialog)
   dialog.showModal()
 })
