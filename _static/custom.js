@@ -55,3 +55,15 @@ document.addEventListener("click", ({ target }) => {
   document.body.append(dialog)
   dialog.showModal()
 })
+
+// A formula that is wider than a phone can be scrolled, by the keyboard too; only such a formula is
+// a stop of the Tab key.
+function letScroll() {
+  for (const formula of document.querySelectorAll("div.math mjx-container")) {
+    const isWide = formula.scrollWidth > formula.clientWidth + 1
+    if (isWide) formula.tabIndex = 0
+    else formula.removeAttribute("tabindex")
+  }
+}
+addEventListener("load", () => window.MathJax?.startup?.promise.then(letScroll))
+addEventListener("resize", letScroll)

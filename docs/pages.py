@@ -15,7 +15,7 @@ from fontTools.ttLib import TTFont
 from sphinx.errors import ExtensionError
 from sphinx.util.fileutil import copy_asset
 
-LONGEST = 200  # characters of a description
+LONGEST = 220  # characters of a description
 PICTURE = "_static/preview.png"
 CHAPTERS = Path(__file__).parents[1] / "chapters"
 
