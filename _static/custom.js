@@ -17,3 +17,53 @@ document.addEventListener("DOMContentLoaded", () => {
     contents.addEventListener("close", () => document.activeElement.blur(), { once: true })
   })
 })
+
+// On paper nothing can be opened: answers and solutions are shown, the code of drawings is not.
+let opened = []
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details:not([open], .above-input)")]
+  for (const details of opened) details.open = true
+})
+addEventListener("afterprint", () => {
+  for (const details of opened) details.open = false
+})
+
+// Where a figure is shown much smaller than on a large screen, a tap shows it at that size, to be
+// moved about.
+const fullWidth = image => Math.min(image.naturalWidth, 720)
+
+function mark() {
+  for (const image of document.querySelectorAll(".bd-article img")) {
+    const isSmall = image.width > 0 && image.width < 0.8 * fullWidth(image)
+    image.classList.toggle("enlargeable", isSmall && !image.closest("a, .segedu-explorer"))
+  }
+}
+addEventListener("load", mark)
+addEventListener("resize", mark)
+document.addEventListener("click", ({ target }) => {
+  if (!target.matches?.("img.enlargeable")) return
+  const dialog = document.createElement("dialog")
+  const image = target.cloneNode()
+  dialog.className = "enlarged"
+  dialog.setAttribute("aria-label", "Figure, enlarged")
+  image.removeAttribute("class")
+  image.style.width = `${fullWidth(target)}px`
+  dialog.append(image)
+  dialog.addEventListener("click", () => dialog.close())
+  dialog.addEventListener("close", () => dialog.remove())
+  dialog.addEventListener("keydown", event => event.stopPropagation()) // Sphinx takes Escape
+  document.body.append(dialog)
+  dialog.showModal()
+})
+
+// A formula that is wider than a phone can be scrolled, by the keyboard too; only such a formula is
+// a stop of the Tab key.
+function letScroll() {
+  for (const formula of document.querySelectorAll("div.math mjx-container")) {
+    const isWide = formula.scrollWidth > formula.clientWidth + 1
+    if (isWide) formula.tabIndex = 0
+    else formula.removeAttribute("tabindex")
+  }
+}
+addEventListener("load", () => window.MathJax?.startup?.promise.then(letScroll))
+addEventListener("resize", letScroll)

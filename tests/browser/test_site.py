@@ -3,9 +3,10 @@
 import re
 from itertools import product
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
+from playwright.sync_api import expect
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from .conftest import serving
@@ -123,6 +124,126 @@ def test_contents_on_a_phone(page, addresses):
     place = page.locator("[id='segedu.models.UNetPlusPlus']").bounding_box()
     assert 0 < place["y"] < 200
     assert problems == []
+
+
+FIRST = {  # of what a search finds, the page that explains it
+    "receptive field": "chapters/unet.html",
+    "focal loss": "chapters/losses.html",
+    "deep supervision": "chapters/unetpp.html",
+    "IoU": "chapters/iou.html",
+    "threshold": "chapters/",
+    "UNetPlusPlus": "docs/api.html",  # the name of a class
+}
+
+
+@pytest.mark.parametrize(("query", "first"), FIRST.items())
+def test_search_finds_the_explanation_first(page, addresses, query, first):
+    page.goto(f"{addresses['file']}/search.html?q={query}")
+    page.wait_for_selector("#search-results li a")
+    found = page.locator("#search-results li > a").evaluate_all(
+        "links => links.map(link => link.getAttribute('href'))"
+    )
+    assert found[0].startswith(first)
+    checks = [k for k, link in enumerate(found) if "#segedu.exercises" in link]
+    assert all(k > found.index(link) for k in checks for link in found if "chapters/" in link)
+
+
+def test_tour_of_the_first_page(page, addresses):
+    """Each of its links brings the figure to what the link says."""
+    problems = watch(page)
+    look(page)
+    page.goto(f"{addresses['file']}/intro.html")
+    figure, tour = page.locator(".segedu-live"), page.locator("a[href^='#live?']")
+    expect(figure.locator(".summary").first).to_contain_text("IoU")
+    shown = []
+    for link in tour.all():
+        link.click()
+        for name, value in parse_qsl(link.get_attribute("href").partition("?")[2]):
+            if name == "skips_off":
+                words = f"{value.count('_') + 1} of 20 skips off"
+                expect(figure.locator(".summary").first).to_contain_text(words)
+            elif name == "head":
+                expect(figure.get_by_role("radio", name=f"L{value}", exact=True)).to_be_checked()
+            else:
+                expect(figure.locator(f"[name={name}]")).to_have_value(value)
+        shown.append(page.url)
+    assert len(set(shown)) == 5
+    assert problems == []
+
+
+def test_no_formula_that_fits_is_a_stop_of_the_tab_key(page, addresses):
+    look(page)
+    page.goto(f"{addresses['file']}/chapters/losses.html")
+    assert bad_math(page) == []
+    formulas = page.locator("mjx-container")
+    assert formulas.count() > 20
+    assert formulas.and_(page.locator("[tabindex]")).count() == 0
+    assert page.locator("mjx-assistive-mml").count() == formulas.count()  # for screen readers
+
+
+@pytest.mark.parametrize("name", ["chapters/losses", "docs/teaching"])
+def test_a_page_loads_what_it_needs(page, addresses, name):
+    asked = []
+    page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    page.goto(f"{addresses['file']}/{name}.html")
+    page.evaluate("document.fonts.ready")
+    files = {path.rpartition("/")[2] for path in asked}
+    assert "icons.woff" in files
+    assert not files & {"fontawesome.js", "fa-solid-900.woff2", "searchindex.js", "menu.js"}
+    has_formulas = page.locator(".math").count() > 0
+    assert has_formulas == ("startup.js" in files) == (name == "chapters/losses")
+
+
+def test_on_paper_answers_are_open_and_code_wraps(page, addresses):
+    page.goto(f"{addresses['file']}/chapters/iou.html")
+    answers = page.locator("details:not(.above-input)")
+    assert answers.count() > 10
+    closed = answers.and_(page.locator(":not([open])"))
+    before = closed.count()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert closed.count() == 0
+    page.emulate_media(media="print")
+    cut = "blocks => blocks.filter(block => block.scrollWidth > block.clientWidth + 1).length"
+    assert page.locator(".bd-article pre:visible").evaluate_all(cut) == 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert closed.count() == before
+
+
+def test_a_figure_is_enlarged_on_a_phone(page, addresses):
+    problems = watch(page)
+    look(page, 375)
+    page.goto(f"{addresses['file']}/chapters/iou.html", wait_until="load")
+    figure = page.locator(".bd-article img.enlargeable").first
+    figure.click()
+    large = page.locator("dialog.enlarged img")
+    assert large.bounding_box()["width"] > 1.5 * figure.bounding_box()["width"]
+    assert large.get_attribute("alt") == figure.get_attribute("alt")
+    page.keyboard.press("Escape")
+    expect(large).to_have_count(0)
+    assert problems == []
+
+
+@pytest.mark.parametrize("place", ["404.html", "chapters/404.html", "a/b/c/404.html"])
+def test_a_missing_page_leads_to_the_first(page, addresses, place):
+    """A server sends the page for an address that it does not have, however deep."""
+    text = (Path(unquote(urlsplit(addresses["file"]).path)) / "404.html").read_text("utf-8")
+    page.route(f"**/{place}", lambda route: route.fulfill(body=text, content_type="text/html"))
+    page.goto(f"{addresses['http']}/{place}")
+    page.get_by_role("link", name="first page").click()
+    page.wait_for_url(f"{addresses['http']}/intro.html")
+
+
+def test_pages_describe_themselves(book):
+    descriptions = []
+    for name in CONTENTS:
+        page = (book.folder / f"{name}.html").read_text(encoding="utf-8")
+        found = re.findall(r'<meta name="description" [^>]*content="(.+)">', page)
+        descriptions += found
+        assert len(found) == 1, name
+        assert len(found[0]) > 40, name
+        assert "og:image" not in page  # it and the next need the address of the book
+        assert "canonical" not in page
+    assert len(set(descriptions)) == len(CONTENTS)
 
 
 WRONG = {  # what is found, by its first words, and what makes it

@@ -1,0 +1,76 @@
+"""Fail if the book as PDF or EPUB lacks a chapter, is too large, or cannot be read."""
+
+import sys
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import yaml
+from pypdf import PdfReader
+
+FOLDER = Path("_build/paper")
+LARGEST = 60  # MB
+XHTML = "{http://www.w3.org/1999/xhtml}"
+
+contents = yaml.safe_load(Path("_toc.yml").read_text(encoding="utf-8"))
+entries = [contents["root"]]
+for part in contents["parts"]:
+    for chapter in part["chapters"]:
+        entries += [chapter["file"], *(below["file"] for below in chapter.get("sections", []))]
+problems = [
+    f"{path} has {path.stat().st_size / 1e6:.0f} MB"
+    for path in FOLDER.iterdir()
+    if path.stat().st_size > LARGEST * 1e6
+]
+
+titles = []
+with zipfile.ZipFile(FOLDER / "segmentation.epub") as book:
+    if book.infolist()[0].filename != "mimetype" or book.testzip():
+        problems.append("the EPUB is no good zip file")
+    pages = {}
+    for name in book.namelist():
+        if name.endswith((".xhtml", ".opf", ".ncx")):
+            try:
+                pages[name] = ElementTree.fromstring(book.read(name))
+            except ElementTree.ParseError as error:
+                problems.append(f"{name} in the EPUB is not well-formed: {error}")
+    for entry in entries:
+        page = pages.get(f"{entry}.xhtml")
+        heading = None if page is None else page.find(f".//{XHTML}h1")
+        if heading is None:
+            problems.append(f"the EPUB lacks {entry}")
+        else:
+            titles.append("".join(heading.itertext()))
+    links = [link.get("href") for link in pages["nav.xhtml"].iter(f"{XHTML}a")]
+    problems += [
+        f"the EPUB's contents lack {name}" for name in entries if f"{name}.xhtml" not in links
+    ]
+    print(f"EPUB: {len(pages)} pages, {len(links)} entries in its contents")
+
+
+def bookmarks(outline):
+    """The titles of all bookmarks, those below others included."""
+    for entry in outline:
+        if isinstance(entry, list):
+            yield from bookmarks(entry)
+        else:
+            yield entry.title
+
+
+def plain(text):
+    """The text's letters and digits: how words are spaced and broken differs."""
+    return "".join(filter(str.isalnum, text))
+
+
+reader = PdfReader(FOLDER / "segmentation.pdf")
+marked = {plain(title) for title in bookmarks(reader.outline)}
+text = plain("".join(page.extract_text() for page in reader.pages))
+print(f"PDF: {len(reader.pages)} pages, {len(marked)} bookmarks")
+if len(reader.pages) < 5 * len(entries):
+    problems.append(f"the PDF has only {len(reader.pages)} pages")
+for title in map(plain, titles):
+    if title not in text:
+        problems.append(f"the PDF lacks {title}")
+    if title not in marked:
+        problems.append(f"the PDF has no bookmark for {title}")
+sys.exit("\n".join(problems) or 0)
