@@ -1,4 +1,4 @@
-"""Fresh cases: of the same kind as a check's own, so that what is right passes, and all of them new."""
+"""Fresh cases: of the same kind as the own ones of a check, and new; what is right passes them."""
 
 import copy
 import itertools
