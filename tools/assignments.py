@@ -25,9 +25,10 @@ SOLUTION = re.compile(
 OPENING = """\
 # {title}: exercises
 
-These are the exercises of the chapter *{title}*. Read the chapter first: the tasks use its names and
-equations. Write your code where a cell says `YOUR CODE HERE`, and run the cell below it, which checks
-it. You may do so as often as you like. When your work is graded, the same checks run with other values."""
+These are the exercises of the chapter *{title}*. Read the chapter first: the tasks use its names
+and equations. Write your code where a cell says `YOUR CODE HERE`, and run the cell below it, which
+checks it. You may do so as often as you like. When your work is graded, the same checks run with
+other values."""
 TEST = """\
 answer = {call}
 print(answer)
