@@ -29,6 +29,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from segedu.files import write_rows
+from segedu.plotting import use_style
 
 CHECK = re.compile(r"\bexercises\.check_(\w+)\(")
 SETUP = 120  # seconds that the first code cell, which imports torch, may take
@@ -154,6 +155,7 @@ def main():
     if out.exists():
         parser.error(f"expected a new folder, but {out} exists: choose another name")
 
+    use_style()
     rows, counts = [], {}
     for path in notebooks:
         student = path.relative_to(folder).with_suffix("").as_posix()
