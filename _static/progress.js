@@ -182,7 +182,8 @@
       if (!total || total.done + total.right === 0) continue
       const card = link.closest(".sd-card")
       if (card) (card.querySelector(".sd-card-footer p") ?? card).append(mark(total))
-      else link.after(mark(total))
+      else if (link.closest("li > p")) link.after(mark(total))
+      else link.append(mark(total))
     }
     document.querySelector(".progress-refused")?.remove()
     if (refused && exercises.length + questions.length) {

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from tests.test_chapters import NOTEBOOKS, read, tasks
-from tools.assignments import POINTS, marked
+from tools.assignments import POINTS, installed, marked
 
 ROOT = Path(__file__).parents[1]
 TOOL = ROOT / "tools" / "assignments.py"
@@ -123,6 +123,11 @@ def test_what_is_not_written_fails_at_once(course):
     solution, _ = exercises_of(course["iou"])[0]
     with pytest.raises(AssertionError, match=r"^not yet: .* raised NotImplementedError"):
         run(course["iou"], 1, released(solution.source))
+
+
+def test_the_folder_study_is_not_needed():
+    first = "import sys\n\nsys.path.append('..')  # beside\nfrom study.a import (\n    b,\n)\nx = 1"
+    assert installed(first) == "import sys\n\nx = 1"
 
 
 def test_the_body_of_every_function_and_method_is_marked():

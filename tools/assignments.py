@@ -45,7 +45,7 @@ assert answer.correct, f"with fresh cases {{answer.message}}"
 def assignment(chapter, name: str, seed: int):
     """The notebook of a chapter's exercises; None if it has none."""
     cells = [cell for cell in chapter.cells if not cell.id.startswith("colab-")]
-    imports = next(cell.source for cell in cells if cell.cell_type == "code")
+    imports = installed(next(cell.source for cell in cells if cell.cell_type == "code"))
     title = re.search(r"^# (.+)$", cells[0].source, re.M)[1]
     made = [new_markdown_cell(OPENING.format(title=title)), new_code_cell(imports)]
     for k, cell in enumerate(cells):
@@ -66,6 +66,15 @@ def assignment(chapter, name: str, seed: int):
     for number, cell in enumerate(made):
         cell.id = f"{name}-{number}"
     return new_notebook(cells=made, metadata=chapter.metadata) if len(made) > 2 else None
+
+
+def installed(source: str) -> str:
+    """A first cell without what it takes from the folder study, which is not where nbgrader runs."""
+    lines = source.splitlines()
+    for statement in reversed(ast.parse(source).body):
+        if re.match(r"sys\.path\.|(from|import) study\b", ast.unparse(statement)):
+            del lines[statement.lineno - 1 : statement.end_lineno]
+    return "\n".join(lines)
 
 
 def call_of_check(starter: str) -> str:
