@@ -13,6 +13,8 @@ import pytest
 import torch
 from torch import nn
 
+from segedu import exercises
+
 
 def build_book(source: Path, output: Path) -> Path:
     """Build the book with every warning an error. Returns the folder of its pages."""
@@ -62,3 +64,16 @@ class Interrupting(nn.Module):
 
     def __str__(self) -> str:
         return str(self.loss)
+
+
+def handed_over(name: str) -> tuple[tuple, dict]:
+    """What an exercise hands to `check` beside the submission: solution, cases, misconceptions."""
+    exercise, calls = getattr(exercises, name), []
+
+    def check(submission, *parts, **options):
+        calls.append((parts, options))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[exercise.__module__], "check", check)
+        exercise(None)
+    return calls[0]

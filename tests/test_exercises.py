@@ -5,14 +5,13 @@ The folder `mistakes` has answers that learners write otherwise, right and wrong
 chapter; the solutions in the chapters are run by `test_chapters.py`.
 """
 
-import sys
-
 import numpy as np
 import pytest
 import torch
 
 from segedu import exercises
 from segedu.exercises.answer import Answer, check
+from tests.helpers import handed_over
 from tests.mistakes import basics, iou, losses, results, unet, unetpp
 
 CHAPTERS = basics, losses, iou, unet, unetpp, results
@@ -347,16 +346,9 @@ def test_garbage_gets_an_answer(garbage):
 
 
 @pytest.mark.parametrize("name", exercises.__all__)
-def test_every_misconception_is_recognised_by_its_own_sentence(name, monkeypatch):
+def test_every_misconception_is_recognised_by_its_own_sentence(name):
     """With the solution, the cases and the misconceptions that the exercise hands to `check`."""
-    exercise, handed_over = getattr(exercises, name), []
-    monkeypatch.setattr(
-        sys.modules[exercise.__module__],
-        "check",
-        lambda submission, *parts, **options: handed_over.append((parts, options)),
-    )
-    exercise(None)
-    ((parts, options),) = handed_over
+    parts, options = handed_over(name)
     solution, _, misconceptions = parts
     assert check(solution, *parts, **options).correct
     assert len(misconceptions) > 2

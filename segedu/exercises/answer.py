@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..checks import describe
+from .fresh import SEED, fresh_cases
 
 ARRAY = torch.Tensor | np.ndarray
 LARGE = 16  # a value of more numbers is described, not shown
@@ -45,7 +46,8 @@ def check(
     ----------
     submission : the learner's function. Any exception that it raises becomes part of the answer.
     solution : a correct function.
-    cases : the arguments of each call, copied before the call.
+    cases : the arguments of each call, copied before the call. Inside `with fresh(seed)` they are
+        replaced by fresh ones that are like them.
     misconceptions : maps a sentence for the learner to a function that makes this mistake. The
         learner reads the sentence if the submission gives the same results in every case that the
         mistake changes, and if these are at least half of the cases that are wrong. If several
@@ -55,7 +57,7 @@ def check(
     run : `run(function, *case)` is the result to compare; by default the function is just called.
     tolerance : absolute and relative tolerance of every number.
 
-    Raises ValueError if `submission` cannot be called.
+    Raises ValueError if `submission` cannot be called, or if no fresh case could be made.
 
     >>> def mean(a, b):
     ...     return a + b / 2
@@ -70,6 +72,10 @@ def check(
             f"expected a function, got {describe(submission)}: pass its name without parentheses, "
             "as in check_iou(iou)"
         )
+    if (seed := SEED.get()) is not None:
+        cases = fresh_cases(cases, seed, lambda case: _outcome(run, solution, case))
+        if not cases:
+            raise ValueError(f"expected fresh cases from the seed {seed}, got none: choose another")
 
     def problem(function, view, what, misconceptions):
         return _problem(function, solution, cases, misconceptions, tolerance, view, what)

@@ -126,10 +126,21 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         """The loss by its formula; `power` is given p_t, -log p_t, gamma and p."""
 
         def loss(z, y, gamma, alpha):
-            p_t = ((2 * y - 1) * z).sigmoid()
-            return (weights(y, alpha) * power(p_t, -p_t.log(), gamma, z.sigmoid())).mean()
+            margin = (2 * y - 1) * z
+            values = power(margin.sigmoid(), -F.logsigmoid(margin), gamma, z.sigmoid())
+            return (weights(y, alpha) * values).mean()
 
         return loss
+
+    def from_probability(p, y, gamma, alpha):
+        positive = -alpha * (1 - p) ** gamma * y * p.log()
+        return (positive - (1 - alpha) * p**gamma * (1 - y) * (1 - p).log()).mean()
+
+    def as_printed(z, y, gamma, alpha):
+        return from_probability(z.sigmoid(), y, gamma, alpha)
+
+    def clamped(z, y, gamma, alpha):
+        return from_probability(z.sigmoid().clamp(1e-6, 1 - 1e-6), y, gamma, alpha)
 
     def of_mean(z, y, gamma):
         entropy = F.binary_cross_entropy_with_logits(z, y)
@@ -148,6 +159,8 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         (_logits(shape, seed=3), rare, 0.5, 0.9),
         (_logits(shape, seed=4), rare, 5.0, 0.25),
         (torch.full(shape, 20.0), torch.ones(shape), 0.5, 0.25),  # so sure that p_t is 1
+        (torch.full(shape, 20.0), torch.zeros(shape), 2.0, 0.25),  # as sure, and wrong
+        (torch.full(shape, -200.0), torch.ones(shape), 2.0, 0.9),
     ]
     misconceptions = {
         "alpha is on the wrong class: it belongs to y = 1, and 1 - alpha to y = 0": (
@@ -179,6 +192,16 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         "steep there: compute the power from the logit, with F.logsigmoid": with_power(
             lambda p_t, h, gamma, p: (1 - p_t) ** gamma * h
         ),
+        "log p_t and 1 - p_t come from a rounded probability, so a pixel that is certain and wrong "
+        "has no finite loss: use F.logsigmoid of the logit": as_printed,
+        "log p_t and 1 - p_t come from a probability that was cut off (clamp), so a pixel that is "
+        "certain and wrong has gradient 0: use F.logsigmoid of the logit": clamped,
+        "gamma has no effect: multiply each term by the probability of the wrong class to the "
+        "power of gamma": lambda z, y, gamma, alpha: solution(z, y, 0.0, alpha),
+        "alpha has no effect: foreground needs alpha, background 1 - alpha": (
+            lambda z, y, gamma, alpha: each(z, y, gamma).mean()
+        ),
+        "the sign is wrong: log p is negative": lambda *case: -solution(*case),
         NO_GRADIENT: lambda *case: solution(*case).detach(),
     }
     return check(submission, solution, cases, misconceptions, also="gradient")
@@ -233,6 +256,12 @@ def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> 
         ),
         "this is the mean of the means of the images, but every pixel counts the same: pool the "
         "pixels of all images": of_images,
+        "this is the sum: divide it by the number of pixels that count": (
+            lambda z, y, i: F.cross_entropy(z, y, ignore_index=i, reduction="sum")
+        ),
+        "the sign is wrong: the loss is -log p": lambda *case: -solution(*case),
+        "F.cross_entropy takes logits and applies softmax itself: a softmax before it is one too "
+        "many": lambda z, y, i: solution(z.softmax(1), y, i),
         NO_GRADIENT: lambda *case: solution(*case).detach(),
     }
     return check(submission, solution, cases, misconceptions, also="gradient")
@@ -261,6 +290,10 @@ def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> An
 
     def hard(logits, _):
         return F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).float()
+
+    def without_background(logits, _):
+        rest = logits[:, 1:].softmax(1)
+        return torch.cat([torch.zeros_like(logits[:, :1]), rest], 1)
 
     def jaccard(logits, target, smooth):
         return losses.jaccard_loss(logits, target, smooth=smooth, reduction="none")[:, 1:].mean()
@@ -296,6 +329,18 @@ def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> An
         ),
         "sigmoid treats each class by itself, but the classes compete: take softmax": (
             lambda z, y, s: dice(z, y, s, s, activation=lambda z, _: z.sigmoid())
+        ),
+        "smooth is missing: add it above and below the fraction bar": (
+            lambda z, y, s: dice(z, y, 0, 1e-12)
+        ),
+        "smooth is in the numerator alone: add it to the denominator too": (
+            lambda z, y, s: dice(z, y, s, 1e-12)
+        ),
+        "the counts of all classes are pooled: compute the loss of each class, then average": (
+            lambda z, y, s: dice(z, y, s, s, dim=(1, 2, 3))
+        ),
+        "softmax has to see all classes: leave the background out after it, not before": (
+            lambda z, y, s: dice(z, y, s, s, activation=without_background)
         ),
         "this is the Jaccard (IoU) loss: Dice counts only half of FP and FN": jaccard,
         "this is the Dice score, which rises as the network improves: return 1 minus it": (
@@ -350,17 +395,25 @@ def check_class_weights(submission: Callable[[Tensor, int], Tensor]) -> Answer:
         "a class without pixels gets an infinite weight, and 0 times infinity is NaN: give it 0": (
             with_infinity
         ),
-        "the number of classes is missing: the mean weight of a pixel should be 1": (
+        "the number of classes is missing: divide by it": (
             lambda target, num_classes: num_classes * solution(target, num_classes)
+        ),
+        "counts are only made at least 1, so a class without pixels gets a weight: give it 0": (
+            lambda target, k: (
+                target.numel() / (k * torch.bincount(target.flatten(), minlength=k).clamp(min=1))
+            )
+        ),
+        "this is the share times the number of classes: turn the fraction over": (
+            lambda target, num_classes: num_classes * share(target, num_classes)
         ),
         "1 / pixels is right up to a factor: times all pixels / number of classes": (
             lambda target, num_classes: num_classes * solution(target, num_classes) / target.numel()
         ),
-        "these sum to 1: the mean weight of a pixel should be 1 instead": (
+        "these sum to 1: the weights of all pixels should sum to the number of pixels instead": (
             lambda *case: solution(*case) / solution(*case).sum()
         ),
         "this divides by the number of classes that occur, not by num_classes": of_present,
-        "this is relative to the most frequent class; the mean weight of a pixel should be 1": (
+        "this is relative to the most frequent class: N / K belongs above the fraction bar": (
             lambda *case: (share(*case).max() / share(*case)).nan_to_num(posinf=0.0)
         ),
     }
@@ -375,7 +428,7 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
     respect to the logit.
 
     >>> check_balancing_alpha(lambda z, y, gamma: losses.class_balance(y))
-    not yet: this counts pixels, which balances the gradients only where p = 0.5 everywhere
+    not yet: this counts pixels, which balances only where both classes are equally wrong
     """
 
     def pulls(z, y, gamma):
@@ -412,11 +465,17 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
         (*random, 5.0),
     ]
     misconceptions = {
-        "this counts pixels, which balances the gradients only where p = 0.5 everywhere": (
+        "this counts pixels, which balances only where both classes are equally wrong": (
             lambda z, y, gamma: losses.class_balance(y)
         ),
         "alpha is on the wrong class: the stronger the background pulls, the larger alpha must "
         "be": lambda *case: 1 - balance(*pulls(*case)),
+        "gamma has no effect: the gradients are those of the focal loss with this gamma": (
+            lambda z, y, gamma: balance(*pulls(z, y, 0.0))
+        ),
+        "that is the ratio of the two pulls: divide by their sum": (
+            lambda *case: pulls(*case)[1] / pulls(*case)[0]
+        ),
         "this balances the losses, but weights are updated by gradients": of_losses,
         "this balances the mean gradients, but the pull of a class is the sum over its pixels": (
             of_means
