@@ -59,7 +59,7 @@ from .unetpp import (
     check_evaluation_order,
     check_node_channels,
     check_pruned_nodes,
-    check_triangle,
+    check_unetpp,
 )
 
 __all__ = [
@@ -98,7 +98,7 @@ __all__ = [
     "check_receptive_field",
     "check_stamps",
     "check_three_class",
-    "check_triangle",
     "check_two_class_iou",
+    "check_unetpp",
     "check_worst_images",
 ]

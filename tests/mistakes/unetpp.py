@@ -50,7 +50,6 @@ def level_by(choose, report=lambda validation, test: test):
 
 
 RIGHT = {
-    "triangle": [lambda depth: sorted((d - j, j) for d in range(depth + 1) for j in range(d + 1))],
     "node_channels": [
         lambda channels, i, j, image: (
             sum([*[channels[i]] * j, channels[i + 1]]) if j else (image, *channels)[i]
@@ -68,8 +67,6 @@ RIGHT = {
 }
 
 WRONG = [
-    ("triangle", lambda depth: [(d - j, j) for d in range(depth + 1) for j in range(d + 1)],
-     "their order is not"),
     ("node_channels", lambda channels, i, j, image: channels[i] * (j + 1) if j else channels[i - 1],
      "the map from below has the channels of its own row"),
     ("evaluation_order", order_from_below, "from the bottom row up"),
