@@ -200,7 +200,7 @@ def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
             return network
         sizes = [weight.shape[-1] for weight in network.parameters() if weight.dim() == 4]
         for module in network.modules():
-            if isinstance(module, nn.Conv2d) and module.bias is not None:
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
                 nn.init.zeros_(module.bias)
             if isinstance(module, nn.BatchNorm2d):  # as if trained: else it would change nothing
                 module.reset_parameters()
@@ -222,7 +222,7 @@ def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         return torch.stack(logits).sigmoid().mean(0)
 
     cases = [
-        ((4, 8), 4),
+        ((4, 8), 8),
         ((4, 8, 16), 8),
         ((3, 5, 7), 12),
         ((6, 4, 5), 8),
