@@ -63,7 +63,7 @@ from .unetpp import (
     check_evaluation_order,
     check_node_channels,
     check_pruned_nodes,
-    check_triangle,
+    check_unetpp,
 )
 
 __all__ = [
@@ -105,8 +105,8 @@ __all__ = [
     "check_receptive_field",
     "check_stamps",
     "check_three_class",
-    "check_triangle",
     "check_two_class_iou",
     "check_unet",
+    "check_unetpp",
     "check_worst_images",
 ]

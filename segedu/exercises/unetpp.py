@@ -2,49 +2,19 @@
 
 import random
 from collections.abc import Callable, Sequence
+from functools import cache
 from statistics import fmean
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..models import unet_nodes, unetpp_nodes
 from .answer import Answer, check
 from .losses import NO_GRADIENT
+from .networks import block, fill
 
 Node = tuple[int, int]
-
-
-def check_triangle(submission: Callable[[int], list[Node]]) -> Answer:
-    """Check a function of the depth that lists the nodes (i, j) of a U-Net++, sorted.
-
-    >>> check_triangle(lambda depth: [(i, j) for i in range(depth) for j in range(depth - i)])
-    not yet: the last diagonal is missing: i + j goes up to the depth
-    """
-
-    def nodes(keep):
-        """A function that lists the nodes of the square for which keep(i, j, depth) is true."""
-
-        def of_depth(depth):
-            square = [(i, j) for i in range(depth + 1) for j in range(depth + 1)]
-            return [(i, j) for i, j in square if keep(i, j, depth)]
-
-        return of_depth
-
-    wrong = {
-        "the last diagonal is missing: i + j goes up to the depth": lambda i, j, d: i + j < d,
-        "this is the square: there are no nodes with i + j > depth": lambda i, j, d: True,
-        "this square has one row and one column too few, and its lower right half should be "
-        "empty: i + j <= depth": lambda i, j, d: max(i, j) < d,
-        "this is U-Net, the first column and the last diagonal: U-Net++ adds the nodes between "
-        "them": lambda i, j, d: j == 0 or i + j == d,
-        "the first column is missing: the encoder has nodes too": lambda i, j, d: 0 < j <= d - i,
-    }
-    misconceptions = {sentence: nodes(keep) for sentence, keep in wrong.items()} | {
-        "the nodes are correct, but their order is not: use sorted()": unetpp_nodes
-    }
-    solution = nodes(lambda i, j, d: i + j <= d)
-    return check(submission, solution, [(depth,) for depth in range(1, 7)], misconceptions)
 
 
 def check_node_channels(submission: Callable[[Sequence[int], int, int, int], int]) -> Answer:
@@ -142,6 +112,172 @@ def check_evaluation_order(submission: Callable[[list[Node]], list[Node]]) -> An
         "the nodes are returned in the order in which they came: sort them": list,
     }
     return check(submission, by(lambda i, j: (i + j, j)), cases, misconceptions, run=run)
+
+
+class Triangle(nn.Module):
+    """A U-Net++ as `check_unetpp` asks for it, or with one mistake.
+
+    `skips` and `below` say what a node takes, `join` in which order, `mode` how the map from below
+    is enlarged, `at` which X(0, j) have a head, and `answer` what becomes of their logits. The
+    other options are those of `block`.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        *,
+        skips: Callable = lambda left: left,
+        below: Callable = lambda i, j: (i + 1, j - 1),
+        join: Callable = lambda left, up: [*left, up],
+        mode: str = "bilinear",
+        at: Callable = lambda depth: range(1, depth + 1),
+        answer: Callable = list,
+        shared: bool = False,
+        registered: bool = True,
+        **options,
+    ):
+        super().__init__()
+        self.nodes = unetpp_nodes(len(channels) - 1)
+        self.skips, self.below, self.join, self.answer = skips, below, join, answer
+        self.mode, self.columns = mode, at(len(channels) - 1)
+        blocks, self.ups = {}, nn.ModuleDict()
+        for i, j in self.nodes:
+            widths = [channels[i] for _ in skips(range(j))]
+            if j > 0:
+                widths.append(channels[i + (mode != "transposed")])
+            before = sum(widths) or (1 if i == 0 else channels[i - 1])
+            blocks[f"{i}_{j}"] = block(before, channels[i], **options)
+            if j > 0 and mode == "transposed":
+                self.ups[f"{i}_{j}"] = nn.ConvTranspose2d(channels[i + 1], channels[i], 2, stride=2)
+        self.blocks = nn.ModuleDict(blocks) if registered else blocks
+        heads = [nn.Conv2d(channels[0], 1, 1) for _ in self.columns]
+        self.heads = nn.ModuleList([heads[0]] * len(heads) if shared else heads)
+
+    def enlarged(self, x: Tensor, node: str) -> Tensor:
+        if self.mode == "transposed":
+            return self.ups[node](x)
+        if self.mode == "nearest":
+            return F.interpolate(x, scale_factor=2, mode="nearest")
+        corners = self.mode == "corners"
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=corners)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        x = {}
+        for i, j in self.nodes:
+            if j > 0:
+                left = self.skips([x[i, k] for k in range(j)])
+                inputs = self.join(left, self.enlarged(x[self.below(i, j)], f"{i}_{j}"))
+            else:
+                inputs = [F.max_pool2d(x[i - 1, 0], 2) if i > 0 else image]
+            x[i, j] = self.blocks[f"{i}_{j}"](torch.cat(inputs, dim=1))
+        heads = zip(self.heads, self.columns, strict=True)
+        return self.answer([head(x[0, j]) for head, j in heads])
+
+
+HIDDEN = (
+    "PyTorch finds no 3 x 3 convolutions in the network, so no optimiser would train them: keep "
+    "the blocks in an nn.ModuleDict or nn.ModuleList, not in a plain dict or list"
+)
+TOO_FEW_HEADS = (
+    "there are fewer 1 x 1 convolutions than logits: each X(0, j), j > 0, has a head of its own, "
+    "kept in an nn.ModuleDict or nn.ModuleList"
+)
+
+
+def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
+    """Check a class, or a function, that makes a U-Net++ of the channels that it is given.
+
+    One grey channel in; out comes a list of logits, one for each X(0, j) with j > 0, deepest last.
+    The order in which the layers are made does not matter: all weights are set by their shape.
+
+    >>> check_unetpp(lambda channels: Triangle(channels, skips=lambda left: left[-1:]))
+    not yet: only the nearest skip arrives: X(i, j) takes all j nodes to its left
+    """
+
+    def answer(make, channels, size):
+        network = make(channels)
+        if network is None or network is ...:
+            return network
+        sizes = [weight.shape[-1] for weight in network.parameters() if weight.dim() == 4]
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+            if isinstance(module, nn.BatchNorm2d):  # as if trained: else it would change nothing
+                module.reset_parameters()
+                module.running_mean.fill_(-0.1)
+                module.running_var.fill_(0.5)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            result = fill(network)(torch.rand(1, 1, size, size, generator=generator))
+        if result is None or result is ...:
+            return result
+        if 3 not in sizes:
+            return HIDDEN
+        return TOO_FEW_HEADS if sizes.count(1) < len(result) else result
+
+    def wrong(**options):
+        return cache(lambda channels: Triangle(channels, **options))
+
+    def mean_probability(logits):
+        return torch.stack(logits).sigmoid().mean(0)
+
+    cases = [
+        ((4, 8), 8),
+        ((4, 8, 16), 8),
+        ((3, 5, 7), 12),
+        ((6, 4, 5), 8),
+        ((5, 8, 6), 8),
+        ((2, 4, 8, 16), 16),
+    ]
+    misconceptions = {
+        "only the nearest skip arrives: X(i, j) takes all j nodes to its left": (
+            wrong(skips=lambda left: left[-1:])
+        ),
+        "only the encoder's skip arrives, as in U-Net: X(i, j) takes all j nodes to its left": (
+            wrong(skips=lambda left: left[:1])
+        ),
+        "the skips stand in the opposite order: X(i, 0) comes first, X(i, j-1) last": (
+            wrong(skips=lambda left: left[::-1])
+        ),
+        "the map from below stands first; in this course the skips stand first": (
+            wrong(join=lambda left, up: [up, *left])
+        ),
+        "the map from below is always the encoder's, X(i+1, 0): it has to be X(i+1, j-1)": (
+            wrong(below=lambda i, j: (i + 1, 0))
+        ),
+        "only the deepest head answers: return the logits of all heads, in a list": (
+            wrong(answer=lambda logits: logits[-1])
+        ),
+        "the list begins with the deepest head: here the deepest comes last": (
+            wrong(answer=lambda logits: logits[::-1])
+        ),
+        "X(0, 0) has a head too: the heads are at X(0, 1) to X(0, L), all after a map from below": (
+            wrong(at=lambda depth: range(depth + 1))
+        ),
+        "the heads are one column too far left: they are at X(0, 1) to X(0, L)": (wrong(at=range)),
+        "the logits are averaged: return all of them in a list, so that each has its own loss": (
+            wrong(answer=lambda logits: torch.stack(logits).mean(0))
+        ),
+        "this is the mean of the probabilities: return the logits of all heads, in a list": (
+            wrong(answer=mean_probability)
+        ),
+        "the heads end in a sigmoid, but losses take logits": (
+            wrong(answer=lambda logits: [head.sigmoid() for head in logits])
+        ),
+        TOO_FEW_HEADS: wrong(shared=True),
+        HIDDEN: wrong(registered=False),
+        "the map from below is enlarged by repeating pixels (nearest): use bilinear": (
+            wrong(mode="nearest")
+        ),
+        "align_corners must be False": wrong(mode="corners"),
+        "the map from below comes through a transposed convolution: use bilinear interpolation": (
+            wrong(mode="transposed")
+        ),
+        "the normalisation is missing in the blocks": wrong(norm=False),
+        "the ReLUs are missing in the blocks": wrong(relu=False),
+        "a block has two convolutions, here is one": wrong(layers=1),
+    }
+    return check(submission, Triangle, cases, misconceptions, run=answer, tolerance=1e-4)
 
 
 def check_deep_loss(submission: Callable[[list[Tensor], Tensor], Tensor]) -> Answer:

@@ -4,6 +4,46 @@ import numpy as np
 import torch
 from torch import nn
 
+from segedu.models import ConvBlock, UNet, UNetPlusPlus
+
+
+class InRows(nn.Module):
+    """Blocks in lists of lists, diagonal by diagonal, with nn.Upsample and a tuple of logits."""
+
+    def __init__(self, channels, *, pool=True, inputs=lambda left, up: [*left, up]):
+        super().__init__()
+        self.pool = nn.MaxPool2d(2) if pool else nn.AvgPool2d(2)
+        self.up = nn.Upsample(scale_factor=2, mode="bilinear")
+        self.inputs, self.rows = inputs, nn.ModuleList()
+        for i, width in enumerate(channels):
+            first = ConvBlock(channels[i - 1] if i else 1, width)
+            takes = [j * width + channels[i + 1] for j in range(1, len(channels) - i)]
+            self.rows.append(nn.ModuleList([first, *(ConvBlock(n, width) for n in takes)]))
+        self.heads = nn.ModuleList(nn.Conv2d(channels[0], 1, 1) for _ in channels[1:])
+
+    def forward(self, image):
+        rows = [[] for _ in self.rows]
+        for diagonal in range(len(rows)):
+            for i in range(diagonal, -1, -1):
+                if i == diagonal:
+                    x = self.pool(rows[i - 1][0]) if i else image
+                else:
+                    x = torch.cat(self.inputs(rows[i], self.up(rows[i + 1][-1])), dim=1)
+                rows[i].append(self.rows[i][len(rows[i])](x))
+        return tuple(head(x) for head, x in zip(self.heads, rows[0][1:], strict=True))
+
+
+def ready_made(kind=UNetPlusPlus, **options):
+    return lambda channels: kind(1, 1, channels=channels, **options)
+
+
+class HeadsInAList(InRows):
+    def __init__(self, channels):
+        super().__init__(channels)
+        heads = list(self.heads)
+        del self.heads
+        self.heads = heads
+
 
 def mean_of(values):
     return sum(values) / len(values)
@@ -50,7 +90,6 @@ def level_by(choose, report=lambda validation, test: test):
 
 
 RIGHT = {
-    "triangle": [lambda depth: sorted((d - j, j) for d in range(depth + 1) for j in range(d + 1))],
     "node_channels": [
         lambda channels, i, j, image: (
             sum([*[channels[i]] * j, channels[i + 1]]) if j else (image, *channels)[i]
@@ -61,6 +100,7 @@ RIGHT = {
         lambda nodes: sorted(nodes, key=lambda node: (sum(node), -node[0])),
         lambda nodes: sorted(nodes, key=lambda node: (node[1], -sum(node) * (node[1] > 0), node)),
     ],
+    "unetpp": [InRows, ready_made(deep_supervision=True)],
     "deep_loss": [lambda logits, target: mean_of(bces(logits, target))],
     "accurate_mode": [lambda logits: mean_of([1 / (1 + torch.exp(-head)) for head in logits])],
     "pruned_nodes": [needed],
@@ -68,14 +108,23 @@ RIGHT = {
 }
 
 WRONG = [
-    ("triangle", lambda depth: [(d - j, j) for d in range(depth + 1) for j in range(d + 1)],
-     "their order is not"),
     ("node_channels", lambda channels, i, j, image: channels[i] * (j + 1) if j else channels[i - 1],
      "the map from below has the channels of its own row"),
     ("evaluation_order", order_from_below, "from the bottom row up"),
     ("evaluation_order", lambda nodes: nodes, "in the order in which they came"),
     ("evaluation_order", order_like_no_other, "X(1, 0) comes before X(0, 0)"),
     ("evaluation_order", lambda nodes: [(0, 0), (1, 0), (0, 1)], "other nodes than the 6 of"),
+    ("unetpp", ready_made(), "only the deepest head answers"),
+    ("unetpp", ready_made(UNet), "expected"),
+    ("unetpp", ready_made(deep_supervision=True, skips="last"), "only the nearest skip"),
+    ("unetpp", ready_made(deep_supervision=True, skips="first"), "only the encoder's skip"),
+    ("unetpp", ready_made(deep_supervision=True, up="transposed"), "a transposed convolution"),
+    ("unetpp", ready_made(deep_supervision=True, norm="group"), "expected"),
+    ("unetpp", lambda channels: InRows(channels, pool=False), "expected"),
+    ("unetpp", lambda channels: InRows(channels, inputs=lambda left, up: [up, *left]),
+     "the map from below stands first"),
+    ("unetpp", HeadsInAList, "fewer 1 x 1 convolutions than logits"),
+    ("unetpp", lambda channels: nn.ModuleList([InRows(channels)]), "raised NotImplementedError"),
     ("deep_loss", lambda logits, target: mean_of([x.item() for x in bces(logits, target)]),
      "the gradient is 0"),
     ("deep_loss", lambda logits, target: mean_of([
