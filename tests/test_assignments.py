@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from tests.test_chapters import NOTEBOOKS, read, tasks
-from tools.assignments import POINTS, installed, marked
+from tools.assignments import POINTS, imports, marked
 
 ROOT = Path(__file__).parents[1]
 TOOL = ROOT / "tools" / "assignments.py"
@@ -93,14 +93,13 @@ def run(notebook, exercise: int, *answers: str):
     """Run an exercise of an assignment as when it is graded, with these in place of its answer."""
     solution, test = exercises_of(notebook)[exercise - 1]
     names = {}
-    imports = next(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    for source in (imports, *(answers or [solution.source]), test.source):
+    first = next(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    for source in (first, *(answers or [solution.source]), test.source):
         exec(source, names)
 
 
 @pytest.mark.parametrize("page", [page for page in NOTEBOOKS if tasks(read(page))])
-def test_every_solution_passes_visible_and_hidden_tests(course, page, monkeypatch):
-    monkeypatch.chdir(ROOT / "chapters")
+def test_every_solution_passes_visible_and_hidden_tests(course, page):
     notebook = course[page.removeprefix("chapters/")]
     for number in range(1, len(exercises_of(notebook)) + 1):
         run(notebook, number)
@@ -125,9 +124,9 @@ def test_what_is_not_written_fails_at_once(course):
         run(course["iou"], 1, released(solution.source))
 
 
-def test_the_folder_study_is_not_needed():
-    first = "import sys\n\nsys.path.append('..')  # beside\nfrom study.a import (\n    b,\n)\nx = 1"
-    assert installed(first) == "import sys\n\nx = 1"
+def test_of_the_first_cell_only_imports_of_what_is_installed_stay():
+    kept = "import a\nfrom b import (\n    c,  # d\n)"
+    assert imports(f"{kept}\nsys.path.append('..')\nfrom study.e import f\na.g()") == kept
 
 
 def test_the_body_of_every_function_and_method_is_marked():

@@ -45,9 +45,9 @@ assert answer.correct, f"with fresh cases {{answer.message}}"
 def assignment(chapter, name: str, seed: int):
     """The notebook of a chapter's exercises; None if it has none."""
     cells = [cell for cell in chapter.cells if not cell.id.startswith("colab-")]
-    imports = installed(next(cell.source for cell in cells if cell.cell_type == "code"))
+    first = next(cell.source for cell in cells if cell.cell_type == "code")
     title = re.search(r"^# (.+)$", cells[0].source, re.M)[1]
-    made = [new_markdown_cell(OPENING.format(title=title)), new_code_cell(imports)]
+    made = [new_markdown_cell(OPENING.format(title=title)), new_code_cell(imports(first))]
     for k, cell in enumerate(cells):
         if cell.cell_type == "markdown" and (task := TASK.search(cell.source)):
             number, level = task.groups()
@@ -68,13 +68,11 @@ def assignment(chapter, name: str, seed: int):
     return new_notebook(cells=made, metadata=chapter.metadata) if len(made) > 2 else None
 
 
-def installed(source: str) -> str:
-    """A first cell without what it takes from the folder study, which is not where nbgrader runs."""
-    lines = source.splitlines()
-    for statement in reversed(ast.parse(source).body):
-        if re.match(r"sys\.path\.|(from|import) study\b", ast.unparse(statement)):
-            del lines[statement.lineno - 1 : statement.end_lineno]
-    return "\n".join(lines)
+def imports(source: str) -> str:
+    """The imports of a first cell, except from the folder study: it is not where nbgrader runs."""
+    found = [s for s in ast.parse(source).body if isinstance(s, ast.Import | ast.ImportFrom)]
+    lines = [ast.get_source_segment(source, statement) for statement in found]
+    return "\n".join(line for line in lines if not re.match(r"(from|import) study\b", line))
 
 
 def call_of_check(starter: str) -> str:
