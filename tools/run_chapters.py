@@ -7,13 +7,24 @@ A chapter that fails is left as it was.
 """
 
 import argparse
+import base64
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 
 CHAPTERS = Path(__file__).parents[1] / "chapters"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def smaller(figure: str) -> str:
+    """A figure as PNG of 256 colours: it looks the same, in half the bytes."""
+    picture, written = Image.open(BytesIO(base64.b64decode(figure))).convert("RGB"), BytesIO()
+    reduced = picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    reduced.save(written, "PNG", optimize=True)
+    return base64.b64encode(written.getvalue()).decode()
 
 
 def run(path: Path) -> None:
@@ -27,7 +38,10 @@ def run(path: Path) -> None:
         cell.metadata.pop("execution", None)  # when it ran
         for output in cell.get("outputs", []):
             # It names a widget of a kernel that is gone. The HTML beside it works without one.
-            output.get("data", {}).pop(WIDGET_VIEW, None)
+            data = output.get("data", {})
+            data.pop(WIDGET_VIEW, None)
+            if "image/png" in data and "text/html" not in data:  # else the still of an explorer
+                data["image/png"] = smaller(data["image/png"])
     nbformat.write(notebook, path)
 
 
