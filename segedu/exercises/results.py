@@ -37,6 +37,15 @@ def check_two_class_iou(submission: Callable[[int, int, int, int], float]) -> An
         "this is accuracy: take the ratio of each class first, then their mean": (
             lambda tp, fp, fn, tn: (tp + tn) / (tp + fp + fn + tn)
         ),
+        "these are Dice coefficients: TP counts once in the denominator of IoU": (
+            lambda tp, fp, fn, tn: tp / (2 * tp + fp + fn) + tn / (2 * tn + fp + fn)
+        ),
+        "this is the background alone: the foreground has an IoU too": (
+            lambda tp, fp, fn, tn: tn / (tn + fp + fn)
+        ),
+        "this is the sum of both classes: their mean is half of it": (
+            lambda *counts: 2 * mean_iou(*counts)
+        ),
         "this pools both classes into one ratio: take the ratio of each class first, then their "
         "mean": lambda tp, fp, fn, tn: (tp + tn) / (tp + tn + 2 * (fp + fn)),
         "the background's union is TN + FP + FN: what one class misses, the other one claims": (
@@ -58,6 +67,7 @@ def check_worst_images(submission: Callable[[Sequence[float], int], Sequence[int
 
     cases = [(SCORES[0], 2), (SCORES[0], 3), (SCORES[1], 2), (SCORES[2], 1), (SCORES[3], 3)]
     cases.append((SCORES[3], 7))
+    cases.append((np.random.default_rng(0).permutation(30).tolist(), 8))
     misconceptions = {
         "these are the best images: a low IoU is bad": (
             lambda scores, k: worst([-score for score in scores], k)
@@ -73,6 +83,9 @@ def check_worst_images(submission: Callable[[Sequence[float], int], Sequence[int
         ),
         "these are the right images, but in the order of the data set: sort them by score": (
             lambda scores, k: sorted(worst(scores, k))
+        ),
+        "these numbers begin with 1: in Python the first image has the index 0": (
+            lambda scores, k: [index + 1 for index in worst(scores, k)]
         ),
         "these are all images: return only the first k": lambda scores, k: worst(scores, None),
     }
@@ -125,6 +138,9 @@ def check_edge_share(submission: Callable[[ndarray, ndarray], float]) -> Answer:
         "not count": lambda *masks: share(*masks, lambda truth: edge(truth, 1.5)),
         "this measures the distance from the predicted outline: the annotated one is asked for": (
             lambda preds, truth: edge(preds)[preds != truth].mean()
+        ),
+        "this is a number of pixels: divide it by the number of wrong ones": (
+            lambda preds, truth: (edge(truth) & (preds != truth)).sum()
         ),
         "this divides by all pixels: divide by the wrong ones": (
             lambda preds, truth: (edge(truth) & (preds != truth)).mean()
@@ -184,6 +200,9 @@ def check_leak(submission: Callable[[Sequence[str], Sequence[str]], float]) -> A
         ),
         "this is a share of the training images, but the test score is what is reported: divide "
         "by the number of test images": lambda train, test: leak(test, train),
+        "this is a number of images: divide it by the number of test images": (
+            lambda train, test: leak(train, test) * len(test)
+        ),
         "this is the share without a neighbour in training: the others leak": (
             lambda train, test: 1 - leak(train, test)
         ),
@@ -231,6 +250,9 @@ def check_paired_interval(submission: Callable[[ndarray, ndarray], tuple[float, 
         ),
         "NumPy's std divides by N: for the spread of a sample, use ddof=1": (
             lambda *scores: interval(*scores, lambda values: values.std() / len(values) ** 0.5)
+        ),
+        "this has the variance where the standard deviation belongs: take its root": (
+            lambda *scores: interval(*scores, lambda v: spread(v) ** 2 / len(v) ** 0.5)
         ),
         "this is second minus first": lambda first, second: interval(second, first),
         "these are the ends of the interval: return the mean and how far it reaches": (
