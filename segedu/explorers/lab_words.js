@@ -34,7 +34,7 @@ const KEPT =
 function sentence({ step, scores, names, otsu, isStale, isPlaying }) {
   const after = isStale ? " The controls have changed: play trains anew." : "";
   if (!step && isPlaying) return "Training ...";
-  if (!step) return `Before the first step, the weights are random. Press play.${after}`;
+  if (!step) return `Before the first step, the weights are random.${after || " Press play."}`;
   if (scores.length === 2) return `Step ${step}. ${whoLeads(scores, names)}${after}`;
   const [{ iou, precision, recall }] = scores;
   const gain = iou - otsu.iou;
