@@ -776,7 +776,8 @@ def test_one_screen_holds_what_belongs_together(page, tmp_path, explorer):
     opened(page, tmp_path, explorer.to_html())
     wait(page, "Before the first step")
     top = page.locator(".segedu-lab").bounding_box()["y"]
-    canvas = page.locator(".crops canvas").last.bounding_box()
+    canvas, table = (page.locator(name).last.bounding_box() for name in [".crops canvas", "table"])
+    assert table["y"] + table["height"] <= canvas["y"]
     assert canvas["y"] + canvas["height"] / 2 - top < 900  # two crops of four
     page.set_viewport_size({"width": 375, "height": 900})
     figure = page.locator(".segedu-lab").bounding_box()
