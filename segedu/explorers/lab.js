@@ -15,6 +15,7 @@ function render({ model, el }) {
   let held; // the held-out crops: { pixels, truth }
   let runs = []; // as they were last shown
   let trained = []; // the settings that they began with
+  let isOldThreshold = true; // not set for a training that is still to come
   let isPlaying = false;
   let isVisible = false;
   let pointed; // which of the pictures' crops the pointer is at
@@ -23,25 +24,29 @@ function render({ model, el }) {
   const [play, one, again] = ["", "one step", "start over"].map(textButton);
   const against = textButton("A against B");
   const take = textButton("take the best threshold");
+  const tag = html("span.tag");
   const alarm = html("p.alarm", { role: "alert" });
   const says = summary();
   const crop = html("p.note.crop");
   const left = html("div");
   const charts = html("div");
-  const heads = html("div.heads");
-  const table = numbers();
+  const heads = html("div.heads", { hidden: "" });
+  const table = numbers(otsu);
+  const headsNote = html("p.note");
   const reliability = html("div");
   const gradient = html("div");
-  const tasks = challenges(model, data);
+  const examples = presets(model, comparisons(model, data));
+  const checkChallenge = challenges(model, data, examples);
+  examples.firstChild.append(tag); // right under the controls
   el.replaceChildren(
-    presets(model, comparisons(model, data)),
-    html("div.tools", play, one, again, against, take),
+    examples,
+    html("div.tools.training", play, one, again, against, take),
     alarm,
     says,
+    table.root,
     html("div.main", left, charts),
     heads,
-    table.root,
-    html("div.main", reliability, html("div", html("p.title", "Gradient"), gradient, tasks.root)),
+    html("div.main", reliability, html("div", html("p.title", "Gradient"), gradient)),
   );
 
   const training = newTraining(pack, {
@@ -63,11 +68,14 @@ function render({ model, el }) {
     return kept.length ? [fromNumbers(kept), setNow(model)] : [setNow(model)];
   }
 
-  const isStale = () => !isSame(trained, asked());
+  const isStale = () => !isSamePlan(trained, asked(), data);
 
   function start() {
     alarm.textContent = "";
+    if (trained.length && isOldThreshold) change(model, "threshold", model.get("start").threshold);
     trained = asked();
+    [runs, isOldThreshold] = [[], true];
+    show();
     try {
       training.start(trained.map((values) => forWorker(values, data)));
     } catch (error) {
@@ -80,15 +88,22 @@ function render({ model, el }) {
     if (isPlaying && isStale()) start();
     training.play(isPlaying && isVisible);
     set(says, { "aria-live": isPlaying ? "off" : "polite" }); // or it is read out all the time
-    showButtons();
+    show();
   }
 
   function showButtons() {
     const isKept = model.get("kept").length > 0;
+    const owner = isKept && runs.length > 1 ? "B's" : "the";
+    const best = hasBegun() && toNumber(bestOf(runs.at(-1).looks.at(-1)).threshold);
     play.textContent = isPlaying ? "❚❚ pause" : isStale() ? "▶ play anew" : "▶ play";
     one.disabled = isPlaying;
-    against.textContent = isKept ? "end the comparison" : "A against B";
-    take.disabled = !runs.length;
+    against.textContent = isKept ? "end comparison" : "A against B";
+    take.textContent = `take ${owner} best threshold${best ? `: ${best}` : ""}`;
+    take.disabled = !best;
+    tag.hidden = !isKept;
+    if (isKept) tag.textContent = "controls: B";
+    const figure = el.closest(".segedu-explorer"); // where the controls are, once this is in it
+    if (figure) labelControls(figure, data, model.get("loss"));
   }
 
   // What was trained becomes A, and the controls B; if both are still the same, they wait for the
@@ -105,30 +120,39 @@ function render({ model, el }) {
   const threshold = () => model.get("threshold");
   const scoreOf = ({ scores }) => scores[Math.round(20 * threshold()) - 1];
   const bestOf = ({ scores }) => scores.reduce((a, b) => (b.iou > a.iou ? b : a));
+  const hasBegun = () => runs.length > 0 && runs[0].losses.length > 0;
 
   function show() {
     showButtons();
-    if (!runs.length || !held) return;
-    showPictures();
+    if (held) showPictures();
     const looks = runs.map((run) => run.looks.at(-1));
     const scores = looks.map(scoreOf);
-    const names = runNames(trained, data);
-    says.textContent = sentence({ step: looks[0].step, scores, names, otsu, isStale: isStale() });
-    table.show([
-      ...runs.map(({ times }, k) => ({
+    const names = looks.length ? runNames(trained, data) : [];
+    says.textContent = whatHappened(looks, scores, names);
+    table.show(
+      runs.map(({ times }, k) => ({
         name: names[k],
         score: scores[k],
-        best: bestOf(looks[k]),
+        best: hasBegun() && bestOf(looks[k]),
         milliseconds: times.length && median(times.slice(-STRIDE)),
       })),
-      { name: "Otsu's threshold", score: otsu },
-    ]);
-    const best = bestOf(looks.at(-1)).threshold;
-    take.textContent = `take the best threshold: ${toNumber(best)}`;
-    charts.replaceChildren(drawIou(runs, scoreOf, otsu.iou), drawLoss(runs));
+    );
+    charts.replaceChildren(
+      drawIou(runs, scoreOf, otsu.iou, threshold()),
+      drawLoss(runs),
+      runs.length > 1 ? drawKey(names) : "",
+    );
     reliability.replaceChildren(drawReliability(runs), html("p.note", RELIABILITY));
     gradient.replaceChildren(...drawShares(runs, foreground), html("p.note", SHARES));
-    tasks.check(runs, scores);
+    checkChallenge(runs, scores);
+  }
+
+  function whatHappened(looks, scores, names) {
+    const [first, second] = asked();
+    if (isStale() && second && isSamePlan([first], [second], data)) return KEPT;
+    if (!looks.length) return isPlaying ? "Training ..." : "The network is being set up ...";
+    const [{ step }] = looks;
+    return sentence({ step, scores, names, otsu, isStale: isStale(), isPlaying });
   }
 
   function showPictures() {
@@ -141,12 +165,15 @@ function render({ model, el }) {
       const [{ probabilities }] = looks;
       list.push(column("probability", (at) => grey(probabilities[at])));
       list.push(column("mask", mask(looks[0])));
-    } else looks.forEach((look, k) => list.push(column(`mask of ${NAMES[k]}`, mask(look))));
+    } else if (looks.length) {
+      looks.forEach((look, k) => list.push(column(`mask of ${NAMES[k]}`, mask(look))));
+    } else list.push(...["probability", "mask"].map((title) => column(title, () => EMPTY)));
     views.columns.show(list, pointed);
 
     const several = looks.length === 1 && looks[0].heads.length > 1 ? looks[0].heads : [];
     heads.hidden = !several.length;
     if (several.length) {
+      headsNote.textContent = aboutHeads(several.length);
       const titles = several.map((head) => `L${head.level}: IoU ${toNumber(scoreOf(head).iou)}`);
       views.heads.show(
         several.map((head, k) => column(titles[k], mask(head))),
@@ -154,7 +181,7 @@ function render({ model, el }) {
       );
     }
     crop.textContent = "Point at a crop to see its own IoU.";
-    if (pointed === undefined) return;
+    if (pointed === undefined || !looks.length) return;
     const own = looks.map(({ probabilities }) =>
       toNumber(cropIou(held, probabilities, threshold(), views.columns.crops[pointed], area)),
     );
@@ -173,21 +200,26 @@ function render({ model, el }) {
     start();
   });
   against.addEventListener("click", compare);
-  take.addEventListener("click", () =>
-    change(model, "threshold", bestOf(runs.at(-1).looks.at(-1)).threshold),
-  );
+  take.addEventListener("click", () => {
+    change(model, "threshold", bestOf(runs.at(-1).looks.at(-1)).threshold);
+    isOldThreshold = true;
+  });
   for (const name of [...SETTINGS, "kept"]) {
     model.on(`change:${name}`, () => {
-      if (isPlaying) setPlaying(false);
-      show();
+      if (isPlaying && isStale()) setPlaying(false);
+      else show();
     });
   }
-  model.on("change:threshold", show);
+  model.on("change:threshold", () => {
+    isOldThreshold = !isStale();
+    show();
+  });
 
   // It begins when it is first seen, and rests while it is out of sight.
-  new IntersectionObserver(([{ isIntersecting }]) => {
-    isVisible = isIntersecting;
+  new IntersectionObserver((changes) => {
+    isVisible = changes.at(-1).isIntersecting;
     if (isVisible && !trained.length) start();
+    showButtons();
     training.play(isPlaying && isVisible);
   }).observe(el);
 
@@ -196,15 +228,15 @@ function render({ model, el }) {
     const point = (n) => {
       if (n === pointed) return;
       pointed = n;
-      if (runs.length) showPictures();
+      showPictures();
     };
     const [columns, below] = [1, 2].map((count) => pictures(held, pack.side, count, point));
     views = { columns, heads: below };
     left.append(columns.root, html("p.key", patches()), crop);
-    const title = term("What each head says", "X(0,1), X(0,2), ... each have a head of their own");
-    heads.append(html("p.title", title), below.root);
+    heads.append(html("p.title", "What each head says"), below.root, headsNote);
     show();
   });
-  showButtons();
+  show();
+  queueMicrotask(showButtons); // when the controls are in the page
   return training.end;
 }

@@ -39,7 +39,7 @@ LOSSES = {
     "tversky": "Tversky",
 }
 ENGINE = "batchnorm backward losses optimizer metrics random trainer worker"
-VIEW = "run settings pictures curves numbers words challenges"
+VIEW = "run settings controls pictures curves numbers words challenges"
 
 
 @functools.cache
@@ -109,7 +109,7 @@ class TrainingLab(Explorer):
     It trains on up to 256 synthetic crops of 48 x 48 pixels, four a step, with AdamW, and is
     measured on 32 others, beside Otsu's threshold. Two settings can train against each other from
     one start. A change of network, loss, learning rate, crops, flips or seed trains anew; the
-    threshold takes effect at once.
+    threshold takes effect at once, and is the first one again when a new training begins.
 
     Parameters
     ----------
@@ -145,13 +145,15 @@ class TrainingLab(Explorer):
         "a network before its first training step, with empty plots of its IoU and its loss."
     )
     largest_page = 500_000
-    network = Choice("U-Net 4-8-16", {name: name for name in NETWORKS}, "network")
+    network = Choice(
+        "U-Net 4-8-16", {name: name for name in NETWORKS}, "network, channels per level"
+    )
     loss = Choice("bce + dice", LOSSES, "loss")
     gamma = Slider(2.0, 0.0, 5.0, 0.1, "γ (focal)")
     alpha = Slider(0.5, 0.0, 1.0, 0.05, "α (focal, Tversky)")
     rate = NumberChoice(0.01, {rate: f"{rate}" for rate in RATES}, "learning rate")
     crops = NumberChoice(TRAINING, {n: f"{n}" for n in COUNTS}, "training crops")
-    flips = Choice(True, {True: "on", False: "off"}, "flips")
+    flips = Choice(True, {True: "on", False: "off"}, "random flips")
     seed = Slider(1, 0, 9, 1, "seed")
     threshold = Slider(0.5, 0.05, 0.95, 0.05, "threshold")
     kept = Settings((len(NETWORKS) - 1, len(LOSSES) - 1, 50, 20, len(RATES) - 1, 4, 1, 9))

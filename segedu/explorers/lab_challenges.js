@@ -29,39 +29,54 @@ const TASKS = [
   },
 ];
 
-function challenges(model, data) {
+// Their buttons go to those of the presets, and their text takes the place of the presets' sentence.
+function challenges(model, data, presets) {
+  const [tools, says] = presets.children;
   const start = model.get("start");
   const buttons = TASKS.map(({ label }) => textButton(label));
-  const text = html("p.note", { role: "status", "aria-live": "polite" });
+  const text = html("p.challenge", { role: "status", "aria-live": "polite" });
   let task;
-  let best;
+  let best; // { iou, step, threshold }
 
-  TASKS.forEach((chosen, k) => {
-    buttons[k].addEventListener("click", () => {
-      [task, best] = [chosen, 0];
-      buttons.forEach((button, n) => set(button, { "aria-pressed": n === k }));
+  // Any other button of the row ends the challenge.
+  tools.addEventListener("click", ({ target }) => {
+    if (target.type === "button") choose(buttons.indexOf(target));
+  });
+  tools.append(html("span.title", "Challenges:"), ...buttons);
+  says.append(text);
+
+  function choose(k) {
+    [task, best] = [TASKS[k], undefined];
+    buttons.forEach((button, n) => set(button, { "aria-pressed": n === k }));
+    says.classList.toggle("challenged", k >= 0);
+    if (task) {
       const plain = Object.fromEntries(SETTINGS.map((name) => [name, start[name]]));
       const values = { ...plain, threshold: 0.5, kept: [], ...task.values(data) };
       for (const [name, value] of Object.entries(values)) model.set(name, value);
       model.save_changes();
-      say();
-    });
-  });
-
-  function say() {
-    const isDone = best >= task.goal;
-    const found = best ? ` Best so far: ${toNumber(best)}.` : "";
-    text.textContent = isDone ? `Done: ${toNumber(best)}. ${task.lesson}` : `${task.text}${found}`;
-  }
-
-  // Hears of every look, and of every new threshold.
-  function check(runs, scores) {
-    const count = task && runs.length === 1 ? task.count(runs, scores) : undefined;
-    if (count === undefined || count <= best) return;
-    best = count;
+    }
     say();
   }
 
-  const title = html("p.title", "Challenges");
-  return { root: html("div.challenges", html("div.tools", title, buttons), text), check };
+  function say() {
+    if (!task) text.textContent = "";
+    else if (!best) text.textContent = task.text;
+    else {
+      const { iou, step, threshold } = best;
+      const where = `at step ${step} and threshold ${toNumber(threshold)}`;
+      text.textContent = isDone()
+        ? `Done: the best IoU is ${toNumber(iou)}, ${where}. ${task.lesson}`
+        : `${task.text} Best IoU so far: ${toNumber(iou)}, ${where}.`;
+    }
+  }
+
+  const isDone = () => Number(toNumber(best.iou)) >= task.goal; // as it reads
+
+  // Hears of every look, and of every new threshold.
+  return function check(runs, scores) {
+    const iou = task && runs.length === 1 ? task.count(runs, scores) : undefined;
+    if (iou === undefined || iou <= best?.iou) return;
+    best = { iou, step: runs[0].losses.length, threshold: scores[0].threshold };
+    say();
+  };
 }

@@ -1,22 +1,24 @@
 // The lab's charts: IoU and loss over the steps, and how far probabilities can be believed.
 
-const LINES = ["foreground", "background"]; // the first run's curve, and the second's
+const LINES = ["first", "second"]; // the first run's curve, and the second's
 const NAMES = ["A", "B"];
 
 // A number of steps that is round, and not below `least`.
 const roundSteps = (least) => 50 * 2 ** Math.max(Math.ceil(Math.log2(least / 50)), 0);
 
 function steps(runs) {
-  const last = roundSteps(Math.max(...runs.map(({ losses }) => losses.length)));
+  const last = roundSteps(Math.max(0, ...runs.map(({ losses }) => losses.length)));
   return { name: "step", domain: [0, last], ticks: [0, last / 2, last] };
 }
 
-// The IoU of the held-out crops at each look; a dashed line is what Otsu's threshold reaches.
-function drawIou(runs, scoreOf, otsu) {
+// The IoU of the held-out crops at each look, at the present threshold; a dotted line is what
+// Otsu's threshold reaches.
+function drawIou(runs, scoreOf, otsu, threshold) {
+  const at = `at threshold ${toNumber(threshold)}`;
   const axes = chart({
-    label: `IoU of the held-out crops over the steps; Otsu's threshold has ${otsu.toFixed(2)}`,
+    label: `IoU of the held-out crops ${at} over the steps; Otsu's threshold has ${otsu.toFixed(2)}`,
     x: steps(runs),
-    y: { name: "IoU, held-out crops", domain: [0, 1], ticks: [0, 0.5, 1] },
+    y: { name: `IoU of the held-out crops ${at}`, domain: [0, 1], ticks: [0, 0.5, 1] },
   });
   const { X, Y, plot, root } = axes;
   const [, last] = steps(runs).domain;
@@ -33,15 +35,16 @@ function drawIou(runs, scoreOf, otsu) {
   return root;
 }
 
-// The loss of each step; losses of different kinds share the axis, but cannot be compared.
+// The loss of each step. Those of different kinds share the axis, but cannot be compared.
 function drawLoss(runs) {
+  const kinds = new Set(runs.map(({ settings }) => JSON.stringify(settings.loss)));
   const top = Math.max(...runs.flatMap(({ losses }) => losses), 0.1);
   const height = Number(top.toPrecision(1)) < top ? 1.25 * top : Number(top.toPrecision(1));
   const axes = chart({
     label: "the training loss over the steps",
     x: steps(runs),
     y: {
-      name: "training loss",
+      name: `training loss${kinds.size > 1 ? " (two kinds: heights are not comparable)" : ""}`,
       domain: [0, height],
       ticks: [0, 0.5, 1].map((part) => Number((part * height).toPrecision(2))),
     },
@@ -74,3 +77,7 @@ function drawReliability(runs) {
   plot.append(svg("path.curve.plain", { d: path([0, 1], (p) => p, axes) }));
   return axes.root;
 }
+
+// Which line and which bar is whose.
+const drawKey = (names) =>
+  html("p.key", names.map((name, k) => html(`span.swatch.${LINES[k]}`, name)));

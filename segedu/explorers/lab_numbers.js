@@ -10,30 +10,34 @@ const TERMS = {
 
 const toNumber = (value) => value.toFixed(2);
 
-function numbers() {
+function numbers(otsu) {
   const body = html("tbody");
   const heads = Object.entries(TERMS).map(([word, explanation]) =>
     html("th", { scope: "col" }, term(word, explanation)),
   );
-  const row = html("tr", html("th", { scope: "col" }, "held-out crops"), heads);
-  const root = html("table.numbers", html("thead", row), body);
+  const heldOut = term("held-out crops", "32 crops that the network is never trained on");
+  const row = html("tr", html("th", { scope: "col" }, heldOut), heads);
+  const name = term(
+    "Otsu's threshold",
+    "splits the grey levels of each crop where the two parts differ most; nothing is learned",
+  );
+  const foot = html("tbody", newRow({ name, score: otsu }));
+  const root = html("table.numbers", html("thead", row), body, foot);
 
-  // rows: [{ name, score, best, milliseconds }], of which only the name and the IoU are needed
-  function show(rows) {
-    body.replaceChildren(
-      ...rows.map(({ name, score, best, milliseconds }) => {
-        const cells = [
-          toNumber(score.iou),
-          score.precision === undefined ? "" : toNumber(score.precision),
-          score.recall === undefined ? "" : toNumber(score.recall),
-          best ? `${toNumber(best.iou)} at ${toNumber(best.threshold)}` : "",
-          milliseconds ? milliseconds.toFixed(0) : "",
-        ];
-        const data = cells.map((text) => html("td", text));
-        return html("tr", html("th", { scope: "row" }, name), data);
-      }),
-    );
+  function newRow({ name, score, best, milliseconds }) {
+    const cells = [
+      toNumber(score.iou),
+      toNumber(score.precision),
+      toNumber(score.recall),
+      best ? `${toNumber(best.iou)} at ${toNumber(best.threshold)}` : "",
+      milliseconds ? milliseconds.toFixed(0) : "",
+    ];
+    const data = cells.map((text) => html("td", text));
+    return html("tr", html("th", { scope: "row" }, name), data);
   }
+
+  // rows: [{ name, score, best, milliseconds }], the last two for trainings that have begun
+  const show = (rows) => body.replaceChildren(...rows.map(newRow));
   return { root, show };
 }
 

@@ -3,8 +3,8 @@
 const STRIDE = 10; // steps between two looks at the held-out crops
 
 // One training. It asks its worker for steps and then for a look at the held-out crops, and keeps
-// what it hears: the loss, the milliseconds and
-// the foreground's part of the gradient of each step, and what each look said.
+// what it hears: the loss, the milliseconds and the foreground's part of the gradient of each step,
+// and what each look said.
 function newRun(pack, { settings, seed }, { looked, failed }) {
   const worker = startTraining();
   const run = { settings, losses: [], times: [], looks: [], shares: [] };
@@ -63,8 +63,8 @@ function newTraining(pack, { shown, failed }) {
     function looked() {
       waiting -= 1;
       if (waiting) return;
+      goOn(); // first, so that they train while the page draws
       shown(own);
-      goOn();
     }
 
     function broken(message) {

@@ -43,6 +43,10 @@ function inWords(values, { names, titles, losses, rates, counts }) {
   return Object.fromEntries(Object.entries(words).filter(([name]) => isUsed(name)));
 }
 
+// Whether lists of settings train the same.
+const isSamePlan = (one, other, data) =>
+  isSame(...[one, other].map((list) => list.map((values) => inWords(values, data))));
+
 // Of two settings in words only what differs, such as ["Dice", "focal, γ = 2.0, α = 0.50"].
 function differences(values, others, data) {
   const [first, second] = [inWords(values, data), inWords(others, data)];

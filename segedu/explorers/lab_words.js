@@ -5,8 +5,13 @@ const RELIABILITY =
   "are foreground.";
 
 const SHARES =
-  "What each class has of the gradient now, the mean of ten steps; the mark is the foreground's " +
-  "part of the pixels. A class with more than its part is what the network still learns from.";
+  "The foreground's share of the sum of |gradient| over all pixels, the mean of the last ten steps; " +
+  "the mark is its share of the pixels. Expect it to move: pixels that have become easy fall " +
+  "silent, whatever α is.";
+
+const aboutHeads = (count) =>
+  `L1 is the output (head) after 1 of ${count} levels, the only one left if the network is pruned ` +
+  "to L1; L2 is the output after 2, and so on. The row in the table is the mean of all heads.";
 
 const textButton = (text) => html("button", { type: "button" }, text);
 
@@ -20,10 +25,16 @@ function runNames(trained, data) {
   return words.map((text, k) => `${NAMES[k]}: ${text || "the same"}`);
 }
 
+// What A is, for the reader who is about to set B.
+const KEPT =
+  "These settings are kept as A. Change the controls for B, then press play: both train from the " +
+  "same start.";
+
 // One sentence that says what happened.
-function sentence({ step, scores, names, otsu, isStale }) {
+function sentence({ step, scores, names, otsu, isStale, isPlaying }) {
   const after = isStale ? " The controls have changed: play trains anew." : "";
-  if (!step) return `Before the first step, the weights are random. Press play.${after}`;
+  if (!step && isPlaying) return "Training ...";
+  if (!step) return `Before the first step, the weights are random.${after || " Press play."}`;
   if (scores.length === 2) return `Step ${step}. ${whoLeads(scores, names)}${after}`;
   const [{ iou, precision, recall }] = scores;
   const gain = iou - otsu.iou;
@@ -94,8 +105,8 @@ function comparisons(model, { networks, losses, counts }) {
       label: "U-Net++: L1 to L4",
       values: single({ network: deepest }),
       sentence:
-        "Press play. Each head of a U-Net++ learns a mask of its own; below the curves you see " +
-        "how much a deeper head adds.",
+        "Press play. This U-Net++ has an output, called a head, after each of its four levels. Each " +
+        "learns a mask; below the curves you see how much a deeper head adds.",
     },
   ];
 }

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from playwright.sync_api import expect
 from torch import Tensor
 
 from segedu import NodeGrid, UNet, UNetPlusPlus, predict
@@ -543,6 +544,8 @@ def test_the_lab_by_hand(page, tmp_path, explorer, width, theme):
     taken = page.locator("[name=threshold]").input_value()
     best = page.locator(".numbers tbody tr").first.locator("td").nth(3).inner_text()
     assert best.endswith(f"at {float(taken):.2f}")
+    button(page, "one step").click()
+    wait(page, "Step 2\\.")
     page.locator(".crops canvas").last.hover(position={"x": 20, "y": 20})
     assert "This crop's IoU: " in page.locator(".crop").inner_text()
     assert inaccessible(page) + too_wide(page) == []
@@ -559,7 +562,7 @@ def test_the_lab_by_hand(page, tmp_path, explorer, width, theme):
     assert page.locator(".thin").count() == 2
     page.wait_for_function("!document.querySelector('.segedu-lab .tools button:disabled')")
     assert problems + inaccessible(page) + too_wide(page) == []
-    button(page, "end the comparison").click()
+    button(page, "end comparison").click()
     button(page, "start over").click()
     wait(page, "Before the first step")
 
@@ -567,6 +570,8 @@ def test_the_lab_by_hand(page, tmp_path, explorer, width, theme):
 def test_settings_train_anew(page, tmp_path, explorer):
     """Every one of them, and a new start has the same first weights."""
     problems = opened(page, tmp_path, explorer.to_html())
+    page.get_by_role("radio", name="focal", exact=True).click()
+    button(page, "start over").click()
     wait(page, "Before the first step")
     for name in ["gamma", "alpha", "seed"]:
         page.locator(f"[name={name}]").press("ArrowRight")
@@ -594,16 +599,17 @@ def test_presets_and_the_address(page, tmp_path, explorer):
         "α = 0.5 against 0.95": "19 times",
         "γ = 0 against 3": "easy pixels",
         "4 crops against 256": "by heart",
-        "U-Net++: L1 to L4": "Each head",
+        "U-Net++: L1 to L4": "called a head",
     }.items():
         button(page, name).click()
-        assert words in page.locator(".presets [role=status]").inner_text()
+        assert words in page.locator(".presets [role=status]").first.inner_text()
         assert button(page, name).get_attribute("aria-pressed") == "true"
     button(page, "one step").click()
     wait(page, "Step 1\\.")
     heads = page.locator(".heads canvas")
     assert heads.count() == 4
     assert "L4: IoU" in heads.last.get_attribute("aria-label")
+    assert "mean of all heads" in page.locator(".heads .note").inner_text()
     button(page, "BCE against Dice").click()
     page.wait_for_url("**#lab?loss=dice&kept=0.0.20.10.3.4.0.1")
     page.reload()  # goes on from there
@@ -622,9 +628,19 @@ def test_a_challenge_counts_only_what_it_asks_for(page, tmp_path, explorer):
         assert page.get_by_role("radio", name="4", exact=True).is_checked() == (value == "0")
         button(page, "one step").click()
         wait(page, "Step 1\\.")
-        text = page.locator(".challenges [role=status]").inner_text()
-        assert ("Best so far" in text) == (name == "four crops")
+        text = page.locator(".challenge").inner_text()
+        assert ("Best IoU so far" in text) == (name == "four crops")
         assert "Done" not in text
+        if name == "four crops":  # the table's number, beside play and above the pictures
+            iou = page.locator(".numbers tbody td").first.inner_text()
+            assert f"Best IoU so far: {iou}, at step 1 and threshold 0.50." in text
+    tops = [".challenge", ".tools.training", ".numbers", ".crops canvas"]
+    tops = [page.locator(selector).first.bounding_box()["y"] for selector in tops]
+    assert tops == sorted(tops)
+    assert tops[1] - tops[0] < 100
+    button(page, "BCE against Dice").click()  # ends the challenge
+    assert page.locator(".challenge").inner_text() == ""
+    expect(page.get_by_text("Dice counts pixels").first).to_be_visible()
     assert problems == []
 
 
@@ -634,7 +650,7 @@ def test_a_challenge_can_be_met(page, tmp_path, explorer, name):
     """With what it teaches, and not without; in at most 150 steps."""
     opened(page, tmp_path, explorer.to_html())
     wait(page, "Before the first step")
-    says = page.locator(".challenges [role=status]")
+    says = page.locator(".challenge")
     button(page, name).click()
     button(page, "▶ play anew").click()
     wait(page, "Step 1[0-4]0\\.")
@@ -645,9 +661,133 @@ def test_a_challenge_can_be_met(page, tmp_path, explorer, name):
         button(page, "▶ play anew").click()
     else:
         page.get_by_role("button", name="take the best threshold").click()
-    page.wait_for_function(
-        "document.querySelector('.challenges [role=status]').textContent.startsWith('Done')"
-    )
+    page.wait_for_function("document.querySelector('.challenge').textContent.startsWith('Done')")
+
+
+def test_gamma_and_alpha_say_what_they_do(page, tmp_path, explorer):
+    """And rest where the loss has none: then they cannot be moved, and their change is none."""
+    problems = opened(page, tmp_path, explorer.to_html())
+    wait(page, "Before the first step")
+    gamma, alpha = page.locator(".control-gamma"), page.locator(".control-alpha")
+    for loss, (focus, weight) in {
+        "focal": ("focus on hard pixels", "weight of nuclei, 1 − α of background"),
+        "Tversky": ("not used by Tversky", "weight of false alarms, 1 − α of misses"),
+        "Dice": ("not used by Dice", "not used by Dice"),
+        "BCE": ("not used by BCE", "not used by BCE"),
+        "BCE + Dice": ("not used by BCE + Dice", "not used by BCE + Dice"),
+    }.items():
+        page.get_by_role("radio", name=loss, exact=True).click()
+        for control, words in [(gamma, focus), (alpha, weight)]:
+            assert words in control.inner_text()
+            isin = "not used" not in words
+            assert control.locator("input").is_enabled() == isin
+            assert control.locator("input").get_attribute("aria-disabled") == str(not isin).lower()
+            assert ("has no" in control.get_attribute("title")) != isin
+    page.evaluate("""() => {
+        const alpha = document.querySelector("[name=alpha]")
+        alpha.value = 0.9
+        alpha.dispatchEvent(new Event("input"))
+    }""")
+    assert "changed" not in page.locator(".summary").inner_text()
+    assert button(page, "▶ play").is_visible()
+    page.get_by_role("radio", name="Tversky", exact=True).click()
+    assert "The controls have changed" in page.locator(".summary").inner_text()
+    page.locator("[name=alpha]").press("ArrowRight")
+    assert page.locator("[name=alpha]").input_value() == "0.95"
+    assert problems == []
+
+
+def test_a_new_training_begins_with_the_first_threshold(page, tmp_path, explorer):
+    """Unless the address or the reader sets it for that training."""
+    problems = opened(page, tmp_path, explorer.to_html(), "#lab?threshold=0.80")
+    wait(page, "Before the first step")
+    threshold = page.locator("[name=threshold]")
+    assert threshold.input_value() == "0.8"
+    take = page.get_by_role("button", name="best threshold")
+    assert take.is_disabled()  # before training there is none
+    assert page.locator(".numbers tbody td").nth(3).inner_text() == ""
+    button(page, "one step").click()
+    wait(page, "Step 1\\.")
+    assert "at threshold 0.80" in page.locator("svg", has_text="IoU").first.text_content()
+    best = take.inner_text()
+    page.get_by_role("radio", name="Dice", exact=True).click()
+    assert take.inner_text() == best  # the masks are still those of the training before
+    assert threshold.input_value() == "0.8"
+    button(page, "one step").click()
+    wait(page, "Step 1\\.")
+    assert threshold.input_value() == "0.5"
+    page.get_by_role("radio", name="BCE", exact=True).click()
+    threshold.press("End")
+    button(page, "one step").click()
+    wait(page, "Step 1\\.")
+    assert threshold.input_value() == "0.95"
+    button(page, "start over").click()
+    assert threshold.input_value() == "0.5"
+    assert problems == []
+
+
+def test_a_comparison_by_hand_says_whose_controls_these_are(page, tmp_path, explorer):
+    """A and B have colours of their own, a legend, and best thresholds with names."""
+    problems = opened(page, tmp_path, explorer.to_html())
+    wait(page, "Before the first step")
+    assert page.locator(".tag").is_hidden()
+    button(page, "A against B").click()
+    assert "kept as A. Change the controls for B" in page.locator(".summary").inner_text()
+    assert page.locator(".tag").inner_text() == "controls: B"
+    page.get_by_role("radio", name="focal", exact=True).click()
+    button(page, "one step").click()
+    wait(page, "Step 1\\.")
+    assert page.locator(".swatch").all_inner_texts() == [
+        "A: BCE + Dice",
+        "B: focal, γ = 2.0, α = 0.50",
+    ]
+    assert page.get_by_role("button", name="take B's best threshold: 0.").is_enabled()
+    charts = page.locator(".main svg[role=img]")
+    assert "heights are not comparable" in charts.nth(1).text_content()
+    ours, others = page.evaluate("""() => {
+        const style = (selector, name) => getComputedStyle(document.querySelector(selector))[name]
+        const ours = [".curve.first", ".curve.second"].map(line => style(line, "stroke"))
+        const kinds = [".part", ".bar.classes"].map(part => style(part, "backgroundColor"))
+        return [ours, [...kinds, "rgb(86, 180, 233)", "rgb(240, 228, 66)", "rgb(213, 94, 0)"]]
+    }""")
+    assert len({*ours, *others}) == 7
+    button(page, "end comparison").click()
+    assert page.locator(".tag").is_hidden()
+    assert problems == []
+
+
+def test_nothing_flashes_before_the_first_answer(page, tmp_path, explorer):
+    """While workers do not answer: empty plots, and no advice that comes too late."""
+    page.add_init_script("Worker.prototype.postMessage = () => {}")
+    problems = opened(page, tmp_path, explorer.to_html())
+    wait(page, "The network is being set up")
+    page.wait_for_selector(".crops canvas")
+    assert page.get_by_text("What each head says").is_hidden()
+    assert page.locator(".crops canvas").count() == 4
+    assert page.locator(".main svg[role=img]").count() == 3
+    button(page, "▶ play").click()
+    assert page.locator(".summary").inner_text() == "Training ..."
+    assert problems == []
+
+
+def test_one_screen_holds_what_belongs_together(page, tmp_path, explorer):
+    """Alpha, play, the table and the first crops; on a phone no tip leaves the figure."""
+    page.set_viewport_size({"width": 1400, "height": 900})
+    opened(page, tmp_path, explorer.to_html())
+    wait(page, "Before the first step")
+    top = page.locator(".segedu-lab").bounding_box()["y"]
+    canvas, table = (page.locator(name).last.bounding_box() for name in [".crops canvas", "table"])
+    assert table["y"] + table["height"] <= canvas["y"]
+    assert canvas["y"] + canvas["height"] / 2 - top < 900  # two crops of four
+    page.set_viewport_size({"width": 375, "height": 900})
+    figure = page.locator(".segedu-lab").bounding_box()
+    for word in page.locator(".numbers .term").all():
+        word.focus()
+        tip = word.locator(".tip").bounding_box()
+        body = page.locator(".numbers tbody").first.bounding_box()
+        assert figure["x"] + 8 <= tip["x"]
+        assert tip["x"] + tip["width"] <= figure["x"] + figure["width"] - 8
+        assert tip["y"] + tip["height"] <= body["y"]
 
 
 def test_two_labs_on_a_page_do_not_meet(page, tmp_path, explorer):
