@@ -464,9 +464,12 @@ def check_choose_level(submission: Callable) -> Answer:
     ]
 
     def spread(means, width):
-        """Four images per level, around the mean."""
-        steps = [width * step / 64 for step in (-3, -1, 1, 3)]
-        return {k: [mean / 64 + step for step in steps] for k, mean in enumerate(means, start=1)}
+        """Four images per level, around the mean; their median is another one for each level."""
+        steps = [width * step / 64 for step in (-3, -2, 0, 5)]
+        return {
+            k: [mean / 64 + step * (-1) ** k for step in steps]
+            for k, mean in enumerate(means, start=1)
+        }
 
     cases = [(spread(v, 1), spread(t, 2), tolerance / 64) for v, t, tolerance in tables]
     misconceptions = {
@@ -486,6 +489,8 @@ def check_choose_level(submission: Callable) -> Answer:
         "this stops at the first small gain, but a later level may still be much better: compare "
         "with the best level": chosen(first_small_gain),
         "the deepest level need not be the best: compare with the best": chosen(near_deepest),
+        "the level comes first, then its IoU": (lambda *case: chosen(smallest)(*case)[::-1]),
+        "return the level and its IoU, both": lambda *case: chosen(smallest)(*case)[0],
         "the IoU is that on validation, on which the level was chosen: return the one on test": (
             chosen(smallest, report=lambda validation, test: validation)
         ),
