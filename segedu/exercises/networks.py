@@ -38,6 +38,18 @@ def fill(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
+def uses_only_its_own(network: nn.Module, images: Tensor) -> Tensor | str:
+    """What a network makes of images, or UNREGISTERED if it used weights that it does not know."""
+    used = []
+    hook = register_module_forward_hook(lambda part, *_: used.extend(part.parameters(False)))
+    try:
+        answer = network(images)
+    finally:
+        hook.remove()
+    registered = set(map(id, network.parameters()))
+    return answer if all(id(weight) in registered for weight in used) else UNREGISTERED
+
+
 def block(before: int, width: int, *, norm=True, relu=True, layers=2, padding=1) -> nn.Sequential:
     """The block of the exercises, or one that lacks something."""
     parts = []
@@ -56,15 +68,18 @@ class Built(nn.Module):
     join : how a skip meets the map from below: "cat", "swapped" (behind it), or "none".
     up : "bilinear", "corners" (bilinear with aligned corners), "nearest" or "transposed".
     pool : halves a map. `pool_image` halves the image too.
+    from_encoder : every row of the way up takes the encoder's map of the row below.
     holder : what holds the blocks. A plain list does not register them.
     """
 
     def __init__(
         self, channels: Sequence[int], *, join="cat", up="bilinear", pool=F.max_pool2d,
-        pool_image=False, holder=nn.ModuleList, classes=1, head=True, final=None, **options,
+        pool_image=False, from_encoder=False, holder=nn.ModuleList, classes=1, head=True,
+        final=None, **options,
     ):  # fmt: skip
         super().__init__()
         self.join, self.up, self.pool, self.pool_image = join, up, pool, pool_image
+        self.from_encoder = from_encoder
         self.final = final or nn.Identity()
         self.down = holder([block(a, b, **options) for a, b in pairwise((1, *channels))])
         pairs = list(pairwise(channels))  # of a row and of the row below
@@ -87,7 +102,8 @@ class Built(nn.Module):
             x = part(self.pool(x, 2) if row or self.pool_image else x)
             maps.append(x)
         for row in reversed(range(len(self.back))):
-            parts = [maps[row], self.larger[row](x)]
+            below = maps[row + 1] if self.from_encoder else x
+            parts = [maps[row], self.larger[row](below)]
             order = {"cat": parts, "swapped": parts[::-1], "none": parts[1:]}[self.join]
             x = self.back[row](torch.cat(order, dim=1))
         return self.final(self.head(x))
@@ -105,17 +121,11 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
     """
 
     def run(make, channels, images):
-        network, used = make(channels), []
+        network = make(channels)
         if not isinstance(network, nn.Module):
             return network
-        hook = register_module_forward_hook(lambda part, *_: used.extend(part.parameters(False)))
-        try:
-            with torch.no_grad():
-                answer = fill(network)(images)
-        finally:
-            hook.remove()
-        registered = set(map(id, network.parameters()))
-        return answer if all(id(weight) in registered for weight in used) else UNREGISTERED
+        with torch.no_grad():
+            return uses_only_its_own(fill(network), images)
 
     def made(**mistake):
         return lambda channels: Built(channels, **mistake)
@@ -134,6 +144,8 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         "the skip stands behind the map from below; in this course it stands first": made(
             join="swapped"
         ),
+        "each row of the way up takes the encoder's map of the row below: take what the decoder "
+        "has made there": made(from_encoder=True),
         "the channels are used from the last to the first: the first are those of full "
         "resolution": lambda channels: Built(channels[::-1]),
         "the image is pooled before the first block, so the answer has half its size: pool "

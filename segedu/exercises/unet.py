@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .answer import Answer, check
+from .networks import uses_only_its_own
 
 
 def check_conv_size(submission: Callable[[int, int, int, int], int]) -> Answer:
@@ -24,6 +25,7 @@ def check_conv_size(submission: Callable[[int, int, int, int], int]) -> Answer:
     cases = [
         (10, 3, 1, 0), (10, 3, 1, 1), (7, 3, 2, 0), (8, 3, 2, 0), (8, 3, 2, 1), (28, 5, 1, 2),
         (5, 5, 1, 0), (32, 2, 2, 0), (13, 4, 3, 2), (227, 11, 4, 0), (20, 4, 3, 0), (9, 1, 2, 0),
+        (12, 3, 4, 1),
     ]  # fmt: skip
     misconceptions = {
         "padding is added on both sides, so it counts twice": (
@@ -39,6 +41,12 @@ def check_conv_size(submission: Callable[[int, int, int, int], int]) -> Answer:
         ),
         "the stride is missing: a window that moves by 2 has half as many places": (
             lambda n, k, s, p: solution(n, k, 1, p)
+        ),
+        "that is the size after a transposed convolution, which makes the map larger": (
+            lambda n, k, s, p: (n - 1) * s + k - 2 * p
+        ),
+        "a last window that does not fit is left out: always down, also from above one half": (
+            lambda n, k, s, p: round((n + 2 * p - k) / s) + 1
         ),
     }
     return check(submission, solution, cases, misconceptions)
@@ -71,6 +79,8 @@ def check_decoder_channels(submission: Callable[[Sequence[int], int], int]) -> A
         "the other map comes from the row below, row + 1, not from the row above": (
             lambda channels, row: channels[row] + channels[row - 1]
         ),
+        "only one of the two maps comes from the row below; the skip has the channels of its own "
+        "row": lambda channels, row: 2 * channels[row + 1],
     }
     return check(submission, solution, cases, misconceptions)
 
@@ -94,6 +104,18 @@ def check_receptive_field(submission: Callable[[Sequence[tuple[int, int]]], int]
             seen *= times(stride)
         return seen
 
+    def stepping(grow, own=False):
+        """The step after a layer is grow(step, stride); with `own`, a layer adds by its stride."""
+
+        def mistaken(layers):
+            seen, step = 1, 1
+            for kernel, stride in layers:
+                seen += (kernel - 1) * (stride if own else step)
+                step = grow(step, stride)
+            return seen
+
+        return mistaken
+
     conv, pool = (3, 1), (2, 2)
     stacks = [
         [conv], [conv] * 3, [(5, 1), conv], [pool], [pool, pool], [pool, conv],
@@ -116,6 +138,13 @@ def check_receptive_field(submission: Callable[[Sequence[tuple[int, int]]], int]
             lambda layers: field(layers, early=True)
         ),
         "start from 1: without any layer, a pixel sees itself": lambda layers: field(layers) - 1,
+        "the step is replaced by the stride of each layer (s = t): multiply the step by the "
+        "stride, because it stays long": stepping(lambda step, stride: stride),
+        "the stride is added to the step (s += t): multiply": (
+            stepping(lambda step, stride: step + stride)
+        ),
+        "each layer adds (k - 1) times its own stride: it has to be the step s, the product of the "
+        "strides before it": stepping(lambda step, stride: step, own=True),
     }
     return check(submission, field, [(layers,) for layers in stacks], misconceptions)
 
@@ -155,6 +184,13 @@ def check_stamps(submission: Callable[[int, int, int], Sequence[int]]) -> Answer
         "the stride is missing: each stamp starts `stride` pixels after the one before": (
             lambda size, kernel, stride: stamps(size, kernel, 1)
         ),
+        "the list is long enough, but the stamps begin one pixel apart: stamp k begins at "
+        "k * stride": lambda n, k, s: F.pad(stamps(n, k, 1), (0, (n - 1) * (s - 1))),
+        "where stamps overlap they add up: counts[pixel] += 1 instead of = 1": (
+            lambda *case: stamps(*case).clamp(max=1)
+        ),
+        "the last pixel of each stamp is missing: range and slices leave their end out, so it is "
+        "k * stride + kernel": lambda n, k, s: F.pad(stamps(n, k - 1, s), (0, 1)),
     }
     return check(submission, stamps, cases, misconceptions)
 
@@ -182,6 +218,22 @@ def check_pad_to_multiple(submission: Callable[[Tensor, int], Tensor]) -> Answer
 
         return padded
 
+    def centred(images, depth):
+        rows, columns = (missing(side, depth) for side in images.shape[2:])
+        margin = columns // 2, columns - columns // 2, rows // 2, rows - rows // 2
+        return F.pad(images, margin, mode="replicate")
+
+    def cropped(images, depth):
+        height, width = (side - side % 2**depth for side in images.shape[2:])
+        return images[..., :height, :width]
+
+    def stretched(**mode):
+        def resized(images, depth):
+            size = [side + missing(side, depth) for side in images.shape[2:]]
+            return F.interpolate(images, size=size, **mode)
+
+        return resized
+
     generator = torch.Generator().manual_seed(0)
     shapes = [
         ((1, 1, 5, 7), 1), ((1, 1, 8, 8), 3), ((2, 3, 9, 16), 3), ((1, 2, 16, 9), 2),
@@ -204,8 +256,18 @@ def check_pad_to_multiple(submission: Callable[[Tensor, int], Tensor]) -> Answer
         "the margin is zero, which looks like the end of an object: repeat the edge": pad(
             mode="constant"
         ),
-        "the margin mirrors the image, which fails if both are equally wide: repeat the edge": (
-            pad(mode="reflect")
+        "the margin mirrors the image, which raises an error if the margin is as wide as the "
+        "image: repeat the edge": pad(mode="reflect"),
+        "side % step is what is left over; what is missing is -side % step": pad(
+            lambda side, depth: side % 2**depth
+        ),
+        "the margin is spread over both sides: pad on the right and at the bottom only": centred,
+        "the image is cut to fit, so its last rows and columns get no answer: pad it": cropped,
+        "the image is stretched by bilinear interpolation, which moves its pixels: pad it": (
+            stretched(mode="bilinear")
+        ),
+        "the image is stretched by F.interpolate, which repeats pixels in its midst: pad it": (
+            stretched()
         ),
     }
     return check(submission, pad(), cases, misconceptions)
@@ -228,6 +290,14 @@ def check_crop_and_concat(submission: Callable[[Tensor, Tensor], Tensor]) -> Ans
 
     def joined(*maps):
         return torch.cat(maps, dim=1)
+
+    def one_offset(skip, up):
+        d = (skip.shape[2] - up.shape[2]) // 2
+        return joined(skip[:, :, d : d + up.shape[2], d : d + up.shape[3]], up)
+
+    def both_ends(skip, up):
+        top, left = ((skip.shape[k] - up.shape[k]) // 2 for k in (2, 3))
+        return joined(skip[:, :, top:-top, left:-left], up)
 
     def resized(skip, up):
         return joined(F.interpolate(skip, up.shape[2:], mode="bilinear"), up)
@@ -254,6 +324,12 @@ def check_crop_and_concat(submission: Callable[[Tensor, Tensor], Tensor]) -> Ans
         "the maps are added: concatenate them along the channels": (
             lambda skip, up: cropped(skip, up) + up
         ),
+        "one offset is used for rows and columns: they may differ by different amounts": one_offset,
+        "the slice d:-d is empty at d = 0, and one pixel too long where the difference is odd: "
+        "write d : d + size": both_ends,
+        "the maps are put behind each other along the batch: the channels are dim=1": (
+            lambda skip, up: torch.cat([cropped(skip, up), up], dim=0)
+        ),
     }
     return check(submission, lambda skip, up: joined(cropped(skip, up), up), cases, misconceptions)
 
@@ -271,7 +347,40 @@ def check_conv_block(submission: Callable[[int, int], nn.Module]) -> Answer:
     not yet: without padding each convolution removes 2 rows and columns: the size has to stay
     """
 
-    def block(order="cnrcnr", *, padding=1, widen_last=False, activation=nn.ReLU):
+    class Shared(nn.Module):
+        """One normalisation behind both convolutions."""
+
+        def __init__(self, in_channels, out_channels):
+            super().__init__()
+            self.first = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+            self.second = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+            self.norm = nn.BatchNorm2d(out_channels)
+
+        def forward(self, x):
+            return F.relu(self.norm(self.second(F.relu(self.norm(self.first(x))))))
+
+    class Changed(nn.Module):
+        """A block whose layers are not registered, or to whose result an earlier map is added."""
+
+        def __init__(self, layers, *, added=None, registered=True):
+            super().__init__()
+            self.layers, self.added = layers if registered else list(layers), added
+
+        def forward(self, x):
+            maps = [x]
+            for layer in self.layers:
+                maps.append(layer(maps[-1]))
+            if self.added is None:
+                return maps[-1]
+            place, last = self.added  # which map is added, and to which
+            return F.relu(maps[place] + maps[last])
+
+    def changed(**options):
+        return lambda *channels: Changed(block()(*channels), **options)
+
+    def block(
+        order="cnrcnr", *, padding=1, kernel=3, widen_last=False, activation=nn.ReLU, affine=True
+    ):
         """A block of convolutions (c), normalisations (n) and activations (r) in this order."""
 
         def build(in_channels, out_channels):
@@ -279,10 +388,11 @@ def check_conv_block(submission: Callable[[int, int], nn.Module]) -> Answer:
             for kind in order:
                 if kind == "c":
                     wider = in_channels if widen_last and not layers else out_channels
-                    layers.append(nn.Conv2d(width, wider, 3, padding=padding))
+                    layers.append(nn.Conv2d(width, wider, kernel, padding=padding))
                     width = wider
                 else:
-                    layers.append(nn.BatchNorm2d(width) if kind == "n" else activation())
+                    norm = nn.BatchNorm2d(width, affine=affine)
+                    layers.append(norm if kind == "n" else activation())
             return nn.Sequential(*layers)
 
         return build
@@ -295,10 +405,11 @@ def check_conv_block(submission: Callable[[int, int], nn.Module]) -> Answer:
         generator = torch.Generator().manual_seed(0)
         for kind in (nn.Conv2d, nn.BatchNorm2d):
             for part in filter(lambda part: isinstance(part, kind), module.modules()):
-                part.weight.data = torch.randn(part.weight.shape, generator=generator)
+                if part.weight is not None:
+                    part.weight.data = torch.randn(part.weight.shape, generator=generator)
                 if part.bias is not None:  # no effect before a normalisation
                     part.bias.data.zero_()
-        return module(images)
+        return uses_only_its_own(module, images)
 
     generator = torch.Generator().manual_seed(1)
     shapes = [(1, 4, 8, 8), (3, 2, 9, 7), (2, 2, 8, 8), (4, 6, 16, 6), (5, 3, 7, 7), (1, 1, 12, 8)]
@@ -316,5 +427,29 @@ def check_conv_block(submission: Callable[[int, int], nn.Module]) -> Answer:
             block(widen_last=True)
         ),
         "this is a leaky ReLU: the block uses nn.ReLU": block(activation=nn.LeakyReLU),
+        "the ReLU between the two convolutions is missing: one follows each of them": block(
+            "cncnr"
+        ),
+        "the kernels are 1x1, which see no neighbours: a block has 3x3 kernels": block(
+            kernel=1, padding=0
+        ),
+        "one normalisation is used twice: each convolution has its own mean, variance, scale and "
+        "shift": Shared,
+        "affine=False leaves the learned scale and shift of the normalisation out": block(
+            affine=False
+        ),
+        "some layers are not registered, so no optimizer would train them: make them in __init__, "
+        "not in forward, and keep them in nn.Sequential or nn.ModuleList, not in a plain list": (
+            changed(registered=False)
+        ),
+        "the block's input is added to its result; that is a residual block": (
+            changed(added=(0, -1))
+        ),
+        "the block's input is added before the last ReLU; that is a residual block": (
+            changed(added=(0, -2))
+        ),
+        "the first convolution's map is added to the result; that is a residual block": (
+            changed(added=(3, -1))
+        ),
     }
     return check(submission, block(), cases, misconceptions, run=run, tolerance=1e-4)

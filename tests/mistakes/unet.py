@@ -60,6 +60,94 @@ class Block(nn.Module):
         return self.norms[-1](self.second(images)).clamp(min=0)
 
 
+class Loose(nn.Module):
+    """Convolutions in a plain list, or made in forward, or one normalisation without weights."""
+
+    def __init__(self, in_channels, out_channels, *, late=False, listed=True, affine=True):
+        super().__init__()
+        self.widths, self.late = (in_channels, out_channels), late
+        parts = [] if late else self.made()
+        self.layers = parts if listed else nn.ModuleList(parts)
+        norms = [nn.BatchNorm2d(out_channels, affine=affine) for _ in range(2)]
+        self.norms, self.relu = nn.ModuleList(norms), nn.ReLU(inplace=True)
+
+    def made(self):
+        before, out = self.widths
+        return [nn.Conv2d(width, out, 3, padding=1) for width in (before, out)]
+
+    def forward(self, x):
+        for layer, norm in zip(self.made() if self.late else self.layers, self.norms, strict=True):
+            x = self.relu(norm(layer(x)))
+        return x
+
+
+def wrong_step(layers):
+    r = s = 1
+    for k, t in layers:
+        r += (k - 1) * s
+        s = t
+    return r
+
+
+def own_stride(layers):
+    return 1 + sum((k - 1) * t for k, t in layers)
+
+
+def added_step(layers):
+    r = s = 1
+    for k, t in layers:
+        r += (k - 1) * s
+        s += t
+    return r
+
+
+def marked(size, kernel, stride):
+    counts = [0] * ((size - 1) * stride + kernel)
+    for k in range(size):
+        counts[k * stride : k * stride + kernel] = [1] * kernel
+    return counts
+
+
+def stamps_too_short(size, kernel, stride):
+    counts = [0] * ((size - 1) * stride + kernel)
+    for k in range(size):
+        for pixel in range(k * stride, k * stride + kernel - 1):
+            counts[pixel] += 1
+    return counts
+
+
+def left_over(images, depth):
+    height, width = images.shape[2:]
+    step = 2**depth
+    return F.pad(images, (0, width % step, 0, height % step), mode="replicate")
+
+
+def to_fit(images, depth):
+    height, width = (math.ceil(side / 2**depth) * 2**depth for side in images.shape[2:])
+    return F.interpolate(images, (height, width), mode="bilinear", align_corners=False)
+
+
+def same_margin(skip, up):
+    d = (skip.size(2) - up.size(2)) // 2
+    return torch.cat([skip[:, :, d:-d, d:-d], up], 1)
+
+
+def from_the_encoder(channels):
+    """Each row of the way up takes the map of the way down below it."""
+
+    class Wrong(Bottom):
+        def forward(self, x):
+            maps = [self.encoder[0](x)]
+            for part in [*self.encoder[1:], self.bottom]:
+                maps.append(part(F.max_pool2d(maps[-1], 2)))
+            for row in reversed(range(len(self.decoder))):
+                below = F.interpolate(maps[row + 1], scale_factor=2, mode="bilinear")
+                x = self.decoder[row](torch.cat([maps[row], below], dim=1))
+            return self.head(x)
+
+    return Wrong(channels)
+
+
 def block(a, b):
     return nn.Sequential(
         nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(inplace=True),
@@ -171,7 +259,7 @@ RIGHT = {
     "stamps": [stamps, lambda *case: stamps(*case).int().tolist()],
     "pad_to_multiple": [pad_to_multiple],
     "crop_and_concat": [crop_and_concat],
-    "conv_block": [Block],
+    "conv_block": [Block, lambda a, b: Loose(a, b, listed=False)],
     "unet": [
         UNetOfModules,
         Recursive,
@@ -183,7 +271,7 @@ RIGHT = {
 
 WRONG = [
     ("conv_size", lambda n, k, s, p: len(range(0, n - k + 1, s)), "padding is missing"),
-    ("conv_size", lambda n, k, s, p: round((n + 2 * p - k) / s) + 1, "(8, 3, 2, 1) gave 5"),
+    ("conv_size", lambda n, k, s, p: round((n + 2 * p - k) / s) + 1, "always down, also"),
     ("receptive_field", lambda layers: stack_field(layers[::-1]), "expected"),
     ("receptive_field", lambda layers: math.prod(stride for _, stride in layers), "expected 3"),
     ("stamps", lambda n, k, s: np.convolve(np.ones(n), np.ones(k)), "the stride is missing"),
@@ -192,8 +280,22 @@ WRONG = [
     ("crop_and_concat", lambda *case: crop_and_concat(*case, rounded=math.ceil), "an odd pixel"),
     ("crop_and_concat", lambda skip, up: torch.cat([skip, F.interpolate(up, skip.shape[2:])], 1),
      "gave torch.float32 (1, 5, 8, 8), expected torch.float32 (1, 5, 4, 4)"),
-    ("conv_block", lambda a, b: Block(a, b, norms=1), "expected"),
+    ("conv_block", lambda a, b: Block(a, b, norms=1), "one normalisation is used twice"),
     ("conv_block", lambda a, b: nn.Sequential(nn.Conv2d(a, b, 3), Block(b, b)), "expected"),
+    ("receptive_field", wrong_step, "(s = t)"),
+    ("receptive_field", own_stride, "its own stride"),
+    ("receptive_field", added_step, "(s += t)"),
+    ("stamps", marked, "they add up"),
+    ("stamps", stamps_too_short, "the last pixel of each stamp"),
+    ("conv_size", lambda n, k, s, p: (n - 1) * s - 2 * p + k, "a transposed convolution"),
+    ("decoder_channels", lambda channels, row: channels[row + 1] * 2, "only one of the two"),
+    ("pad_to_multiple", left_over, "what is missing is -side % step"),
+    ("pad_to_multiple", to_fit, "stretched by bilinear"),
+    ("crop_and_concat", same_margin, "the slice d:-d is empty"),
+    ("conv_block", Loose, "some layers are not registered"),
+    ("conv_block", lambda a, b: Loose(a, b, late=True), "some layers are not registered"),
+    ("conv_block", lambda a, b: Loose(a, b, listed=False, affine=False), "affine=False leaves"),
+    ("unet", from_the_encoder, "the encoder's map of the row below"),
     ("unet", lambda c: Bottom(c, made=False), "some layers are not registered"),
     ("unet", lambda c: Bottom(c, skips=slice(None)), "raised RuntimeError: Sizes of tensors"),
     ("unet", lambda c: Bottom(c, early=True), "raised RuntimeError: Sizes of tensors"),
