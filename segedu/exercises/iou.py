@@ -245,8 +245,8 @@ def check_held_out_iou(submission: Callable) -> Answer:
     image whose truth and prediction are both empty scores 1.
 
     >>> def held_out_iou(validation, test, thresholds):
-    ...     pairs = zip(test[0] > 0.5, test[1])
-    ...     return np.mean([(p & t).sum() / (p | t).sum() for p, t in pairs])
+    ...     scores = [(p & t).sum() / (p | t).sum() for p, t in zip(test[0] > 0.5, test[1])]
+    ...     return torch.stack(scores).nan_to_num(1).mean()
     >>> check_held_out_iou(held_out_iou)
     not yet: this uses the threshold 0.5, whatever validation says
     """
@@ -301,7 +301,7 @@ def check_held_out_iou(submission: Callable) -> Answer:
     cases.append((*at_thresholds, thresholds[::2]))
     tilt = torch.linspace(-2, 2, 6)[:, None, None]  # large objects want another threshold
     cases += [(split(seed, -tilt), split(seed + 1, tilt), thresholds) for seed in (20, 22, 24)]
-    for first, second, _ in cases[:4]:  # with three empty images in the validation or test images
+    for first, second, _ in cases[:2]:  # with three empty images in the validation or test images
         cases.append((first, with_empty(second), thresholds))
         cases.append((with_empty(first), with_empty(second), thresholds))
     misconceptions = {

@@ -53,6 +53,21 @@ def object_precision(preds, truth, threshold):
     return tp / union if union else 1.0
 
 
+def of_numbers(preds, truth, threshold, numbers):
+    found, there = ([labels == n for n in numbers(labels)] for labels in (preds, truth))
+    tp = sum((p & t).any() and mask_iou(p, t) > threshold for p in found for t in there)
+    union = len(found) + len(there) - tp
+    return tp / union if union else 1.0
+
+
+def up_to_the_largest(*case):
+    return of_numbers(*case, lambda labels: range(1, int(labels.max()) + 1))
+
+
+def numbered_without_gaps(*case):
+    return of_numbers(*case, lambda labels: range(1, len(labels[labels > 0].unique()) + 1))
+
+
 RIGHT = {
     "iou": [lambda tp, fp, fn: np.float64(tp) / (tp + fp + fn) if any((tp, fp, fn)) else 1],
     "iou_from_dice": [lambda dice: 1 / (2 / dice - 1) if dice else 0.0],
@@ -85,6 +100,8 @@ WRONG = [
      "was left out of the mean"),
     ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou, mean_iou_skipping),
      "was left out of the mean"),
+    ("object_precision", numbered_without_gaps, "ask for those that occur"),
+    ("object_precision", up_to_the_largest, "one object with the number 4 is one object"),
     ("object_precision", lambda preds, truth, _: object_precision(preds, truth, 0.5),
      "this uses 0.5"),
     ("object_precision", lambda preds, truth, cut: object_precision(preds + 1, truth + 1, cut),
