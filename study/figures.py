@@ -77,8 +77,8 @@ def segmentation() -> Figure:
     for ax, title, answer in zip(
         axes.ravel(),
         ["Classification", "Detection", "Semantic segmentation", "Instance segmentation"],
-        ["what is in the picture?", "where, roughly?", "which class has each pixel?",
-         "which object has each pixel?"],
+        ["what is in the image?", "where, roughly?", "which class does each pixel have?",
+         "which object does it belong to?"],
         strict=True,
     ):  # fmt: skip
         ax.set_title(f"{title}\n{answer}")

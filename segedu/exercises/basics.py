@@ -28,7 +28,9 @@ CROWD = np.kron(np.array([[1, 2, 0, 5], [3, 4, 0, 0], [4, 4, 0, 6]]), np.ones((4
 
 
 def check_binary_mask(submission: Callable[[Tensor], Tensor]) -> Answer:
-    """Check a function of an integer mask (H, W) that returns floats, 1 where it is not 0.
+    """Check a function of an integer mask (H, W) that returns float32, 1 where it is not 0.
+
+    The mask itself must stay as it is.
 
     >>> check_binary_mask(lambda mask: mask == 1)
     not yet: only nucleus 1 is left: the others have the numbers 2, 3, ...
@@ -36,6 +38,20 @@ def check_binary_mask(submission: Callable[[Tensor], Tensor]) -> Answer:
 
     def solution(mask):
         return (mask != 0).float()
+
+    def in_place(mask):
+        mask[mask != 0] = 1
+        return mask.float()
+
+    def run(function, mask):
+        """The result, and beside it what a learner does not see in it."""
+        before = mask.clone()
+        result = function(mask)
+        if not torch.equal(mask, before):
+            return [result, "the mask has changed"]
+        if isinstance(result, Tensor) and result.dtype == torch.float64:
+            return [result, "float64"]
+        return result
 
     one = torch.tensor([[0, 1, 1], [0, 0, 1]])
     nuclei = torch.from_numpy(NUCLEI)
@@ -52,9 +68,14 @@ def check_binary_mask(submission: Callable[[Tensor], Tensor]) -> Answer:
         "a comparison returns booleans, and losses such as BCE need floats: convert them": (
             lambda mask: mask != 0
         ),
+        "the mask that you were given has changed, and with it the annotation of the caller: make "
+        "a new tensor": in_place,
+        "the result is float64, and the scores of a network are float32: use .float()": (
+            lambda mask: (mask != 0).double()
+        ),
     }
     cases = [(mask,) for mask in masks]
-    return check(submission, solution, cases, misconceptions, also="dtype")
+    return check(submission, solution, cases, misconceptions, also="dtype", run=run)
 
 
 def check_one_hot(submission: Callable[[Tensor, int], Tensor]) -> Answer:
@@ -135,6 +156,10 @@ def check_class_shares(submission: Callable[[Tensor, int], Tensor]) -> Answer:
             lambda labels, k: shares(labels, 0)
         ),
         "these are numbers of pixels: divide them by their sum": counted,
+        "these are percent, but a share is between 0 and 1": lambda *case: 100 * shares(*case),
+        "this is a row for each map, (N, K), but one for all maps together is asked for, (K,)": (
+            lambda labels, k: torch.stack([shares(x, k) for x in labels])
+        ),
     }
     return check(submission, shares, cases, misconceptions)
 
@@ -163,6 +188,10 @@ def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
         "nucleus: make the mask binary first": lambda mask: label(mask, connectivity=2).max(),
         "this is the highest number in the mask, not the number of pieces": np.max,
         "this is the number of pixels: count the pieces": np.count_nonzero,
+        "this is the map of the pieces, in which each has its number: take the largest number, "
+        "with .max()": lambda mask: label(mask > 0, connectivity=2),
+        "with return_num=True, label returns two things, the map of the pieces and their number: "
+        "return the number alone": lambda mask: label(mask > 0, connectivity=2, return_num=True),
     }
     return check(submission, count, [(mask,) for mask in masks], misconceptions)
 
@@ -247,6 +276,11 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
         edge = np.any([other != instances for other in near], axis=0)
         return np.where(edge & (instances > 0), 2, instances > 0)
 
+    def above_and_left(instances):
+        padded = np.pad(instances, 1, mode="edge")
+        edge = (instances != padded[:-2, 1:-1]) | (instances != padded[1:-1, :-2])
+        return np.where(edge & (instances > 0), 2, instances > 0)
+
     full = np.ones((5, 6), dtype=int)
     maps = [NUCLEI, CROWD, full, 0 * full, NUCLEI.T.copy(), NUCLEI[1:4, 1:7], 3 * (NUCLEI == 3)]
     misconceptions = {
@@ -270,6 +304,13 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
         "the boundary is lost, because + of two boolean arrays means `or`: use integers": (
             lambda instances: instances > 0
         ),
+        "the interior has kept the numbers of the nuclei: it is class 1 in every nucleus": (
+            lambda instances: np.where(inner(instances) == 2, 2, instances)
+        ),
+        "interior and boundary are swapped: interior is 1, boundary 2": (
+            lambda instances: -inner(instances) % 3
+        ),
+        "only the neighbours above and to the left were compared: compare all four": above_and_left,
     }
     cases = [(instances,) for instances in maps]
     return check(submission, inner, cases, misconceptions, also="dtype")

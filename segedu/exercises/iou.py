@@ -37,6 +37,8 @@ def check_iou(submission: Callable[[int, int, int], float]) -> Answer:
         "two empty masks are 0 / 0: test for them first, and return 1": (
             lambda tp, fp, fn: tp / (tp + fp + fn)
         ),
+        "TP = 0 does not mean that both masks are empty: with FP or FN the IoU is 0. Test the "
+        "union": lambda tp, fp, fn: ratio(tp, tp + fp + fn) if tp else 1.0,
     }
     return check(submission, iou, cases, misconceptions)
 
@@ -52,6 +54,10 @@ def check_iou_from_dice(submission: Callable[[float], float]) -> Answer:
         "this converts IoU into Dice: solve the formula for IoU": lambda d: 2 * d / (1 + d),
         "this divides by 1 + Dice: solve Dice (1 + IoU) = 2 IoU for IoU": lambda d: d / (1 + d),
         "IoU is not half of Dice: for perfect masks both are 1": lambda d: d / 2,
+        "a sign is wrong: this divides by 1 - Dice, so it is above 1 from a Dice of 0.5 on. Solve "
+        "Dice (1 + IoU) = 2 IoU for IoU": lambda d: d / (1 - d),
+        "a sign is wrong: this divides by 2 + Dice, so perfect masks get 1/3. Solve "
+        "Dice (1 + IoU) = 2 IoU for IoU": lambda d: d / (2 + d),
     }
     return check(submission, lambda dice: dice / (2 - dice), cases, misconceptions)
 
@@ -88,6 +94,10 @@ def check_mask_iou(submission: Callable[[Tensor, Tensor], float]) -> Answer:
             lambda *masks: of_areas(*masks, factor=1)
         ),
         "two empty masks agree: return 1, not 0": lambda *masks: _iou(*masks, empty=0.0),
+        "an empty truth scores 1 only if the prediction is empty too: otherwise every predicted "
+        "pixel is a false positive, and the IoU is 0": (
+            lambda preds, truth: _iou(preds, truth) if truth.any() else 1.0
+        ),
         "two empty masks are 0 / 0: test for them first, and return 1": (
             lambda *masks: _iou(*masks, empty=math.nan)
         ),
@@ -121,6 +131,10 @@ def check_pooled_iou(submission: Callable[[list[tuple[Tensor, Tensor]]], float])
     def whole(batches):
         return [torch.cat(masks) for masks in zip(*batches, strict=True)]
 
+    def dice(batches):
+        iou = _iou(*whole(batches))
+        return 2 * iou / (1 + iou)
+
     def each(batches):
         return [float(_iou(*batch)) for batch in batches]
 
@@ -141,6 +155,7 @@ def check_pooled_iou(submission: Callable[[list[tuple[Tensor, Tensor]]], float])
         "the background is averaged in, but only the foreground's IoU is asked for": (
             lambda batches: _two_class_iou(*whole(batches))
         ),
+        "this is Dice, which counts the overlap twice: IoU divides it by the union": dice,
         "this is the last batch alone: keep the counts of the others": lambda x: _iou(*x[-1]),
         "a data set without any foreground is 0 / 0: test for it first, and return 1": (
             lambda batches: _iou(*whole(batches), empty=math.nan)
@@ -181,6 +196,11 @@ def check_class_scores(submission: Callable[[Tensor], tuple[float, float]]) -> A
 
         return of_matrix
 
+    def of_true_classes(matrix):
+        hits, rows, columns = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        parts = [counts[rows > 0] for counts in (hits, rows, columns)]
+        return iou(*parts).nanmean(), precision(*parts).nanmean()
+
     generator = torch.Generator().manual_seed(0)
     matrices = [
         torch.tensor([[8, 4], [2, 2]]),
@@ -189,6 +209,8 @@ def check_class_scores(submission: Callable[[Tensor], tuple[float, float]]) -> A
         torch.randint(1, 50, (5, 5), generator=generator),
         torch.tensor([[7, 0, 2], [0, 0, 0], [1, 0, 5]]),  # class 1 is nowhere
         torch.tensor([[9, 0, 1], [3, 0, 1], [0, 0, 6]]),  # class 1 is never predicted
+        torch.tensor([[7, 1, 2], [0, 0, 0], [1, 0, 5]]),  # class 1 is predicted, but never true
+        torch.tensor([[0, 0, 0], [2, 6, 1], [1, 0, 8]]),  # class 0 is predicted, but never true
     ]
     misconceptions = {
         "the IoU is correct, but the precision is recall: the pixels that were predicted as a "
@@ -208,6 +230,8 @@ def check_class_scores(submission: Callable[[Tensor], tuple[float, float]]) -> A
         "a class whose ratio is 0 / 0 makes the whole mean NaN: leave it out of that mean": scores(
             mean=torch.mean
         ),
+        "a class that is never true was left out although it was predicted: its false positives "
+        "count, so its ratio is 0, not 0 / 0": of_true_classes,
     }
     return check(submission, scores(), [(matrix,) for matrix in matrices], misconceptions)
 
@@ -217,18 +241,19 @@ def check_held_out_iou(submission: Callable) -> Answer:
 
     Both splits are pairs (probabilities, truth) of (N, H, W): floats and booleans. A pixel is
     foreground where its probability exceeds the threshold. The threshold is the one with the best
-    mean IoU per image on validation, and the answer is the mean IoU per image on test with it.
+    mean IoU per image on validation, and the answer is the mean IoU per image on test with it. An
+    image whose truth and prediction are both empty scores 1.
 
     >>> def held_out_iou(validation, test, thresholds):
-    ...     pairs = zip(test[0] > 0.5, test[1])
-    ...     return np.mean([(p & t).sum() / (p | t).sum() for p, t in pairs])
+    ...     scores = [(p & t).sum() / (p | t).sum() for p, t in zip(test[0] > 0.5, test[1])]
+    ...     return torch.stack(scores).nan_to_num(1).mean()
     >>> check_held_out_iou(held_out_iou)
     not yet: this uses the threshold 0.5, whatever validation says
     """
 
-    def each(split, threshold, above=operator.gt):
+    def each(split, threshold, above=operator.gt, empty=1.0):
         preds = above(split[0], threshold)
-        return [float(_iou(*pair)) for pair in zip(preds, split[1], strict=True)]
+        return [float(_iou(*pair, empty=empty)) for pair in zip(preds, split[1], strict=True)]
 
     def score(split, threshold):
         return np.mean(each(split, threshold))
@@ -236,11 +261,18 @@ def check_held_out_iou(submission: Callable) -> Answer:
     def score_at_threshold(split, threshold):
         return np.mean(each(split, threshold, operator.ge))
 
+    def score_empty(split, threshold, empty, mean=np.mean):
+        return mean(each(split, threshold, empty=empty))
+
     def pooled(split, threshold):
         return float(_iou(split[0] > threshold, split[1]))
 
     def held_out(validation, test, thresholds, score=score):
         return score(test, max(thresholds, key=lambda threshold: score(validation, threshold)))
+
+    def chosen_pooled(validation, test, thresholds):
+        best = max(thresholds, key=lambda threshold: pooled(validation, threshold))
+        return score(test, best)
 
     def best_of_each(validation, test, thresholds):
         return np.mean(np.max([each(test, threshold) for threshold in thresholds], axis=0))
@@ -253,6 +285,12 @@ def check_held_out_iou(submission: Callable) -> Answer:
         shifts = shift + torch.randn(6, 1, 1, generator=generator) / 2
         return torch.sigmoid(4 * truth - 2 + noise + shifts), truth
 
+    def with_empty(split):
+        """A split, and three images without foreground, whose predictions are empty too."""
+        nothing = torch.zeros(3, *split[1].shape[1:])
+        more = [0.1 + nothing, nothing > 0]
+        return tuple(torch.cat(parts) for parts in zip(split, more, strict=True))
+
     thresholds = [k / 8 for k in range(1, 8)]
     shifts = [(-0.8, 0.8), (0.8, -0.8), (1.2, 0), (-1, 0.3), (0.6, -1), (-1.5, -0.5)]
     cases = [
@@ -261,6 +299,11 @@ def check_held_out_iou(submission: Callable) -> Answer:
     ]
     at_thresholds = [((8 * p).round() / 8, truth) for p, truth in cases[0][:2]]
     cases.append((*at_thresholds, thresholds[::2]))
+    tilt = torch.linspace(-2, 2, 6)[:, None, None]  # large objects want another threshold
+    cases += [(split(seed, -tilt), split(seed + 1, tilt), thresholds) for seed in (20, 22, 24)]
+    for first, second, _ in cases[:2]:  # with three empty images in the validation or test images
+        cases.append((first, with_empty(second), thresholds))
+        cases.append((with_empty(first), with_empty(second), thresholds))
     misconceptions = {
         "the threshold was chosen on the test images: choose it on validation, then score them": (
             lambda _, test, cuts: held_out(test, test, cuts)
@@ -274,6 +317,18 @@ def check_held_out_iou(submission: Callable) -> Answer:
         ),
         "this pools the pixels of all images, but the mean IoU per image is asked for": (
             lambda *case: held_out(*case, score=pooled)
+        ),
+        "the threshold was chosen by the pooled IoU of validation, but the best mean IoU per image "
+        "is asked for": chosen_pooled,
+        "two empty masks agree: an image that is empty and stays empty scores 1, not 0": (
+            lambda *case: held_out(*case, score=lambda *at: score_empty(*at, 0.0))
+        ),
+        "an image that is empty and stays empty was left out of the mean, but it scores 1": (
+            lambda *case: held_out(*case, score=lambda *at: score_empty(*at, math.nan, np.nanmean))
+        ),
+        "an image that is empty and stays empty is 0 / 0, which makes the mean NaN: test for it "
+        "first, and score it 1": (
+            lambda *case: held_out(*case, score=lambda *at: score_empty(*at, math.nan))
         ),
         "a pixel at the threshold counts as foreground, but it has to exceed the threshold": (
             lambda *case: held_out(*case, score=score_at_threshold)
@@ -304,6 +359,15 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
 
     def labelled(labels):
         return [labels == number for number in labels.unique()]
+
+    def counted(labels):
+        return [labels == number for number in range(1, int(labels.max()) + 1)]
+
+    def without_gaps(labels):
+        return [labels == number + 1 for number in range(len(labels[labels > 0].unique()))]
+
+    def overlap(a, b):
+        return _iou(a, b, empty=0.0)
 
     def scored(formula=of_all, ratio=_iou, above=operator.gt, split=objects):
         """A function that matches the objects, and scores the three counts by a formula."""
@@ -357,6 +421,13 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
         "the first label was left out, but an image may have no background: leave out label 0": (
             scored(split=lambda labels: labelled(labels)[1:])
         ),
+        "this uses 0.5, whatever the threshold is": (
+            lambda preds, truth, _: scored()(preds, truth, 0.5)
+        ),
+        "the largest number was taken for the number of objects, but numbers may have gaps: one "
+        "object with the number 4 is one object": scored(split=counted, ratio=overlap),
+        "the objects were taken to have the numbers 1, 2, 3, ..., but numbers may have gaps: ask "
+        "for those that occur": scored(split=without_gaps, ratio=overlap),
     }
     return check(submission, scored(), cases, misconceptions)
 

@@ -35,7 +35,7 @@ def three_class_eroded(instances):
 
 
 RIGHT = {
-    "binary_mask": [lambda mask: mask.clamp(max=1).double()],
+    "binary_mask": [lambda mask: mask.clamp(max=1).float()],
     "one_hot": [
         one_hot,
         lambda labels, k: torch.stack([labels == c for c in range(k)]),
@@ -57,6 +57,14 @@ WRONG = [
     ("binary_mask", lambda mask: mask / mask.max() if mask.any() else mask, "numbers are names"),
     ("binary_mask", lambda mask: mask.bool(), "a comparison returns booleans"),
     ("binary_mask", lambda mask: mask.clamp(max=1), "gave 'integers', expected 'floats'"),
+    ("binary_mask", lambda mask: mask.clamp_(max=1).float(), "that you were given has changed"),
+    ("binary_mask", lambda mask: mask.clamp(max=1).double(), "the result is float64"),
+    ("class_shares", lambda x, k: F.one_hot(x.where(x < k, k), k + 1)[..., :k].sum((1, 2))
+     / (x < k).sum((1, 2))[:, None], "a row for each map"),
+    ("count_nuclei", lambda mask: label(mask > 0), "take the largest number"),
+    ("count_nuclei", lambda mask: label(mask > 0, return_num=True), "label returns two things"),
+    ("three_class", lambda x: np.where(three_class(x) == 2, 2, x), "kept the numbers"),
+    ("three_class", lambda x: np.array([0, 2, 1])[three_class(x)], "are swapped"),
     ("one_hot", lambda x, k: F.one_hot(x * (x != 255), k).permute(2, 0, 1), "became background"),
     ("count_nuclei", lambda mask: ndimage.label(mask)[1], "connected along sides"),
     ("count_nuclei", lambda mask: len(np.unique(label(mask > 0))), "the background was counted"),

@@ -15,14 +15,34 @@ def class_scores(matrix, mean=np.nanmean):
         return mean(hits / (true + predicted - hits)), mean(hits / predicted)
 
 
-def mean_iou(split, threshold):
+def classes_of_the_truth(matrix):
+    hits, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    of = [k for k in range(len(matrix)) if true[k]]
+    precision = [hits[k] / predicted[k] for k in of if predicted[k]]
+    return np.mean([hits[k] / (true[k] + predicted[k] - hits[k]) for k in of]), np.mean(precision)
+
+
+def mean_iou(split, threshold, iou=mask_iou):
     pairs = zip(split[0] > threshold, split[1], strict=True)
-    return np.mean([mask_iou(preds, truth) for preds, truth in pairs])
+    return np.mean([iou(preds, truth) for preds, truth in pairs])
 
 
-def held_out_iou(validation, test, thresholds):
-    scores = [mean_iou(validation, threshold) for threshold in thresholds]
-    return mean_iou(test, thresholds[np.argmax(scores)])
+def pooled(split, threshold):
+    return mask_iou(split[0] > threshold, split[1])
+
+
+def held_out_iou(validation, test, thresholds, choose_by=mean_iou, score=mean_iou):
+    scores = [choose_by(validation, threshold) for threshold in thresholds]
+    return score(test, thresholds[np.argmax(scores)])
+
+
+def mean_iou_empty_0(split, threshold):
+    return mean_iou(split, threshold, lambda a, b: (a & b).sum() / max((a | b).sum(), 1))
+
+
+def mean_iou_skipping(split, threshold):
+    pairs = zip(split[0] > threshold, split[1], strict=True)
+    return np.mean([mask_iou(a, b) for a, b in pairs if (a | b).any()])
 
 
 def object_precision(preds, truth, threshold):
@@ -31,6 +51,21 @@ def object_precision(preds, truth, threshold):
     tp = (table > threshold).sum()
     union = len(found) + len(there) - tp
     return tp / union if union else 1.0
+
+
+def of_numbers(preds, truth, threshold, numbers):
+    found, there = ([labels == n for n in numbers(labels)] for labels in (preds, truth))
+    tp = sum((p & t).any() and mask_iou(p, t) > threshold for p in found for t in there)
+    union = len(found) + len(there) - tp
+    return tp / union if union else 1.0
+
+
+def up_to_the_largest(*case):
+    return of_numbers(*case, lambda labels: range(1, int(labels.max()) + 1))
+
+
+def numbered_without_gaps(*case):
+    return of_numbers(*case, lambda labels: range(1, len(labels[labels > 0].unique()) + 1))
 
 
 RIGHT = {
@@ -55,6 +90,20 @@ WRONG = [
     ("held_out_iou", lambda _, test, cuts: max(mean_iou(test, cut) for cut in cuts),
      "chosen on the test images"),
     ("held_out_iou", lambda _, test, cuts: mean_iou(test, np.mean(cuts)), "the threshold 0.5"),
+    ("iou", lambda tp, fp, fn: tp / (tp + fp + fn) if tp > 0 else 1, "Test the union"),
+    ("mask_iou", lambda a, b: mask_iou(a, b) if b.any() else 1, "only if the prediction is empty"),
+    ("class_scores", classes_of_the_truth, "a class that is never true was left out"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, pooled), "by the pooled IoU of validation"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou_empty_0, mean_iou_empty_0),
+     "scores 1, not 0"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou_skipping, mean_iou_skipping),
+     "was left out of the mean"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou, mean_iou_skipping),
+     "was left out of the mean"),
+    ("object_precision", numbered_without_gaps, "ask for those that occur"),
+    ("object_precision", up_to_the_largest, "one object with the number 4 is one object"),
+    ("object_precision", lambda preds, truth, _: object_precision(preds, truth, 0.5),
+     "this uses 0.5"),
     ("object_precision", lambda preds, truth, cut: object_precision(preds + 1, truth + 1, cut),
      "the background was matched"),
     ("object_precision", lambda preds, truth, cut: mask_iou(preds > 0, truth > 0), "expected"),
