@@ -58,7 +58,9 @@ def describe(app, page, template, context, doctree):
     paragraphs = [
         node
         for node in doctree.findall(nodes.paragraph)
-        if isinstance(node.parent, nodes.section) and not node.next_node(nodes.math)
+        if isinstance(node.parent, nodes.section)
+        and node.astext()  # one is empty, for the script that keeps the reader's progress
+        and not node.next_node(nodes.math)
     ]
     title = re.sub(r"<[^>]+>", "", context["title"])
     tags = {"og:type": "article", "og:title": title, "og:site_name": app.config.html_title}

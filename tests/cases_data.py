@@ -173,8 +173,10 @@ def png_header(width: int, height: int) -> bytes:
 
 WEB_PAGE = b"<!doctype html><title>Please log in</title>"
 
+DAMAGED = "The archive is damaged, or another one"
+
 cases(
-    "The archive is damaged, or another one",
+    DAMAGED,
     {
         "the archive is truncated": zip_after(lambda content: content[: len(content) // 2]),
         "one bit of the archive is wrong": zip_after(flip_a_bit),
@@ -199,8 +201,10 @@ cases(
     },
 )
 
+ODD = "The archive contains something odd"
+
 cases(
-    "The archive contains something odd",
+    ODD,
     {
         "paths in the archive lead out of it (../, /, C:/)": zip_with(
             {f"{place}{MASKS}/c.png": box(3, 3) for place in ("../../", "/", "C:/")}
@@ -287,6 +291,7 @@ def _(folder):
 # --- downloads ---
 
 DOWNLOAD = "The download fails"
+ARCHIVES = DAMAGED, ODD, CACHE, DOWNLOAD  # the sections with archives and downloads
 
 
 @contextmanager

@@ -184,7 +184,7 @@ def test_writing_into_what_was_read_changes_nothing(archive):
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in CASES if case.topic == ARCHIVES], ids=lambda case: case.what
+    "case", [case for case in CASES if case.section in ARCHIVES], ids=lambda case: case.what
 )
 def test_nothing_outside_and_no_half_cache(tmp_path, monkeypatch, case):
     """Whatever happens to archives and downloads (the messages are on the page of cases)."""

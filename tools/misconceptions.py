@@ -75,7 +75,7 @@ def work(notebook: Path, done: Path, seconds: int) -> None:
     os.chdir(notebook.parent)
     matplotlib.use("agg")
     names = {"__name__": "__main__"}
-    nowhere = open(os.devnull, "w")  # noqa: SIM115
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     with done.open("a", encoding="utf-8") as file, contextlib.redirect_stdout(nowhere):
         for number, (statements, exercises) in enumerate(cells(notebook)):
             faulthandler.dump_traceback_later(SETUP, exit=True, file=nowhere)
