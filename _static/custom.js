@@ -56,14 +56,14 @@ document.addEventListener("click", ({ target }) => {
   dialog.showModal()
 })
 
-// A formula that is wider than a phone can be scrolled, by the keyboard too; only such a formula is
-// a stop of the Tab key.
+// A formula or a table that is wider than a phone can be scrolled, by the keyboard too; only such a
+// one is a stop of the Tab key.
 function letScroll() {
-  for (const formula of document.querySelectorAll("div.math mjx-container")) {
-    const isWide = formula.scrollWidth > formula.clientWidth + 1
-    if (isWide) formula.tabIndex = 0
-    else formula.removeAttribute("tabindex")
+  for (const wide of document.querySelectorAll("div.math mjx-container, div.output.text_html")) {
+    if (wide.scrollWidth > wide.clientWidth + 1) wide.tabIndex = 0
+    else wide.removeAttribute("tabindex")
   }
 }
+addEventListener("load", letScroll)
 addEventListener("load", () => window.MathJax?.startup?.promise.then(letScroll))
 addEventListener("resize", letScroll)
