@@ -105,6 +105,7 @@ def test_search(page, addresses, scheme, width):
     fields.click()
     page.keyboard.type("deep supervision")
     page.keyboard.press("Enter")
+    page.get_by_text("Search finished").wait_for()  # until then the list moves
     page.locator("#search-results a", has_text="U-Net++").first.click()
     page.wait_for_url("**/chapters/unetpp.html*")
     assert problems == []
