@@ -64,6 +64,9 @@ function letScroll() {
     else wide.removeAttribute("tabindex")
   }
 }
-addEventListener("load", letScroll)
-addEventListener("load", () => window.MathJax?.startup?.promise.then(letScroll))
+const sizes = new ResizeObserver(letScroll) // also when a formula has been set
+addEventListener("load", () => {
+  for (const part of document.querySelectorAll("div.math, div.output.text_html")) sizes.observe(part)
+})
+document.fonts.addEventListener("loadingdone", letScroll) // those of formulas change widths
 addEventListener("resize", letScroll)
