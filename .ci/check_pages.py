@@ -6,13 +6,11 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import yaml
 from playwright.sync_api import sync_playwright
+from sphinx_external_toc.parsing import parse_toc_yaml
 
 HEAVIEST = 2.5  # MB, with all that a page loads
 
-contents = yaml.safe_load(Path("_toc.yml").read_text(encoding="utf-8"))
-entries = [contents["root"], *re.findall(r"'file': '([^']+)'", str(contents))]
 problems = []
 
 
@@ -31,7 +29,7 @@ with sync_playwright() as playwright:
     executable = shutil.which("chromium")
     # A container runs as root, where Chromium has no sandbox.
     browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-    for entry in entries:
+    for entry in parse_toc_yaml("_toc.yml"):
         page = Path("_build/html", f"{entry}.html")
         if not page.exists():
             problems.append(f"{page} is missing")

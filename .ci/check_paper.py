@@ -5,18 +5,14 @@ import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
-import yaml
 from pypdf import PdfReader
+from sphinx_external_toc.parsing import parse_toc_yaml
 
 FOLDER = Path("_build/paper")
 LARGEST = 60  # MB
 XHTML = "{http://www.w3.org/1999/xhtml}"
 
-contents = yaml.safe_load(Path("_toc.yml").read_text(encoding="utf-8"))
-entries = [contents["root"]]
-for part in contents["parts"]:
-    for chapter in part["chapters"]:
-        entries += [chapter["file"], *(below["file"] for below in chapter.get("sections", []))]
+entries = list(parse_toc_yaml("_toc.yml"))
 problems = [
     f"{path} has {path.stat().st_size / 1e6:.0f} MB"
     for path in FOLDER.iterdir()

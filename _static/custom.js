@@ -69,4 +69,3 @@ addEventListener("load", () => {
   for (const part of document.querySelectorAll("div.math, div.output.text_html")) sizes.observe(part)
 })
 document.fonts.addEventListener("loadingdone", letScroll) // those of formulas change widths
-addEventListener("resize", letScroll)

@@ -212,14 +212,12 @@
       const paragraph = title.parentElement
       if (EXERCISE.test(text(paragraph))) addTick(paragraph)
     }
-    let last = null
     for (const first of article?.querySelectorAll(":not(details.quiz) + details.quiz") ?? []) {
       const folded = [first]
       while (folded.at(-1).nextElementSibling?.matches("details.quiz")) {
         folded.push(folded.at(-1).nextElementSibling)
       }
       addQuestion(first.previousElementSibling, folded)
-      last = first.parentElement
     }
     if (exercises.length + questions.length) {
       told.setAttribute("role", "status")

@@ -18,12 +18,11 @@ from segedu.data import normalize, sample
 from segedu.diagrams import grid_edges
 from segedu.files import atomic_path
 from segedu.models import UNet, UNetPlusPlus
-from segedu.plotting import COLOURS
+from segedu.plotting import COLOURS, ERRORS
 
 STATIC = Path(__file__).parent.parent / "_static"
 GROUND, INK = "#14181e", "#e6e6e6"
 WINDOW = np.s_[376:496, 0:192]  # of the sample field, with the shape of a card
-KINDS = {"TP": "sky blue", "FP": "yellow", "FN": "vermilion"}
 
 
 def draw_picture(ax, layers=()):
@@ -57,7 +56,7 @@ def iou(ax):
     kinds = {"TP": truth & found, "FP": found & ~truth, "FN": truth & ~found}
     colours = np.full((*x.shape, 3), matplotlib.colors.to_rgb(GROUND))
     for kind, where in kinds.items():
-        colours[where] = matplotlib.colors.to_rgb(COLOURS[KINDS[kind]])
+        colours[where] = matplotlib.colors.to_rgb(ERRORS[kind][0])
     ax.pcolormesh(colours, edgecolors=GROUND, linewidth=0.7)
 
 
@@ -93,7 +92,7 @@ def results(ax):
     found = to_mask(logits, threshold=model.threshold)[0].numpy()[WINDOW] > 0
     truth = instances[WINDOW] > 0
     masks = {"TP": truth & found, "FP": found & ~truth, "FN": truth & ~found}
-    draw_picture(ax, [(masks[kind], COLOURS[name]) for kind, name in KINDS.items()])
+    draw_picture(ax, [(masks[kind], colour) for kind, (colour, *_) in ERRORS.items()])
 
 
 CARDS = {

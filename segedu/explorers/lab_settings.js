@@ -27,8 +27,7 @@ function forWorker(values, { networks, losses, rates, counts, batch, decay }) {
 
 // For each setting the words for it; gamma and alpha only where the loss has them.
 function inWords(values, { names, titles, losses, rates, counts }) {
-  const loss = losses[values.loss];
-  const options = { focal: ["gamma", "alpha"], tversky: ["alpha"] }[loss] ?? [];
+  const roles = ROLES[losses[values.loss]] ?? {};
   const words = {
     network: names[values.network],
     loss: titles[values.loss],
@@ -39,7 +38,7 @@ function inWords(values, { names, titles, losses, rates, counts }) {
     flips: values.flips === 0 ? "flips" : "no flips",
     seed: `seed ${values.seed}`,
   };
-  const isUsed = (name) => !["gamma", "alpha"].includes(name) || options.includes(name);
+  const isUsed = (name) => !(name in SIGNS) || name in roles;
   return Object.fromEntries(Object.entries(words).filter(([name]) => isUsed(name)));
 }
 
