@@ -1,4 +1,5 @@
-// A probability map, what a threshold makes of it, and three scores over the threshold.
+// A map of probabilities or of another quantity, what a threshold makes of it, and three scores
+// over the threshold.
 
 const SCORES = { IoU: iou, precision, recall };
 
@@ -40,7 +41,9 @@ function thresholdsToTry(pixels, best, otsu) {
     {
       label: "one half",
       threshold: 0.5,
-      sentence: "The usual 0.5: foreground is what is more likely foreground than not.",
+      sentence:
+        "The usual threshold of a probability: foreground is what is more likely foreground " +
+        "than not.",
     },
     {
       label: "best IoU",
@@ -53,7 +56,7 @@ function thresholdsToTry(pixels, best, otsu) {
       label: "Otsu",
       threshold: otsu,
       sentence:
-        "Otsu’s threshold splits the probabilities into the two groups that vary least within " +
+        "Otsu’s threshold splits the pixels into the two groups that vary least within " +
         "themselves. It does not need the truth.",
     },
     {
@@ -120,12 +123,12 @@ function apart([a, b]) {
 }
 
 // The scores over the threshold, the histogram behind them, and the line to drag.
-function thresholdPlot(pixels, marks) {
+function thresholdPlot(pixels, marks, quantity) {
   const axes = chart({
     label:
       "IoU, precision and recall over the threshold; behind them how many foreground and " +
-      "background pixels have each probability",
-    x: { name: "threshold, probability", domain: [0, 1], ticks: [0, 0.25, 0.5, 0.75, 1] },
+      `background pixels have each ${quantity}`,
+    x: { name: `threshold, ${quantity}`, domain: [0, 1], ticks: [0, 0.25, 0.5, 0.75, 1] },
     y: { name: "score", domain: [0, 1], ticks: [0, 0.25, 0.5, 0.75, 1] },
   });
   const tall = heights(pixels);
@@ -184,7 +187,6 @@ const NAMES = {
   fp: "FP, false alarm",
   tn: "TN, rightly background",
 };
-const MAP = "probability map, with the outlines of the truth";
 const BARS =
   "Drag the line. The bars behind it count pixels: foreground from below, background from above, " +
   "coloured as in the table. Their scale is logarithmic, since most pixels lie at the ends.";
@@ -228,7 +230,7 @@ function scoreRows() {
 }
 
 function render({ model, el }) {
-  const { width, otsu, ...data } = model.get("data");
+  const { width, otsu, quantity, ...data } = model.get("data");
   const { levels, truth } = unpack(data);
   const height = levels.length / width;
   const pixels = histogram({ levels, truth });
@@ -236,7 +238,7 @@ function render({ model, el }) {
   const now = () => Number(model.get("threshold").toFixed(2)); // may be 0.39999999999999997
   const kindAt = (index) => kindOf(Number(above(levels[index], now())), truth[index]);
 
-  const map = picture(width, height, "probability map, bright where foreground is likely");
+  const map = picture(width, height, `${quantity} map, bright where the ${quantity} is high`);
   map.paint((index) => [levels[index], levels[index], levels[index]]);
   const errors = errorPicture(
     width,
@@ -244,10 +246,11 @@ function render({ model, el }) {
     Math.max(Math.round(CANVAS / width), 1),
     "what is above the threshold, coloured and hatched by TP, FP, FN and TN",
   );
-  const plot = thresholdPlot(pixels, [
+  const marks = [
     { name: "best", at: best },
     { name: "Otsu", at: otsu },
-  ]);
+  ];
+  const plot = thresholdPlot(pixels, marks, quantity);
   dragAlong(plot.axes, (x) => change(model, "threshold", clamp(Math.round(100 * x) / 100, 0, 1)));
   const table = countTable();
   const scores = scoreRows();
@@ -260,11 +263,12 @@ function render({ model, el }) {
     plot.point(at === null ? null : levels[at] / 255);
     table.mark(kind);
     const place = `Row ${Math.floor(at / width)}, column ${at % width}`;
-    const words = `${place}: p = ${(levels[at] / 255).toFixed(2)}, ${NAMES[kind]}.`;
-    pixel.textContent = at === null ? "Point at a pixel to see its probability." : words;
+    const words = `${place}: ${quantity} ${(levels[at] / 255).toFixed(2)}, ${NAMES[kind]}.`;
+    pixel.textContent = at === null ? `Point at a pixel to see its ${quantity}.` : words;
   }
+  const note = `${quantity} map, with the outlines of the truth`;
   const pictures = [
-    { node: map.node, over: [svg("path.rim", { d: contour(truth, width) })], note: MAP },
+    { node: map.node, over: [svg("path.rim", { d: contour(truth, width) })], note },
     { node: errors.node, note: "above the threshold, against the truth" },
   ];
   const look = (index) => {

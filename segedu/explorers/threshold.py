@@ -20,6 +20,7 @@ class ThresholdExplorer(Explorer):
     ----------
     probabilities : (H, W), in [0, 1]; array or tensor.
     target : (H, W), 0 and 1 or booleans.
+    quantity : what the map holds, as the figure names it, such as "brightness".
     threshold : 0 to 1.
 
     Raises ValueError for other shapes or values, and for more than the 60 kB that an explorer may
@@ -39,7 +40,7 @@ class ThresholdExplorer(Explorer):
     threshold = Slider(0.5, 0.0, 1.0, 0.01, "threshold")
     data = Dict().tag(sync=True)
 
-    def __init__(self, probabilities, target, **values):
+    def __init__(self, probabilities, target, *, quantity: str = "probability", **values):
         probabilities, target = to_array(probabilities), to_array(target)
         shapes = f"{probabilities.shape} and {target.shape}"
         if probabilities.ndim != 2 or probabilities.shape != target.shape or not target.size:
@@ -50,5 +51,5 @@ class ThresholdExplorer(Explorer):
             raise ValueError(f"target must hold 0 and 1, got {np.unique(target)[:5]}")
         self.levels = np.round(255 * probabilities.astype(float)).astype(np.uint8)
         data = pack(self.levels, target.astype(bool))
-        data["otsu"] = float(threshold_otsu(self.levels)) / 255
+        data |= {"otsu": float(threshold_otsu(self.levels)) / 255, "quantity": quantity}
         super().__init__(data=data, **values)

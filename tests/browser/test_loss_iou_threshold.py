@@ -235,6 +235,14 @@ def test_the_line_is_dragged(show):
     assert page.get_by_role("slider").input_value() == "1"
 
 
+def test_the_figure_names_what_the_map_holds(show):
+    page = show(explorers.ThresholdExplorer(LEVELS / 255, TARGET, quantity="brightness"))
+    text = page.locator(".segedu-explorer").inner_text()
+    assert "brightness map" in text
+    assert "threshold, brightness" in text
+    assert "probabilit" not in text
+
+
 def test_what_the_buttons_of_the_threshold_say_is_true(show):
     page = show(threshold_explorer())
 
@@ -269,14 +277,15 @@ def test_a_pixel_says_its_probability(show):
     p = LEVELS[29, 30] / 255
     assert p < 0.5
     assert TARGET[29, 30]
-    assert page.locator(".pixel").inner_text() == f"Row 29, column 30: p = {p:.2f}, FN, missed."
+    says = f"Row 29, column 30: probability {p:.2f}, FN, missed."
+    assert page.locator(".pixel").inner_text() == says
     assert page.locator("td.lit").inner_text().split()[0] == "FN"
     assert page.locator(".ring[visibility=visible]").count() == 2  # in both pictures
     page.mouse.move(0, 0)
     assert page.locator("td.lit").count() == 0
     page.locator(".pixels").first.focus()
     page.keyboard.press("ArrowUp")  # from the middle
-    assert page.locator(".pixel").inner_text().startswith("Row 19, column 30: p = 1.00, TP")
+    assert page.locator(".pixel").inner_text().startswith("Row 19, column 30: probability 1.00, TP")
 
 
 def test_errors_are_hatched_each_in_its_way(show):
