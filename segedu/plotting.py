@@ -1,6 +1,6 @@
-"""Images, masks, errors and training curves in one style.
+"""Images, masks, errors, training curves and tables in one style.
 
-Every function draws into the axes given as `ax`, or makes a new figure, and returns the axes.
+Every function that draws takes the axes given as `ax`, or makes a new figure, and returns the axes.
 Images are (H, W), (C, H, W) or (H, W, C) with 1 or 3 channels; masks are (H, W) integers with 0 as
 background. Both can be arrays or tensors, on any device. Colour alone never carries the meaning:
 the outlines of classes also differ in their dashes, and errors in their hatching and brightness.
@@ -220,6 +220,32 @@ def plot_history(history: str | os.PathLike | Sequence[Mapping], *, ax: Axes | N
         ax.plot([], [], "o--", color=COLOURS["green"], label="validation IoU (right)")
     ax.legend(loc="center right")
     return ax
+
+
+def show_table(table, *, bold=None):
+    """A table of results in a notebook: cells on the right, one row in bold.
+
+    Parameters
+    ----------
+    table : a pandas DataFrame, with the text of each cell as it is to be read.
+    bold : the label of the row, or None. KeyError for one that is not there.
+
+    Returns an IPython.display.HTML.
+
+    >>> import pandas as pd
+    >>> scores = pd.DataFrame({"IoU": ["0.78", "0.85"]}, index=["Otsu", "U-Net"])
+    >>> text = show_table(scores, bold="U-Net").data
+    >>> "<b>0.85</b>" in text, "<b>0.78</b>" in text
+    (True, False)
+    """
+    from IPython.display import HTML
+
+    table = table.astype(str)
+    if bold is not None:
+        table.loc[[bold]] = "<b>" + table.loc[[bold]] + "</b>"
+        table = table.rename({bold: f"<b>{bold}</b>"})
+    text = table.to_html(escape=False)
+    return HTML(text.replace("<td>", '<td style="text-align: right">'))
 
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:

@@ -2,14 +2,18 @@
 
     python -m study.stills [NAME ...]
 
-Each is a screenshot of a figure as it starts. Without names, those pictures are made anew whose
-figures have changed: each picture holds a digest of the JavaScript and CSS that drew it.
+Each is a screenshot of a figure as it starts; `tools/run_chapters.py` puts a picture of a chapter's
+own figure in its place. Without names, those pictures are made anew whose figures have changed:
+each picture holds a digest of the JavaScript and CSS that drew it.
 """
 
 import argparse
 import hashlib
 import io
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -69,31 +73,41 @@ def is_stale(name: str) -> bool:
         return picture.info.get("digest") != digest(name)
 
 
-def screenshot(browser: Browser, name: str) -> Image.Image:
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        options = {"executable_path": shutil.which("chromium"), "args": ["--no-sandbox"]}
+        browser = playwright.chromium.launch(**options)
+        yield browser
+        browser.close()
+
+
+def screenshot(browser: Browser, explorer: str) -> Image.Image:
+    """The figure in few colours, from an explorer's HTML."""
     page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
     errors = []
     page.on("pageerror", lambda error: errors.append(error))
     page.set_content(
         '<!doctype html><html lang="en" data-theme="light"><style>body { margin: 0 } '
-        f".segedu-explorer {{ margin: 0 !important }}</style>{make_explorer(name).to_html()}"
+        f".segedu-explorer {{ margin: 0 !important }}</style>{explorer}"
     )
     page.wait_for_timeout(3000)  # for the first answer of a network
     if errors:
-        raise RuntimeError(f"the figure {name} does not run: {errors[0]}")
+        raise RuntimeError(f"the figure does not run: {errors[0]}")
     box = page.locator(".segedu-explorer").bounding_box()
+    name = re.search(r'class="segedu-explorer segedu-(\w+)"', explorer)[1]
     clip = {**box, "height": min(box["height"], SHORTER.get(name, HEIGHT))}
-    picture = Image.open(io.BytesIO(page.screenshot(clip=clip)))
+    picture = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
     page.close()
-    return picture.convert("RGB")
+    # The colours that lie farthest apart: a thin line keeps its own.
+    return picture.quantize(
+        COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
+    )
 
 
 def save(picture: Image.Image, name: str) -> None:
     info = PngInfo()
     info.add_text("digest", digest(name))
-    # The colours that lie farthest apart: a thin line keeps its own.
-    picture = picture.quantize(
-        COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
-    )
     with atomic_path(base.FOLDER / f"{name}.png") as path:
         picture.save(path, optimize=True, pnginfo=info)
     print(f"{name}.png: {(base.FOLDER / f'{name}.png').stat().st_size:,} bytes")
@@ -103,13 +117,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write the still pictures of the explorers.")
     parser.add_argument("names", nargs="*", help=f"of {', '.join(EXPLORERS)}; by default the stale")
     names = parser.parse_args().names or list(filter(is_stale, EXPLORERS))
-    with sync_playwright() as playwright:
-        options = {"executable_path": shutil.which("chromium"), "args": ["--no-sandbox"]}
-        browser = playwright.chromium.launch(**options)
+    with chromium() as browser:
         for name in names:
             (base.FOLDER / f"{name}.png").touch()  # the explorer reads it
-            save(screenshot(browser, name), name)
-        browser.close()
+            save(screenshot(browser, make_explorer(name).to_html()), name)
 
 
 if __name__ == "__main__":

@@ -3,31 +3,55 @@
     python tools/run_chapters.py            # all of them
     python tools/run_chapters.py losses iou
 
-A chapter that fails is left as it was.
+A chapter that fails is left as it was. Chromium draws the pictures that stand in the place of the
+explorers where no script runs; an alternative text in the metadata of an explorer's cell replaces
+the usual one.
 """
 
 import argparse
 import base64
+import re
+import sys
+from html import escape
 from io import BytesIO
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from PIL import Image
+from playwright.sync_api import Browser
 
-CHAPTERS = Path(__file__).parents[1] / "chapters"
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT))  # study/ is not installed
+from study.stills import chromium, screenshot  # noqa: E402
+
+CHAPTERS = ROOT / "chapters"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def to_png(picture: Image.Image) -> str:
+    written = BytesIO()
+    picture.save(written, "PNG", optimize=True)
+    return base64.b64encode(written.getvalue()).decode()
 
 
 def smaller(figure: str) -> str:
     """A figure as PNG of 256 colours: it looks the same, in half the bytes."""
-    picture, written = Image.open(BytesIO(base64.b64decode(figure))).convert("RGB"), BytesIO()
-    reduced = picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    reduced.save(written, "PNG", optimize=True)
-    return base64.b64encode(written.getvalue()).decode()
+    picture = Image.open(BytesIO(base64.b64decode(figure))).convert("RGB")
+    return to_png(picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
 
 
-def run(path: Path) -> None:
+def draw_still(data: dict, metadata: dict, browser: Browser) -> None:
+    """Put a picture of this explorer in the place of the usual one."""
+    page, picture = data["text/html"], to_png(screenshot(browser, data["text/html"]))
+    usual = re.search(r'<img alt="([^"]*)" src="[^"]*">', page)
+    own = metadata.get("mystnb", {}).get("image", {}).get("alt")
+    alt = escape(own) if own else usual[1]
+    image = f'<img alt="{alt}" src="data:image/png;base64,{picture}">'
+    data |= {"text/html": page.replace(usual[0], image, 1), "image/png": picture}
+
+
+def run(path: Path, browser: Browser) -> None:
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": path.parent}}
     NotebookClient(
@@ -40,7 +64,9 @@ def run(path: Path) -> None:
             # It names a widget of a kernel that is gone. The HTML beside it works without one.
             data = output.get("data", {})
             data.pop(WIDGET_VIEW, None)
-            if "image/png" in data and "text/html" not in data:  # else the still of an explorer
+            if "segedu-explorer" in data.get("text/html", ""):
+                draw_still(data, cell.metadata, browser)
+            elif "image/png" in data:
                 data["image/png"] = smaller(data["image/png"])
     nbformat.write(notebook, path)
 
@@ -52,9 +78,10 @@ def main():
     options = parser.parse_args()
     if unknown := set(options.chapters) - set(known):
         parser.error(f"got {', '.join(sorted(unknown))}, expected some of {', '.join(known)}")
-    for name in options.chapters or known:
-        print(name, flush=True)
-        run(CHAPTERS / f"{name}.ipynb")
+    with chromium() as browser:
+        for name in options.chapters or known:
+            print(name, flush=True)
+            run(CHAPTERS / f"{name}.ipynb", browser)
 
 
 if __name__ == "__main__":

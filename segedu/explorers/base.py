@@ -40,9 +40,8 @@ STYLE = f".segedu-explorer {{ {PALETTE}}}\n{read('style.css')}"
 SHARED, KERNEL, HOST = read("shared.js"), read("kernel.js"), read("host.js")
 KERNEL_STYLE = read("kernel.css")
 CAPTION = (
-    "This is only a picture, of the figure with its usual settings and an example's data. To work "
-    "with the figure, run this cell in a notebook, or open the page in a browser of 2024 or later "
-    "that runs scripts."
+    "This is only a picture of the figure. To work with it, run this cell in a notebook, or "
+    "open the page in a browser of 2024 or later that runs scripts."
 )
 
 
