@@ -97,13 +97,18 @@ def load_training(
 ) -> dict:
     """Bring `model` and `optimizer` to the state in a file; returns the notes beside it.
 
-    Raises ValueError for a file of another network (both are named), without the optimizer's state,
+    Raises ValueError for a file of another network (what differs is named), without the optimizer's state,
     or damaged.
     """
     tensors, states, notes = _read(path)
-    there, here = json.dumps(notes.pop("model", None)), json.dumps(_arguments(model))
-    if there != here:
-        raise ValueError(f"{path} holds another network: {there}\nexpected {here}")
+    there, here = notes.pop("model", None) or {}, json.loads(json.dumps(_arguments(model)))
+    differences = [
+        f"{name} is {there.get(name)}, expected {here.get(name)}"
+        for name in here | there
+        if there.get(name) != here.get(name)
+    ]
+    if differences:
+        raise ValueError(f"{path} holds another network: {'; '.join(differences)}")
     if "param_groups" not in notes:
         raise ValueError(f"{path} holds a network without the state of its training")
     _restore(model, tensors, notes, path, assign=False)
