@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from .answer import Answer, check
@@ -29,8 +30,15 @@ def check_iou(submission: Callable[[int, int, int], float]) -> Answer:
         "this is Dice, which counts TP twice. IoU divides TP by the union of the two masks": (
             lambda tp, fp, fn: ratio(2 * tp, 2 * tp + fp + fn)
         ),
-        "this is precision: FN belongs to the union too": lambda tp, fp, fn: ratio(tp, tp + fp),
-        "this is recall: FP belongs to the union too": lambda tp, fp, fn: ratio(tp, tp + fn),
+        "this is precision: FN belongs to the union too": (
+            lambda tp, fp, fn: ratio(tp, tp + fp, empty=iou(tp, fp, fn))
+        ),
+        "this is recall: FP belongs to the union too": (
+            lambda tp, fp, fn: ratio(tp, tp + fn, empty=iou(tp, fp, fn))
+        ),
+        "// rounds down to a whole number: divide with /": (
+            lambda tp, fp, fn: tp // (tp + fp + fn) if tp + fp + fn else 1
+        ),
         "two empty masks agree: return 1, not 0": (
             lambda tp, fp, fn: ratio(tp, tp + fp + fn, empty=0.0)
         ),
@@ -78,6 +86,10 @@ def check_mask_iou(submission: Callable[[Tensor, Tensor], float]) -> Answer:
     def with_epsilon(preds, truth, above):
         return ((preds & truth).sum() + above) / ((preds | truth).sum() + 1)
 
+    def over(below, preds, truth):
+        """Another denominator; where it is 0, learners get anything: no mistake is shown there."""
+        return (preds & truth).sum() / below.sum() if below.any() else _iou(preds, truth)
+
     empty, preds, truth = (torch.zeros(4, 4, dtype=torch.bool) for _ in range(3))
     preds[:2, 2:] = truth[:2, :3] = True
     cases = [(preds, truth), (truth, preds), (truth, truth), (preds, ~preds), (preds, empty)]
@@ -92,6 +104,15 @@ def check_mask_iou(submission: Callable[[Tensor, Tensor], float]) -> Answer:
         ),
         "the sum of the two areas contains the overlap twice: subtract it once": (
             lambda *masks: of_areas(*masks, factor=1)
+        ),
+        "this is precision, which divides by the predicted pixels: FN belongs to the union too": (
+            lambda preds, truth: over(preds, preds, truth)
+        ),
+        "this is recall, which divides by the true pixels: FP belongs to the union too": (
+            lambda preds, truth: over(truth, preds, truth)
+        ),
+        "^ keeps only FP and FN: the union contains TP too, so use |": (
+            lambda preds, truth: over(preds ^ truth, preds, truth)
         ),
         "two empty masks agree: return 1, not 0": lambda *masks: _iou(*masks, empty=0.0),
         "an empty truth scores 1 only if the prediction is empty too: otherwise every predicted "
@@ -115,7 +136,8 @@ def check_pooled_iou(submission: Callable[[list[tuple[Tensor, Tensor]]], float])
     """Check a function of a list of batches that returns one IoU of the whole data set.
 
     Each batch is a pair (preds, truth) of (N, H, W) booleans, and N may differ. The counts of all
-    images are added before the ratio is taken; a data set without any foreground scores 1.
+    images are added before the ratio is taken; a data set without any foreground, in truth and
+    prediction, scores 1.
 
     >>> def pooled_iou(batches):
     ...     preds, truth = batches[-1]
@@ -129,7 +151,9 @@ def check_pooled_iou(submission: Callable[[list[tuple[Tensor, Tensor]]], float])
         return list(zip(preds.split(size), truth.split(size), strict=True))
 
     def whole(batches):
-        return [torch.cat(masks) for masks in zip(*batches, strict=True)]
+        """All predictions and all truths, in one row of pixels each."""
+        masks = zip(*batches, strict=True) if batches else [[empty], [empty]]
+        return [torch.cat([mask.flatten() for mask in part]) for part in masks]
 
     def dice(batches):
         iou = _iou(*whole(batches))
@@ -138,19 +162,50 @@ def check_pooled_iou(submission: Callable[[list[tuple[Tensor, Tensor]]], float])
     def each(batches):
         return [float(_iou(*batch)) for batch in batches]
 
-    def weighted(batches):
-        return np.average(each(batches), weights=[len(preds) for preds, _ in batches])
+    def over_batches(weight):
+        """A mean over batches; where one is 0 / 0, learners get anything: no mistake is shown."""
 
-    empty = torch.zeros(2, 6, 6, dtype=torch.bool)
-    sets = [batched(size, seed) for seed, size in enumerate((1, 2, 3, 5, 8))]
-    sets += [[(empty, empty), *batched(8, 5), (empty, empty)], [(empty, empty)]]
+        def score(batches):
+            if not all((preds | truth).any() for preds, truth in batches):
+                return _iou(*whole(batches))
+            return np.average(each(batches), weights=[weight(preds) for preds, _ in batches])
+
+        return score
+
+    def kept(keep):
+        """The IoU of those images or batches, pairs of masks, for which `keep` is true."""
+        return lambda pairs: _iou(*whole([pair for pair in pairs if keep(*pair)]))
+
+    def of_images(score):
+        return lambda batches: score(
+            [pair for batch in batches for pair in zip(*batch, strict=True)]
+        )
+
+    def of_set(score):
+        return lambda batches: score(*whole(batches))
+
+    def rows(*images):  # small masks, which a message shows
+        return torch.tensor(images, dtype=torch.bool)[:, None]
+
+    nothing, left, right = [0, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 1]
+    empty = rows(nothing)
+    sets = [
+        [(rows(right, left), rows(left, nothing))],  # a false alarm in an empty image
+        [(rows(left), rows(right)), (rows(left, left), rows(nothing, nothing))],
+        [(rows(left, nothing), rows(right, left)), (empty, rows(left))],  # nothing predicted
+        [(rows([1, 0, 0, 0]), rows(right))],  # no TP
+        [(rows(left), empty)],  # only FP
+        [(empty, empty)],
+        [(empty, empty), (rows(left), rows(right)), (empty, empty)],
+    ]
+    sets += [batched(size, seed) for seed, size in enumerate((1, 2, 3, 5, 8))]
     misconceptions = {
         "this is a mean over batches, which depends on the batch size: add up the counts of all "
-        "batches, and take the ratio last": lambda batches: np.mean(each(batches)),
+        "batches, and take the ratio last": over_batches(lambda preds: 1),
         "this weights the ratio of each batch by its number of images, which is still a mean over "
-        "batches: add up the counts, and take the ratio last": weighted,
+        "batches: add up the counts, and take the ratio last": over_batches(len),
         "this is a mean over images, but one pooled ratio for the whole set is asked for": (
-            lambda batches: np.mean(each(zip(*whole(batches), strict=True)))
+            of_images(lambda images: np.mean(each(images)))
         ),
         "the background is averaged in, but only the foreground's IoU is asked for": (
             lambda batches: _two_class_iou(*whole(batches))
@@ -160,6 +215,23 @@ def check_pooled_iou(submission: Callable[[list[tuple[Tensor, Tensor]]], float])
         "a data set without any foreground is 0 / 0: test for it first, and return 1": (
             lambda batches: _iou(*whole(batches), empty=math.nan)
         ),
+        "a data set without any foreground is 0 / 0, an error in Python: test for it first, and "
+        "return 1": of_set(lambda a, b: (a & b).sum().item() / (a | b).sum().item()),
+        "a data set without any foreground, in truth and prediction, scores 1, not 0": (
+            of_set(lambda preds, truth: _iou(preds, truth, empty=0.0))
+        ),
+        "images whose truth is empty were left out, but what is predicted there is FP and belongs "
+        "to the union": of_images(kept(lambda preds, truth: truth.any())),
+        "batches whose truth is empty were left out, but what is predicted there is FP and belongs "
+        "to the union": kept(lambda preds, truth: truth.any()),
+        "images whose prediction is empty were left out, but what was missed there is FN and "
+        "belongs to the union": of_images(kept(lambda preds, truth: preds.any())),
+        "batches whose prediction is empty were left out, but what was missed there is FN and "
+        "belongs to the union": kept(lambda preds, truth: preds.any()),
+        "an empty truth scores 1 only if the prediction is empty too: with false positives the IoU "
+        "is 0": of_set(lambda preds, truth: _iou(preds, truth) if truth.any() else 1.0),
+        "TP = 0 does not mean that both masks are empty: with FP or FN the IoU is 0. Test the "
+        "union": of_set(lambda preds, truth: _iou(preds, truth) if (preds & truth).any() else 1.0),
     }
     cases = [(batches,) for batches in sets]
     return check(submission, lambda batches: _iou(*whole(batches)), cases, misconceptions)
@@ -201,6 +273,23 @@ def check_class_scores(submission: Callable[[Tensor], tuple[float, float]]) -> A
         parts = [counts[rows > 0] for counts in (hits, rows, columns)]
         return iou(*parts).nanmean(), precision(*parts).nanmean()
 
+    def swapped(matrix):
+        return scores()(matrix)[::-1]
+
+    def without_background(matrix):
+        parts = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        return [ratio(*parts)[1:].nanmean() for ratio in (iou, precision)]
+
+    def pooled(hits, rows, columns):
+        return hits.sum() / (rows + columns - hits).sum()
+
+    def accuracy(hits, rows, columns):
+        return hits.sum() / rows.sum()
+
+    def precision_or_0(hits, rows, columns):
+        """0 for a class that exists and is never predicted."""
+        return (hits / columns).where((rows == 0) | (columns > 0), 0.0)
+
     generator = torch.Generator().manual_seed(0)
     matrices = [
         torch.tensor([[8, 4], [2, 2]]),
@@ -221,9 +310,18 @@ def check_class_scores(submission: Callable[[Tensor], tuple[float, float]]) -> A
             iou=lambda hits, rows, columns: hits / (rows + columns)
         ),
         "this is accuracy, the diagonal divided by all pixels: compute the IoU of each class "
-        "first": scores(iou=lambda hits, rows, columns: hits.sum() / rows.sum()),
+        "first": scores(iou=accuracy),
         "this pools all classes into one IoU, which the largest class dominates: take the mean of "
-        "the classes": scores(iou=lambda h, rows, columns: h.sum() / (rows + columns - h).sum()),
+        "the classes": scores(iou=pooled),
+        "both numbers pool all classes, so the largest class dominates: compute the ratio of each "
+        "class first, then take the mean": scores(iou=pooled, precision=accuracy),
+        "the two numbers are swapped: the mean IoU comes first, then the mean precision": swapped,
+        "the background was left out, but here it is a class like the others": without_background,
+        "a class whose ratio is 0 / 0 was counted as 1: leave it out of that mean": scores(
+            mean=lambda ratios: ratios.nan_to_num(1).mean()
+        ),
+        "a class that is never predicted got a precision of 0, but its precision is 0 / 0: leave "
+        "it out of that mean": scores(precision=precision_or_0),
         "a class whose ratio is 0 / 0 was counted as 0: leave it out of that mean": scores(
             mean=lambda ratios: ratios.nan_to_num(0).mean()
         ),
@@ -241,8 +339,9 @@ def check_held_out_iou(submission: Callable) -> Answer:
 
     Both splits are pairs (probabilities, truth) of (N, H, W): floats and booleans. A pixel is
     foreground where its probability exceeds the threshold. The threshold is the one with the best
-    mean IoU per image on validation, and the answer is the mean IoU per image on test with it. An
-    image whose truth and prediction are both empty scores 1.
+    mean IoU per image on validation, the first of them if several are equally good, and the answer
+    is the mean IoU per image on test with it. An image whose truth and prediction are both empty
+    scores 1.
 
     >>> def held_out_iou(validation, test, thresholds):
     ...     scores = [(p & t).sum() / (p | t).sum() for p, t in zip(test[0] > 0.5, test[1])]
@@ -252,8 +351,9 @@ def check_held_out_iou(submission: Callable) -> Answer:
     """
 
     def each(split, threshold, above=operator.gt, empty=1.0):
-        preds = above(split[0], threshold)
-        return [float(_iou(*pair, empty=empty)) for pair in zip(preds, split[1], strict=True)]
+        preds, truth = above(split[0], threshold), split[1]
+        overlap, union = (pixels.sum((1, 2)).double() for pixels in (preds & truth, preds | truth))
+        return (overlap / union).nan_to_num(empty).numpy()
 
     def score(split, threshold):
         return np.mean(each(split, threshold))
@@ -261,18 +361,32 @@ def check_held_out_iou(submission: Callable) -> Answer:
     def score_at_threshold(split, threshold):
         return np.mean(each(split, threshold, operator.ge))
 
-    def score_empty(split, threshold, empty, mean=np.mean):
-        return mean(each(split, threshold, empty=empty))
+    def score_empty(split, threshold, empty):
+        return np.mean(each(split, threshold, empty=empty))
 
     def pooled(split, threshold):
         return float(_iou(split[0] > threshold, split[1]))
 
-    def held_out(validation, test, thresholds, score=score):
-        return score(test, max(thresholds, key=lambda threshold: score(validation, threshold)))
+    def score_empty_truth(split, threshold):
+        """1 for each image whose truth is empty, whatever was predicted."""
+        blank = ~split[1].any(-1, keepdim=True).any(-2, keepdim=True)
+        return score((split[0].masked_fill(blank, 0), split[1]), threshold)
 
-    def chosen_pooled(validation, test, thresholds):
-        best = max(thresholds, key=lambda threshold: pooled(validation, threshold))
-        return score(test, best)
+    def skipping(split, threshold):
+        return np.nanmean(each(split, threshold, empty=math.nan))
+
+    def best(validation, thresholds, score):
+        return max(thresholds, key=lambda threshold: score(validation, threshold))
+
+    def held_out(validation, test, thresholds, score=score):
+        return score(test, best(validation, thresholds, score))
+
+    def chosen_by(other):
+        return lambda validation, test, cuts: score(test, best(validation, cuts, other))
+
+    def chosen_on_both(validation, test, thresholds):
+        together = tuple(torch.cat(parts) for parts in zip(validation, test, strict=True))
+        return score(test, best(together, thresholds, score))
 
     def best_of_each(validation, test, thresholds):
         return np.mean(np.max([each(test, threshold) for threshold in thresholds], axis=0))
@@ -291,17 +405,27 @@ def check_held_out_iou(submission: Callable) -> Answer:
         more = [0.1 + nothing, nothing > 0]
         return tuple(torch.cat(parts) for parts in zip(split, more, strict=True))
 
+    def rows(*images):  # a small split, which a message shows
+        return tuple(torch.tensor(part)[:, None] for part in zip(*images, strict=True))
+
+    on, off = [True] * 3, [False] * 3
+    filled, alarm = ([0.9, 0.6, 0.6], on), ([0.6, 0.1, 0.1], off)  # an alarm at 0.25 only
+    tied, always = ([0.9, 0.2, 0.2], on), ([0.8, 0.1, 0.1], off)  # the same at 0.25 and 0.75
+    part = [0.9, 0.6, 0.1], [True, True, False]
+    small = [(filled, alarm), (part, always)], [(tied, always), (part, alarm)]
+    cases = [(rows(*first), rows(*second), [0.25, 0.75]) for first, second in small]
     thresholds = [k / 8 for k in range(1, 8)]
-    shifts = [(-0.8, 0.8), (0.8, -0.8), (1.2, 0), (-1, 0.3), (0.6, -1), (-1.5, -0.5)]
-    cases = [
+    shifts = [(-0.8, 0.8), (0.8, -0.8), (1.2, 0), (-1, 0.3), (0.6, -1)]
+    large = [
         (split(2 * seed, first), split(2 * seed + 1, second), thresholds)
         for seed, (first, second) in enumerate(shifts)
     ]
-    at_thresholds = [((8 * p).round() / 8, truth) for p, truth in cases[0][:2]]
+    cases += large
+    at_thresholds = [((8 * p).round() / 8, truth) for p, truth in large[0][:2]]
     cases.append((*at_thresholds, thresholds[::2]))
     tilt = torch.linspace(-2, 2, 6)[:, None, None]  # large objects want another threshold
     cases += [(split(seed, -tilt), split(seed + 1, tilt), thresholds) for seed in (20, 22, 24)]
-    for first, second, _ in cases[:2]:  # with three empty images in the validation or test images
+    for first, second, _ in large[:2]:  # with three empty images in the validation or test images
         cases.append((first, with_empty(second), thresholds))
         cases.append((with_empty(first), with_empty(second), thresholds))
     misconceptions = {
@@ -319,12 +443,31 @@ def check_held_out_iou(submission: Callable) -> Answer:
             lambda *case: held_out(*case, score=pooled)
         ),
         "the threshold was chosen by the pooled IoU of validation, but the best mean IoU per image "
-        "is asked for": chosen_pooled,
+        "is asked for": chosen_by(pooled),
+        "the threshold is right, but this pools the pixels of the test images: return their mean "
+        "IoU per image": lambda first, test, cuts: pooled(test, best(first, cuts, score)),
+        "this is the threshold itself: score the test images with it": (
+            lambda validation, _, cuts: best(validation, cuts, score)
+        ),
+        "the threshold was chosen on validation and test images together, so the test images are "
+        "still in the choice: choose it on validation alone": chosen_on_both,
+        "of several equally good thresholds, the first is asked for": (
+            lambda validation, test, cuts: held_out(validation, test, cuts[::-1])
+        ),
+        "an image with an empty truth scores 1 only if its prediction is empty too: otherwise "
+        "every predicted pixel is a false positive, and the IoU is 0": (
+            lambda *case: held_out(*case, score=score_empty_truth)
+        ),
+        "an image that is empty and stays empty was left out of the mean over the test images, but "
+        "it scores 1": lambda first, test, cuts: skipping(test, best(first, cuts, score)),
+        "when the threshold is chosen, too, an image that is empty and stays empty scores 1": (
+            chosen_by(skipping)
+        ),
         "two empty masks agree: an image that is empty and stays empty scores 1, not 0": (
             lambda *case: held_out(*case, score=lambda *at: score_empty(*at, 0.0))
         ),
         "an image that is empty and stays empty was left out of the mean, but it scores 1": (
-            lambda *case: held_out(*case, score=lambda *at: score_empty(*at, math.nan, np.nanmean))
+            lambda *case: held_out(*case, score=skipping)
         ),
         "an image that is empty and stays empty is 0 / 0, which makes the mean NaN: test for it "
         "first, and score it 1": (
@@ -348,7 +491,7 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
     >>> def object_precision(preds, truth, threshold):
     ...     return average_precision(preds, truth, thresholds=[threshold]).mean
     >>> check_object_precision(object_precision)
-    correct: 11 cases
+    correct: 15 cases
     """
 
     def of_all(tp, fp, fn):
@@ -362,6 +505,15 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
 
     def counted(labels):
         return [labels == number for number in range(1, int(labels.max()) + 1)]
+
+    def components(labels):
+        parts, number = ndimage.label(labels > 0)
+        return [torch.from_numpy(parts == k + 1) for k in range(number)]
+
+    def same_number(preds, truth, threshold):
+        common = set(preds.unique().tolist()) & set(truth.unique().tolist()) - {0}
+        tp = sum(bool(_iou(preds == n, truth == n) > threshold) for n in common)
+        return of_all(tp, len(objects(preds)) - tp, len(objects(truth)) - tp)
 
     def without_gaps(labels):
         return [labels == number + 1 for number in range(len(labels[labels > 0].unique()))]
@@ -379,19 +531,23 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
 
         return score
 
-    line = torch.zeros(4, 12, dtype=torch.int64)
-    whole, halves, most, moved, spread, several = (line.clone() for _ in range(6))
-    whole[1:3, 2:10] = 4  # 16 pixels
-    halves[1:3, 2:6], halves[1:3, 6:10] = 1, 2  # its two halves: IoU 0.5 each
-    most[1:3, 2:8] = 7  # three quarters of it
-    moved[1:3, 4:12] = 5  # moved by two: IoU 12 / 20
-    spread[0:4, 0:12] = 3  # all of the image: IoU 16 / 48
-    several[0, 0:4], several[1:3, 2:10], several[3, 8:12] = 2, 3, 9
-    left, right = (1 + (torch.arange(12) >= border).long().expand(4, 12) for border in (5, 6))
+    line = torch.zeros(1, 16, dtype=torch.int64)  # so small that a message shows it
+    whole, halves, most, bit, moved, several, pieces = (line.clone() for _ in range(7))
+    whole[0, 4:12] = 4  # 8 pixels
+    halves[0, 4:8], halves[0, 8:12] = 1, 2  # its two halves: IoU 0.5 each
+    most[0, 4:10] = 7  # three quarters of it
+    bit[0, 4:6] = 2  # a quarter of it
+    moved[0, 6:14] = 5  # moved by two: IoU 6 / 10
+    spread = line + 3  # all of the image: IoU 8 / 16
+    several[0, :3], several[0, 4:12], several[0, 13:] = 2, 3, 9
+    pieces[0, 1:4], pieces[0, 5:9], pieces[0, 9:14] = 2, 4, 2  # 2 is one object in two pieces
+    left, right = (1 + (torch.arange(16) >= border).long()[None] for border in (7, 8))
     cases = [
         (halves, whole, 0.5),
         (most, whole, 0.5),
         (most, whole, 0.75),
+        (bit, whole, 0.5),
+        (whole, bit, 0.5),
         (moved, whole, 0.5),
         (whole, spread, 0.5),
         (spread, whole, 0.5),
@@ -399,7 +555,9 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
         (whole, several, 0.5),
         (line, several, 0.5),
         (line, line, 0.5),
-        (left, right, 0.84),
+        (left, right, 0.88),
+        (halves, halves.flip(1), 0.5),  # the numbers change places
+        (pieces, pieces.where(pieces != 4, 3), 0.75),
     ]
     misconceptions = {
         "a hit needs an IoU above the threshold: at exactly 0.5, both halves of a nucleus would "
@@ -421,6 +579,26 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
         "the first label was left out, but an image may have no background: leave out label 0": (
             scored(split=lambda labels: labelled(labels)[1:])
         ),
+        "a pair was matched by its Dice, which is larger than its IoU: compare the IoU with the "
+        "threshold": scored(ratio=lambda a, b: 2 * (a & b).sum() / (a.sum() + b.sum())),
+        "the overlap is divided by the smaller of the two objects, so a piece matches the whole: "
+        "divide by the union": scored(ratio=lambda a, b: (a & b).sum() / min(a.sum(), b.sum())),
+        "objects with equal numbers were paired, but numbers mean nothing: compare every predicted "
+        "with every true object": same_number,
+        "two images without objects score 1, not 0": scored(
+            lambda tp, fp, fn: tp / max(tp + fp + fn, 1)
+        ),
+        "two images without objects are 0 / 0: test for them first, and return 1": scored(
+            lambda tp, fp, fn: tp / (tp + fp + fn)
+        ),
+        "the predicted and the true objects together contain each hit twice: subtract TP once": (
+            scored(lambda tp, fp, fn: of_all(tp, tp + fp, fn))
+        ),
+        "this is the IoU of the pixels: count objects": (
+            lambda preds, truth, _: _iou(preds > 0, truth > 0)
+        ),
+        "connected components were taken for objects: touching objects have different numbers, and "
+        "all pixels with the same number are one object": scored(split=components),
         "this uses 0.5, whatever the threshold is": (
             lambda preds, truth, _: scored()(preds, truth, 0.5)
         ),

@@ -1,6 +1,8 @@
 """Exercises on IoU: other ways to get them right, and wrong."""
 
 import numpy as np
+import torch
+from skimage.measure import label
 
 
 def mask_iou(preds, truth):
@@ -45,11 +47,48 @@ def mean_iou_skipping(split, threshold):
     return np.mean([mask_iou(a, b) for a, b in pairs if (a | b).any()])
 
 
-def object_precision(preds, truth, threshold):
+def mean_iou_empty_truth(split, threshold):
+    return mean_iou(split, threshold, lambda a, b: mask_iou(a, b) if b.any() else 1.0)
+
+
+def pooled_iou(batches, empty=1.0):
+    overlap = sum((preds & truth).sum().item() for preds, truth in batches)
+    union = sum((preds | truth).sum().item() for preds, truth in batches)
+    return overlap / union if union or empty is None else empty
+
+
+def precision_0_if_never_predicted(matrix):
+    hits, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    precision = [
+        hits[k] / max(predicted[k], 1) for k in range(len(matrix)) if true[k] or predicted[k]
+    ]
+    return class_scores(matrix)[0], np.mean(precision)
+
+
+def all_but_overlap(tp, found, there):
+    return found + there - tp
+
+
+def object_precision(preds, truth, threshold, iou=mask_iou, empty=1.0, union=all_but_overlap):
     found, there = (sorted(set(labels.flatten().tolist()) - {0}) for labels in (preds, truth))
-    table = np.array([[mask_iou(preds == p, truth == t) for t in there] for p in found])
-    tp = (table > threshold).sum()
-    union = len(found) + len(there) - tp
+    table = np.array([[iou(preds == p, truth == t) for t in there] for p in found])
+    tp = int((table > threshold).sum())
+    below = union(tp, len(found), len(there))
+    return tp / below if below or empty is None else empty
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def of_the_smaller(a, b):
+    return (a & b).sum() / min(a.sum(), b.sum())
+
+
+def of_equal_numbers(preds, truth, threshold):
+    found, there = (set(labels.flatten().tolist()) - {0} for labels in (preds, truth))
+    tp = sum(mask_iou(preds == n, truth == n) > threshold for n in found & there)
+    union = len(found | there) + len(found & there) - tp
     return tp / union if union else 1.0
 
 
@@ -69,6 +108,8 @@ def numbered_without_gaps(*case):
 
 
 RIGHT = {
+    "pooled_iou": [pooled_iou],
+    "mask_iou": [mask_iou],
     "iou": [lambda tp, fp, fn: np.float64(tp) / (tp + fp + fn) if any((tp, fp, fn)) else 1],
     "iou_from_dice": [lambda dice: 1 / (2 / dice - 1) if dice else 0.0],
     "class_scores": [class_scores],
@@ -106,5 +147,63 @@ WRONG = [
      "this uses 0.5"),
     ("object_precision", lambda preds, truth, cut: object_precision(preds + 1, truth + 1, cut),
      "the background was matched"),
-    ("object_precision", lambda preds, truth, cut: mask_iou(preds > 0, truth > 0), "expected"),
+    ("object_precision", lambda preds, truth, cut: mask_iou(preds > 0, truth > 0),
+     "this is the IoU of the pixels"),
+    ("object_precision", of_equal_numbers, "numbers mean nothing"),
+    ("object_precision", lambda *case: object_precision(*case, iou=dice), "by its Dice"),
+    ("object_precision", lambda *case: object_precision(*case, iou=of_the_smaller),
+     "the smaller of the two"),
+    ("object_precision", lambda *case: object_precision(*case, empty=0.0), "score 1, not 0"),
+    ("object_precision", lambda *case: object_precision(*case, empty=None), "are 0 / 0"),
+    ("object_precision", lambda *case: object_precision(*case, union=lambda tp, a, b: a + b),
+     "subtract TP once"),
+    ("object_precision", lambda preds, truth, cut: object_precision(
+        *(torch.tensor(label(labels.numpy() > 0)) for labels in (preds, truth)), cut),
+     "connected components"),
+    ("object_precision", lambda *case: 0.5, "[[0, 0, 0, 0, 1, 1, 1, 1, 2,"),
+    ("iou", lambda tp, fp, fn: tp / (tp + fp), "this is precision"),
+    ("iou", lambda tp, fp, fn: tp / (tp + fn) if tp + fp + fn else 1.0, "this is recall"),
+    ("iou", lambda tp, fp, fn: tp // (tp + fp + fn) if tp + fp + fn else 1, "// rounds down"),
+    ("mask_iou", lambda a, b: (a & b).sum() / a.sum(), "this is precision"),
+    ("mask_iou", lambda a, b: (a & b).sum() / b.sum() if (a | b).any() else 1, "this is recall"),
+    ("mask_iou", lambda a, b: (a & b).sum() / (a ^ b).sum() if (a | b).any() else 1, "so use |"),
+    ("pooled_iou", lambda batches: pooled_iou([
+        (a[b.flatten(1).any(1)], b[b.flatten(1).any(1)]) for a, b in batches]),
+     "images whose truth is empty were left out"),
+    ("pooled_iou", lambda batches: pooled_iou([pair for pair in batches if pair[1].any()]),
+     "batches whose truth is empty were left out"),
+    ("pooled_iou", lambda batches: pooled_iou([pair for pair in batches if pair[0].any()]),
+     "batches whose prediction is empty were left out"),
+    ("pooled_iou", lambda batches: pooled_iou(batches) if any(b.any() for _, b in batches) else 1,
+     "only if the prediction is empty too"),
+    ("pooled_iou", lambda batches: np.mean([(a & b).sum() / (a | b).sum() for a, b in batches]),
+     "this is a mean over batches"),
+    ("pooled_iou", lambda batches: pooled_iou(batches) or 1.0, "Test the union"),
+    ("pooled_iou", lambda batches: pooled_iou(batches, empty=0), "scores 1, not 0"),
+    ("pooled_iou", lambda batches: pooled_iou(batches, empty=None), "an error in Python"),
+    ("pooled_iou", lambda batches: pooled_iou(batches) / 2,
+     "([[[[[False, True, True, True]], [[True, True, False, False]]]"),
+    ("class_scores", lambda matrix: class_scores(matrix)[::-1], "the two numbers are swapped"),
+    ("class_scores", lambda matrix: class_scores(matrix, lambda x: np.nan_to_num(x, nan=1).mean()),
+     "was counted as 1"),
+    ("class_scores", lambda matrix: class_scores(matrix, lambda x: np.nanmean(x[1:])),
+     "the background was left out"),
+    ("class_scores", lambda matrix: (
+        matrix.trace() / (2 * matrix.sum() - matrix.trace()), matrix.trace() / matrix.sum()),
+     "both numbers pool all classes"),
+    ("class_scores", precision_0_if_never_predicted, "got a precision of 0"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou, lambda _, cut: cut),
+     "this is the threshold itself"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou, pooled),
+     "the threshold is right, but this pools"),
+    ("held_out_iou", lambda first, test, cuts: mean_iou(test, max(cuts, key=lambda cut: sum(
+        mean_iou(split, cut) * len(split[1]) for split in (first, test)))),
+     "on validation and test images together"),
+    ("held_out_iou", lambda first, test, cuts: held_out_iou(first, test, cuts[::-1]),
+     "the first is asked for"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou_empty_truth, mean_iou_empty_truth),
+     "only if its prediction is empty too"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou_empty_0), "when the threshold is"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou_skipping), "when the threshold is"),
+    ("held_out_iou", lambda *case: 0.123, "[[[0.9, 0.6, 0.6]], [[0.6, 0.1, 0.1]]]"),
 ]  # fmt: skip
