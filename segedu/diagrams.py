@@ -120,8 +120,9 @@ def draw_unet(model, image_size: int, *, ax: Axes | None = None) -> Axes:
 
     A box's height grows with the square root of the map's side, its width with the square root of
     its channels. White boxes are the inputs of a block, blue boxes its outputs. Numbers are
-    channels, and the size of each row's maps is on its left. If there are several heads, only the
-    deepest is drawn. Shapes are traced on the meta device, without data. For the meaning of the
+    channels, and the size of each row's maps is on its left. Above each output stands its name
+    X(i,j), unless nodes have several skips, which would cross it. If there are several heads, only
+    the deepest is drawn. Shapes are traced on the meta device, without data. For the meaning of the
     arrows, call `legend()` on the axes.
 
     Parameters
@@ -133,8 +134,8 @@ def draw_unet(model, image_size: int, *, ax: Axes | None = None) -> Axes:
 
     >>> from segedu import UNet
     >>> ax = draw_unet(UNet(3, 2, channels=(4, 8)), 64)
-    >>> [text.get_text() for text in ax.texts]
-    ['3', '64 x 64', '4', '4', '32 x 32', '8', '8', '4', '4', '2', 'image', 'logits']
+    >>> [text.get_text() for text in ax.texts if "X" in text.get_text()]
+    ['X(0,0)', 'X(1,0)', 'X(0,1)']
     """
     traced = copy.deepcopy(model).to("meta").eval()
     image = next(traced.parameters()).new_zeros(1, model.in_channels, image_size, image_size)
@@ -184,6 +185,11 @@ def draw_unet(model, image_size: int, *, ax: Axes | None = None) -> Axes:
         draw_box(leave, i, channels, f"node {i} {j}", facecolor=FILL)
         goes_down = j == 0 and i < model.depth  # an arrow is in the way
         label(leave - 0.1 * goes_down, i, str(channels), "right" if goes_down else "center")
+        if step == 1:  # dense skips rise where the name would be
+            goes_up = i > 0 and i + j == model.depth
+            top = rows[i] + high[i] / 2 + 0.06
+            align = "left" if goes_up else "center"
+            ax.text(leave + 0.1 * goes_up, top, f"X({i},{j})", ha=align, va="bottom")
 
     for kind, (i0, j0), (i1, j1) in grid_edges(model):
         x0, x1, bend = step * (i0 + 2 * j0 + 0.5), step * (i1 + 2 * j1 - 0.5), 0.0

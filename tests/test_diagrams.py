@@ -124,6 +124,9 @@ def test_unet_boxes_have_the_traced_shapes(model):
         assert wider == pytest.approx((channels / CHANNELS[0]) ** 0.5)
     texts = [text.get_text() for text in ax.texts]
     assert [f"{side} x {side}" in texts for side in (64, 32, 16, 8)] == [True] * 4
+    names = [text for text in texts if text.startswith("X(")]
+    dense = any(len(model.skip_sources(i, j)) > 1 for i, j in model.nodes if j > 0)
+    assert names == ([] if dense else [f"X({i},{j})" for i, j in model.nodes])
 
 
 def test_drawing_leaves_the_model_alone():

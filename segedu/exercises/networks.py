@@ -6,6 +6,7 @@ same answer.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from .answer import Answer, check
 
+REFUSED, ANSWERED = "an error", "an answer to sides that do not fit"
 UNREGISTERED = "the answer depends on weights that the network does not know"
 
 
@@ -38,12 +40,24 @@ def fill(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
+@cache
+def error_of(message: str) -> type[RuntimeError]:
+    """A RuntimeError of its own for each message, because a check compares errors by their type."""
+    return type("RuntimeError", (RuntimeError,), {})
+
+
 def uses_only_its_own(network: nn.Module, images: Tensor) -> Tensor | str:
-    """What a network makes of images, or UNREGISTERED if it used weights that it does not know."""
+    """What a network makes of images, or UNREGISTERED if it used weights that it does not know.
+
+    Two networks raise the same error only if its message is the same: layers that do not fit
+    together differ in the numbers there.
+    """
     used = []
     hook = register_module_forward_hook(lambda part, *_: used.extend(part.parameters(False)))
     try:
         answer = network(images)
+    except RuntimeError as error:
+        raise error_of(str(error))(str(error)) from None
     finally:
         hook.remove()
     registered = set(map(id, network.parameters()))
@@ -65,23 +79,31 @@ class Built(nn.Module):
 
     Parameters
     ----------
-    join : how a skip meets the map from below: "cat", "swapped" (behind it), or "none".
-    up : "bilinear", "corners" (bilinear with aligned corners), "nearest" or "transposed".
-    pool : halves a map. `pool_image` halves the image too.
+    first : how many channels the first block takes, made from the list of all.
+    takes : how many channels a block on the way up takes, made from those of the row and those of
+        the row below; by default those that it gets.
+    join : how a skip meets the map from below: "cat", "swapped" (behind it), "added" or "none".
+    up : "bilinear", "corners" (bilinear with aligned corners), "nearest", "fitted" (bilinear, to
+        the size of the skip) or "transposed".
+    pool : halves a map. `pool_image` halves the image too, `pool_bottom` the last map.
+    skips : the maps of the way down as the way up sees them.
     from_encoder : every row of the way up takes the encoder's map of the row below.
     holder : what holds the blocks. A plain list does not register them.
+    head : the kernel of the head; 0 for none.
     """
 
     def __init__(
-        self, channels: Sequence[int], *, join="cat", up="bilinear", pool=F.max_pool2d,
-        pool_image=False, from_encoder=False, holder=nn.ModuleList, classes=1, head=True,
+        self, channels: Sequence[int], *, first=lambda channels: 1, takes=None, join="cat",
+        up="bilinear", pool=F.max_pool2d, pool_image=False, pool_bottom=False,
+        skips=lambda maps: maps, from_encoder=False, holder=nn.ModuleList, classes=1, head=1,
         final=None, **options,
     ):  # fmt: skip
         super().__init__()
         self.join, self.up, self.pool, self.pool_image = join, up, pool, pool_image
-        self.from_encoder = from_encoder
+        self.pool_bottom, self.skips, self.from_encoder = pool_bottom, skips, from_encoder
         self.final = final or nn.Identity()
-        self.down = holder([block(a, b, **options) for a, b in pairwise((1, *channels))])
+        widths = pairwise((first(channels), *channels))
+        self.down = holder([block(a, b, **options) for a, b in widths])
         pairs = list(pairwise(channels))  # of a row and of the row below
         self.larger = holder([
             nn.ConvTranspose2d(below, own, 2, stride=2) if up == "transposed"
@@ -89,8 +111,9 @@ class Built(nn.Module):
             else nn.Upsample(scale_factor=2, mode="bilinear", align_corners=up == "corners")
             for own, below in pairs
         ])  # fmt: skip
-        self.back = holder([block(self._takes(*pair), pair[0], **options) for pair in pairs])
-        self.head = nn.Conv2d(channels[0], classes, 1) if head else nn.Identity()
+        takes = takes or self._takes
+        self.back = holder([block(takes(*pair), pair[0], **options) for pair in pairs])
+        self.head = nn.Conv2d(channels[0], classes, head, padding="same") if head else nn.Identity()
 
     def _takes(self, own: int, below: int) -> int:
         from_below = own if self.up == "transposed" else below
@@ -101,10 +124,19 @@ class Built(nn.Module):
         for row, part in enumerate(self.down):
             x = part(self.pool(x, 2) if row or self.pool_image else x)
             maps.append(x)
+        if self.pool_bottom:
+            x = self.pool(x, 2)
+        skips = self.skips(maps)
         for row in reversed(range(len(self.back))):
             below = maps[row + 1] if self.from_encoder else x
-            parts = [maps[row], self.larger[row](below)]
-            order = {"cat": parts, "swapped": parts[::-1], "none": parts[1:]}[self.join]
+            if self.up == "fitted":
+                below = F.interpolate(below, skips[row].shape[2:], mode="bilinear")
+            else:
+                below = self.larger[row](below)
+            parts = [skips[row], below]
+            if self.join == "added":
+                parts = [sum(parts)]
+            order = {"swapped": parts[::-1], "none": parts[1:]}.get(self.join, parts)
             x = self.back[row](torch.cat(order, dim=1))
         return self.final(self.head(x))
 
@@ -114,7 +146,8 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
 
     The network maps (N, 1, H, W) images to (N, 1, H, W) logits; full resolution is the first of the
     channels. The check gives every weight numbers that depend on its shape only, so layers may be
-    registered in any order. Then it compares the answers in evaluation mode.
+    registered in any order. Then it compares the answers in evaluation mode. An image with a side
+    that does not fit has to raise an error.
 
     >>> check_unet(lambda channels: Built(channels, join="none"))
     not yet: the skips are missing: each block on the way up also takes the map from the way down
@@ -125,14 +158,20 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         if not isinstance(network, nn.Module):
             return network
         with torch.no_grad():
-            return uses_only_its_own(fill(network), images)
+            if not any(side % 2 ** (len(channels) - 1) for side in images.shape[2:]):
+                return uses_only_its_own(fill(network), images)
+            try:
+                fill(network)(images)
+            except Exception:  # of any kind: torch.cat raises one, a network may raise its own
+                return REFUSED
+            return ANSWERED
 
     def made(**mistake):
         return lambda channels: Built(channels, **mistake)
 
     generator = torch.Generator().manual_seed(0)
     shapes = [((4, 8), 8, 8), ((4, 8, 16), 16, 16), ((3, 5, 7), 16, 24), ((2, 4, 8, 16), 32, 16),
-              ((5, 3), 10, 6), ((4, 4, 4), 24, 16)]  # fmt: skip
+              ((5, 3), 10, 6), ((4, 4, 4), 24, 16), ((4, 8), 9, 7)]  # fmt: skip
     cases = [
         (list(channels), torch.rand(2, 1, height, width, generator=generator))
         for channels, height, width in shapes
@@ -148,6 +187,27 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         "has made there": made(from_encoder=True),
         "the channels are used from the last to the first: the first are those of full "
         "resolution": lambda channels: Built(channels[::-1]),
+        "the maps of the way down are used from the first to the last: the way up begins with the "
+        "row above the bottom": made(skips=lambda maps: maps[-2::-1]),
+        "the maps are kept after the pooling, when they are too small: a skip is the map before "
+        "it": made(skips=lambda maps: [F.max_pool2d(x, 2) for x in maps]),
+        "the maps are added: concatenate them along the channels, torch.cat([skip, x], dim=1)": (
+            made(join="added")
+        ),
+        "a block on the way up is made for twice the channels of its row, but it gets those of "
+        "its row and those of the row below": made(takes=lambda own, below: 2 * own),
+        "a block on the way up is made for the channels of the row below, but the skip comes on "
+        "top of them": made(takes=lambda own, below: below),
+        "the first block is made for channels[0] channels, but the image has 1": made(
+            first=lambda channels: channels[0]
+        ),
+        "the last map is pooled too: there is one pooling less than there are rows": made(
+            pool_bottom=True
+        ),
+        "an image with sides that do not fit gets an answer, but has to raise an error: do not "
+        "stretch a map to the size of the skip, use scale_factor=2; pad before the network": made(
+            up="fitted"
+        ),
         "the image is pooled before the first block, so the answer has half its size: pool "
         "between the blocks": made(pool_image=True),
         "the maps are halved by their mean: the exercise asks for max pooling": made(
@@ -171,9 +231,13 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
             final=nn.ReLU()
         ),
         "the answer has two channels: one logit per pixel is enough for one class": made(classes=2),
-        "the head is missing: a 1x1 convolution makes one logit of the channels": made(head=False),
+        "the head is missing: a 1x1 convolution makes one logit of the channels": made(head=0),
+        "the head is a 3x3 convolution: the exercise asks for 1x1": made(head=3),
         "batch normalisation is missing in the blocks": made(norm=False),
         "the ReLUs are missing in the blocks": made(relu=False),
+        "the convolutions of the blocks have no padding, so each removes 2 rows and columns": made(
+            padding=0
+        ),
         "a block has two convolutions, here is one": made(layers=1),
         "some layers are not registered, so no optimizer would train them: make them in __init__ "
         "and keep them as attributes, in nn.Sequential or in nn.ModuleList, not in a plain list": (

@@ -81,6 +81,18 @@ def check_decoder_channels(submission: Callable[[Sequence[int], int], int]) -> A
         ),
         "only one of the two maps comes from the row below; the skip has the channels of its own "
         "row": lambda channels, row: 2 * channels[row + 1],
+        "three times the row's own channels is right only where each row has twice the channels "
+        "of the row above: take both numbers from the list": lambda channels, row: (
+            3 * channels[row]
+        ),
+        "all rows below are counted: only the row directly below, row + 1, is upsampled to this "
+        "one": lambda channels, row: sum(channels[row:]),
+        "that is one number for each of the two maps: add them": (
+            lambda channels, row: channels[row : row + 2]
+        ),
+        "the rows are counted from the bottom: row 0 is full resolution, channels[0]": (
+            lambda channels, row: channels[-1 - row] + channels[-2 - row]
+        ),
     }
     return check(submission, solution, cases, misconceptions)
 
@@ -94,14 +106,25 @@ def check_receptive_field(submission: Callable[[Sequence[tuple[int, int]]], int]
     not yet: the strides are ignored: after a pooling, one step is two pixels of the image
     """
 
-    def field(layers, *, early=False, pooling=True, times=lambda stride: 1):
+    def field(
+        layers, *, early=False, grow=lambda kernel, stride: kernel - 1, times=lambda stride: 1
+    ):
         """The receptive field, or one with a mistake in one of three places."""
         seen, step = 1, 1
         for kernel, stride in layers:
             before, step = step, step * stride
-            if pooling or stride == 1:
-                seen += (kernel - 1) * (step if early else before)
+            seen += grow(kernel, stride) * (step if early else before)
             seen *= times(stride)
+        return seen
+
+    def growing(grow, **options):
+        """A layer adds grow(kernel, stride) steps."""
+        return lambda layers: field(layers, grow=grow, **options)
+
+    def forward(layers):
+        seen = 1
+        for kernel, stride in layers:
+            seen = seen * stride + kernel - 1
         return seen
 
     def stepping(grow, own=False):
@@ -127,9 +150,22 @@ def check_receptive_field(submission: Callable[[Sequence[tuple[int, int]]], int]
         "the field is multiplied by the stride, but the larger step of the later layers already "
         "accounts for it": lambda layers: field(layers, times=lambda stride: stride),
         "the field is multiplied by the stride of a pooling, instead of adding the pooling's own "
-        "kernel": lambda layers: field(layers, pooling=False, times=lambda stride: stride),
-        "a pooling is a layer with a kernel too: it adds (kernel - 1) steps": (
-            lambda layers: field(layers, pooling=False)
+        "kernel": growing(
+            lambda kernel, stride: kernel - 1 if stride == 1 else 0, times=lambda stride: stride
+        ),
+        "a pooling is a layer with a kernel too: it adds (kernel - 1) steps": growing(
+            lambda kernel, stride: 0 if kernel == 2 else kernel - 1
+        ),
+        "a layer adds (kernel - 1) steps, not kernel: one of its pixels is seen already": growing(
+            lambda kernel, stride: kernel
+        ),
+        "every layer counts as a 3x3 convolution or a 2x2 pooling: use the kernel of each": growing(
+            lambda kernel, stride: 2 if stride == 1 else 1
+        ),
+        "r * t + k - 1 does not go forward through the layers: the stride multiplies the step, not "
+        "the field": forward,
+        "only the first layer counts: return after the loop, not in it": (
+            lambda layers: field(layers[:1])
         ),
         "the strides are ignored: after a pooling, one step is two pixels of the image": (
             lambda layers: 1 + sum(kernel - 1 for kernel, _ in layers)
@@ -223,6 +259,15 @@ def check_pad_to_multiple(submission: Callable[[Tensor, int], Tensor]) -> Answer
         margin = columns // 2, columns - columns // 2, rows // 2, rows - rows // 2
         return F.pad(images, margin, mode="replicate")
 
+    def squared(images, depth):
+        height, width = images.shape[2:]
+        side = max(height, width)
+        side += missing(side, depth)
+        return F.pad(images, (0, side - width, 0, side - height), mode="replicate")
+
+    def width_only(images, depth):
+        return F.pad(images, (0, missing(images.shape[3], depth)), mode="replicate")
+
     def cropped(images, depth):
         height, width = (side - side % 2**depth for side in images.shape[2:])
         return images[..., :height, :width]
@@ -253,6 +298,18 @@ def check_pad_to_multiple(submission: Callable[[Tensor, int], Tensor]) -> Answer
         "each pooling halves the sides, so they must be multiples of 2^depth, not of 2 * depth": (
             pad(lambda side, depth: -side % (2 * depth))
         ),
+        "the sides have to be multiples of 2^depth, not of depth: each pooling halves them": pad(
+            lambda side, depth: -side % depth
+        ),
+        "that is one pooling too few: the sides have to be multiples of 2^depth": pad(
+            lambda side, depth: -side % 2 ** (depth - 1)
+        ),
+        "that is one pooling too many: the sides have to be multiples of 2^depth": pad(
+            lambda side, depth: -side % 2 ** (depth + 1)
+        ),
+        "both sides are padded to the same size: each has a margin of its own": squared,
+        "with mode='replicate', F.pad wants four numbers for images (N, C, H, W): left, right, "
+        "top, bottom": width_only,
         "the margin is zero, which looks like the end of an object: repeat the edge": pad(
             mode="constant"
         ),
@@ -379,17 +436,18 @@ def check_conv_block(submission: Callable[[int, int], nn.Module]) -> Answer:
         return lambda *channels: Changed(block()(*channels), **options)
 
     def block(
-        order="cnrcnr", *, padding=1, kernel=3, widen_last=False, activation=nn.ReLU, affine=True
-    ):
+        order="cnrcnr", *, padding="same", kernels=(3, 3), widen_last=False, widen_twice=False,
+        activation=nn.ReLU, affine=True,
+    ):  # fmt: skip
         """A block of convolutions (c), normalisations (n) and activations (r) in this order."""
 
         def build(in_channels, out_channels):
-            layers, width = [], in_channels
+            layers, width, sizes = [], in_channels, iter(kernels)
             for kind in order:
                 if kind == "c":
-                    wider = in_channels if widen_last and not layers else out_channels
-                    layers.append(nn.Conv2d(width, wider, kernel, padding=padding))
-                    width = wider
+                    takes = in_channels if widen_twice else width
+                    width = in_channels if widen_last and not layers else out_channels
+                    layers.append(nn.Conv2d(takes, width, next(sizes), padding=padding))
                 else:
                     norm = nn.BatchNorm2d(width, affine=affine)
                     layers.append(norm if kind == "n" else activation())
@@ -431,8 +489,14 @@ def check_conv_block(submission: Callable[[int, int], nn.Module]) -> Answer:
             "cncnr"
         ),
         "the kernels are 1x1, which see no neighbours: a block has 3x3 kernels": block(
-            kernel=1, padding=0
+            kernels=(1, 1)
         ),
+        "the second kernel is 1x1, which sees no neighbours: both are 3x3": block(kernels=(3, 1)),
+        "the kernels are 5x5: a block has 3x3 kernels": block(kernels=(5, 5)),
+        "the normalisation after the second convolution is missing": block("cnrcr"),
+        "the normalisation after the first convolution is missing": block("crcnr"),
+        "both convolutions are made for in_channels, but the second gets the out_channels of the "
+        "first": block(widen_twice=True),
         "one normalisation is used twice: each convolution has its own mean, variance, scale and "
         "shift": Shared,
         "affine=False leaves the learned scale and shift of the normalisation out": block(

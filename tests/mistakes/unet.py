@@ -198,12 +198,12 @@ class UNetOfModules(nn.Module):
 class Recursive(nn.Module):
     """A level that holds the level below; the bottom is a block."""
 
-    def __init__(self, channels, before=1, top=True):
+    def __init__(self, channels, before=1, top=True, fitted=False):
         super().__init__()
         own, *below = channels
-        self.down, self.inner = block(before, own), None
+        self.down, self.inner, self.fitted = block(before, own), None, fitted
         if below:
-            self.inner = Recursive(below, own, top=False)
+            self.inner = Recursive(below, own, top=False, fitted=fitted)
             self.up = block(own + below[0], own)
         self.head = nn.Conv2d(own, 1, 1) if top else nn.Identity()
 
@@ -211,7 +211,8 @@ class Recursive(nn.Module):
         x = self.down(x)
         if self.inner is not None:
             below = self.inner(F.max_pool2d(x, 2))
-            below = F.interpolate(below, x.shape[2:], mode="bilinear", align_corners=False)
+            size = {"size": x.shape[2:]} if self.fitted else {"scale_factor": 2}
+            below = F.interpolate(below, **size, mode="bilinear", align_corners=False)
             x = self.up(torch.cat((x, below), dim=1))
         return self.head(x)
 
@@ -245,6 +246,107 @@ class Bottom(nn.Module):
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear")
             x = part(torch.cat([skip, x], dim=1))
         return self.head(x) if self.made else nn.Conv2d(self.channels[0], 1, 1)(x)
+
+
+class Changed(Bottom):
+    """Layers made for other numbers of channels, maps that are added, or one pooling too many."""
+
+    def __init__(self, channels, *, first=None, takes=None, added=False, pooled=False, head=1):
+        super().__init__(channels)
+        self.added, self.pooled = added, pooled
+        if first:
+            self.encoder[0] = block(first(channels), channels[0])
+        if takes:
+            for row, width in enumerate(channels[:-1]):
+                self.decoder[row] = block(takes(channels, row), width)
+        self.head = nn.Conv2d(channels[0], 1, head, padding=head // 2)
+
+    def forward(self, x):
+        maps = []
+        for part in [*self.encoder, self.bottom]:
+            x = part(x)
+            maps.append(x)
+            x = F.max_pool2d(x, 2)
+        x = x if self.pooled else maps[-1]
+        for part, skip in zip(self.decoder[::-1], maps[-2::-1], strict=True):
+            x = F.interpolate(x, scale_factor=2, mode="bilinear")
+            x = part(skip + x if self.added else torch.cat([skip, x], dim=1))
+        return self.head(x)
+
+
+class Padded(Bottom):
+    """Pads inside, where the exercise asks for an error."""
+
+    def forward(self, x):
+        height, width = x.shape[2:]
+        x = super().forward(pad_to_multiple(x, len(self.channels) - 1))
+        return x[..., :height, :width]
+
+
+def conv_norm_relu(*layers):
+    """Convolutions of (channels in, channels out, kernel, whether normalised), each with a ReLU."""
+    parts = []
+    for before, after, kernel, norm in layers:
+        parts.append(nn.Conv2d(before, after, kernel, padding=kernel // 2))
+        parts += [nn.BatchNorm2d(after)] * norm + [nn.ReLU()]
+    return nn.Sequential(*parts)
+
+
+def without_pooling(counts):
+    """Layers for which `counts` is false only lengthen the step."""
+
+    def mistaken(layers):
+        field, step = 1, 1
+        for kernel, stride in layers:
+            if counts(kernel, stride):
+                field += (kernel - 1) * step
+            step *= stride
+        return field
+
+    return mistaken
+
+
+def whole_kernel(layers):
+    r = s = 1
+    for k, t in layers:
+        r += k * s
+        s *= t
+    return r
+
+
+def known_kernels(layers):
+    r = s = 1
+    for _, t in layers:
+        r += 2 * s if t == 1 else s
+        s *= t
+    return r
+
+
+def forward_recurrence(layers):
+    r = 1
+    for k, t in layers:
+        r = r * t + (k - 1)
+    return r
+
+
+def returned_early(layers):
+    for kernel, _ in layers:
+        return 1 + (kernel - 1)
+
+
+def to_multiples_of(step):
+    def padded(images, depth):
+        height, width = images.shape[2:]
+        margin = (0, -width % step(depth), 0, -height % step(depth))
+        return F.pad(images, margin, mode="replicate")
+
+    return padded
+
+
+def to_square(images, depth):
+    height, width = images.shape[2:]
+    side = math.ceil(max(height, width) / 2**depth) * 2**depth
+    return F.pad(images, (0, side - width, 0, side - height), mode="replicate")
 
 
 def grouped(channels):
@@ -282,6 +384,13 @@ WRONG = [
      "gave torch.float32 (1, 5, 8, 8), expected torch.float32 (1, 5, 4, 4)"),
     ("conv_block", lambda a, b: Block(a, b, norms=1), "one normalisation is used twice"),
     ("conv_block", lambda a, b: nn.Sequential(nn.Conv2d(a, b, 3), Block(b, b)), "expected"),
+    ("receptive_field", without_pooling(lambda k, t: t == 1), "a pooling is a layer with a kernel"),
+    ("receptive_field", without_pooling(lambda k, t: k != 2), "a pooling is a layer with a kernel"),
+    ("receptive_field", without_pooling(lambda k, t: k != t), "a pooling is a layer with a kernel"),
+    ("receptive_field", whole_kernel, "(kernel - 1) steps, not kernel"),
+    ("receptive_field", known_kernels, "use the kernel of each"),
+    ("receptive_field", forward_recurrence, "does not go forward through the layers"),
+    ("receptive_field", returned_early, "return after the loop"),
     ("receptive_field", wrong_step, "(s = t)"),
     ("receptive_field", own_stride, "its own stride"),
     ("receptive_field", added_step, "(s += t)"),
@@ -289,17 +398,46 @@ WRONG = [
     ("stamps", stamps_too_short, "the last pixel of each stamp"),
     ("conv_size", lambda n, k, s, p: (n - 1) * s - 2 * p + k, "a transposed convolution"),
     ("decoder_channels", lambda channels, row: channels[row + 1] * 2, "only one of the two"),
+    ("decoder_channels", lambda channels, row: channels[row] * 3, "only where each row has twice"),
+    ("decoder_channels", lambda channels, row: sum(channels[row:]), "all rows below are counted"),
+    ("decoder_channels", lambda channels, row: [channels[row], channels[row + 1]], "add them"),
+    ("decoder_channels", lambda channels, row: sum(channels[::-1][row : row + 2]),
+     "counted from the bottom"),
+    ("pad_to_multiple", to_multiples_of(lambda depth: depth), "of 2^depth, not of depth"),
+    ("pad_to_multiple", to_multiples_of(lambda depth: 2 ** (depth - 1)), "one pooling too few"),
+    ("pad_to_multiple", to_multiples_of(lambda depth: 2 ** (depth + 1)), "one pooling too many"),
+    ("pad_to_multiple", to_square, "a margin of its own"),
+    ("pad_to_multiple", lambda x, d: F.pad(x, (0, -x.shape[3] % 2**d), mode="replicate"),
+     "F.pad wants four numbers"),
     ("pad_to_multiple", left_over, "what is missing is -side % step"),
     ("pad_to_multiple", to_fit, "stretched by bilinear"),
     ("crop_and_concat", same_margin, "the slice d:-d is empty"),
     ("conv_block", Loose, "some layers are not registered"),
     ("conv_block", lambda a, b: Loose(a, b, late=True), "some layers are not registered"),
     ("conv_block", lambda a, b: Loose(a, b, listed=False, affine=False), "affine=False leaves"),
+    ("conv_block", lambda a, b: conv_norm_relu((a, b, 3, True), (b, b, 3, False)),
+     "after the second convolution is missing"),
+    ("conv_block", lambda a, b: conv_norm_relu((a, b, 3, False), (b, b, 3, True)),
+     "after the first convolution is missing"),
+    ("conv_block", lambda a, b: conv_norm_relu((a, b, 5, True), (b, b, 5, True)), "are 5x5"),
+    ("conv_block", lambda a, b: conv_norm_relu((a, b, 3, True), (b, b, 1, True)),
+     "the second kernel is 1x1"),
+    ("conv_block", lambda a, b: conv_norm_relu((a, b, 3, True), (a, b, 3, True)),
+     "but the second gets the out_channels"),
     ("unet", from_the_encoder, "the encoder's map of the row below"),
     ("unet", lambda c: Bottom(c, made=False), "some layers are not registered"),
-    ("unet", lambda c: Bottom(c, skips=slice(None)), "raised RuntimeError: Sizes of tensors"),
-    ("unet", lambda c: Bottom(c, early=True), "raised RuntimeError: Sizes of tensors"),
-    ("unet", lambda c: Bottom(c, padding=0), "raised RuntimeError"),
+    ("unet", lambda c: Bottom(c, skips=slice(None)), "from the first to the last: the way up"),
+    ("unet", lambda c: Bottom(c, early=True), "the maps are kept after the pooling"),
+    ("unet", lambda c: Bottom(c, padding=0), "have no padding"),
+    ("unet", lambda c: Recursive(c, fitted=True), "sides that do not fit gets an answer"),
+    ("unet", Padded, "sides that do not fit gets an answer"),
+    ("unet", lambda c: Changed(c, takes=lambda c, row: 1), "raised RuntimeError: Given groups"),
+    ("unet", lambda c: Changed(c, first=lambda c: c[0]), "but the image has 1"),
+    ("unet", lambda c: Changed(c, takes=lambda c, row: 2 * c[row]), "twice the channels of"),
+    ("unet", lambda c: Changed(c, takes=lambda c, row: c[row + 1]), "the skip comes on top"),
+    ("unet", lambda c: Changed(c, added=True), "the maps are added"),
+    ("unet", lambda c: Changed(c, pooled=True), "the last map is pooled too"),
+    ("unet", lambda c: Changed(c, head=3), "the head is a 3x3 convolution"),
     ("unet", lambda c: Bottom(c)(torch.zeros(1, 1, 8, 8)), "expected"),
     ("unet", lambda c: UNet(1, 1, channels=c, up="transposed"), "a learnt transposed convolution"),
     ("unet", grouped, "[0][0][0][0] gave"),
