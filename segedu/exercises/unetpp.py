@@ -3,14 +3,14 @@
 import random
 from collections.abc import Callable, Sequence
 from functools import cache
-from statistics import fmean
+from statistics import fmean, median
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models import unet_nodes, unetpp_nodes
-from .answer import Answer, check
+from .answer import Answer, _same, check
 from .losses import NO_GRADIENT
 from .networks import block, fill
 
@@ -62,7 +62,14 @@ def check_node_channels(submission: Callable[[Sequence[int], int, int, int], int
     }
     misconceptions = {sentence: takes(dense) for sentence, dense in wrong.items()} | {
         "in the first column, a node takes what the row above gives: these are the channels that "
-        "it gives itself": takes(up=0)
+        "it gives itself": takes(up=0),
+        "X(0, 0) takes the image, which has in_channels: no row is above it, and channels[-1] is "
+        "the last row": lambda channels, i, j, in_channels: takes()(channels, i, j, channels[-1]),
+        "the map from below comes from row i + 1, not i - 1": (
+            lambda channels, i, j, in_channels: (
+                j * channels[i] + channels[i - 1] if j else takes()(channels, i, j, in_channels)
+            )
+        ),
     }
     return check(submission, takes(), cases, misconceptions)
 
@@ -103,7 +110,12 @@ def check_evaluation_order(submission: Callable[[list[Node]], list[Node]]) -> An
         "row by row, X(0, 1) comes before X(1, 0), but it needs the map from there": sorted,
         "each diagonal has to be computed from the bottom up: X(0, 1) needs the map from X(1, 0), "
         "which has the same i + j": by(lambda i, j: (i + j, i)),
-        "from the bottom row up, X(1, 0) comes before X(0, 0), but it pools that map": (
+        "on a diagonal the order matters too: X(0, 1) needs the map from X(1, 0), which has the "
+        "same i + j": by(lambda i, j: i + j),
+        "in the first column the order matters too: X(1, 0) pools the map from X(0, 0)": (
+            by(lambda i, j: j)
+        ),
+        "from the bottom up, X(1, 0) comes before X(0, 0), but it pools that map": (
             by(lambda i, j: (-i, j))
         ),
         "this is the order backwards: the first node is the one that needs no other": (
@@ -118,8 +130,9 @@ class Triangle(nn.Module):
     """A U-Net++ as `check_unetpp` asks for it, or with one mistake.
 
     `skips` and `below` say what a node takes, `join` in which order, `mode` how the map from below
-    is enlarged, `at` which X(0, j) have a head, and `answer` what becomes of their logits. The
-    other options are those of `block`.
+    is enlarged, `pool` how a map is halved, `at` which X(0, j) have a head, `used` in which order
+    the heads are used, `answer` what becomes of their logits, and `name` under which key a head is
+    kept. The other options are those of `block`.
     """
 
     def __init__(
@@ -130,8 +143,11 @@ class Triangle(nn.Module):
         below: Callable = lambda i, j: (i + 1, j - 1),
         join: Callable = lambda left, up: [*left, up],
         mode: str = "bilinear",
+        pool: Callable = F.max_pool2d,
         at: Callable = lambda depth: range(1, depth + 1),
+        used: Callable = list,
         answer: Callable = list,
+        name: Callable = str,
         shared: bool = False,
         registered: bool = True,
         **options,
@@ -139,7 +155,8 @@ class Triangle(nn.Module):
         super().__init__()
         self.nodes = unetpp_nodes(len(channels) - 1)
         self.skips, self.below, self.join, self.answer = skips, below, join, answer
-        self.mode, self.columns = mode, at(len(channels) - 1)
+        self.mode, self.pool, self.used = mode, pool, used
+        self.columns = at(len(channels) - 1)
         blocks, self.ups = {}, nn.ModuleDict()
         for i, j in self.nodes:
             widths = [channels[i] for _ in skips(range(j))]
@@ -151,7 +168,8 @@ class Triangle(nn.Module):
                 self.ups[f"{i}_{j}"] = nn.ConvTranspose2d(channels[i + 1], channels[i], 2, stride=2)
         self.blocks = nn.ModuleDict(blocks) if registered else blocks
         heads = [nn.Conv2d(channels[0], 1, 1) for _ in self.columns]
-        self.heads = nn.ModuleList([heads[0]] * len(heads) if shared else heads)
+        heads = [heads[0]] * len(heads) if shared else heads
+        self.heads = nn.ModuleDict(zip(map(name, self.columns), heads, strict=True))
 
     def enlarged(self, x: Tensor, node: str) -> Tensor:
         if self.mode == "transposed":
@@ -168,19 +186,25 @@ class Triangle(nn.Module):
                 left = self.skips([x[i, k] for k in range(j)])
                 inputs = self.join(left, self.enlarged(x[self.below(i, j)], f"{i}_{j}"))
             else:
-                inputs = [F.max_pool2d(x[i - 1, 0], 2) if i > 0 else image]
+                inputs = [self.pool(x[i - 1, 0], 2) if i > 0 else image]
             x[i, j] = self.blocks[f"{i}_{j}"](torch.cat(inputs, dim=1))
-        heads = zip(self.heads, self.columns, strict=True)
+        heads = zip(self.used(self.heads.values()), self.columns, strict=True)
         return self.answer([head(x[0, j]) for head, j in heads])
 
 
 HIDDEN = (
     "PyTorch finds no 3 x 3 convolutions in the network, so no optimiser would train them: keep "
-    "the blocks in an nn.ModuleDict or nn.ModuleList, not in a plain dict or list"
+    "the blocks in an nn.ModuleDict, not in a plain dict or list"
 )
 TOO_FEW_HEADS = (
     "there are fewer 1 x 1 convolutions than logits: each X(0, j), j > 0, has a head of its own, "
-    "kept in an nn.ModuleDict or nn.ModuleList"
+    "kept in an nn.ModuleDict"
+)
+TOLERANCE = 1e-4
+NAMES = (
+    "the network is right, but trained weights do not fit into it: keep the blocks in an "
+    'nn.ModuleDict called blocks, under "0_0", "0_1" and so on, and the heads in one called heads, '
+    'under "1", "2" and so on'
 )
 
 
@@ -188,25 +212,46 @@ def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
     """Check a class, or a function, that makes a U-Net++ of the channels that it is given.
 
     One grey channel in; out comes a list of logits, one for each X(0, j) with j > 0, deepest last.
-    The order in which the layers are made does not matter: all weights are set by their shape.
+    First all weights are set by their shape, so that a mistake is found whatever the layers are
+    called. If that is right, weights are loaded by the names that the exercise asks for, with
+    another bias for each head: is each head used at its own node?
 
     >>> check_unetpp(lambda channels: Triangle(channels, skips=lambda left: left[-1:]))
     not yet: only the nearest skip arrives: X(i, j) takes all j nodes to its left
     """
+
+    @cache
+    def expected(channels, size):
+        """An image, the right logits, and the weights that give them."""
+        right = fill(Triangle(channels))
+        image = torch.rand(1, 1, size, size, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            return image, right(image), right.state_dict()
 
     def answer(make, channels, size):
         network = make(channels)
         if network is None or network is ...:
             return network
         sizes = [weight.shape[-1] for weight in network.parameters() if weight.dim() == 4]
-        generator = torch.Generator().manual_seed(0)
+        image, right, weights = expected(tuple(channels), size)
         with torch.no_grad():
-            result = fill(network)(torch.rand(1, 1, size, size, generator=generator))
+            result = fill(network)(image)
         if result is None or result is ...:
             return result
         if 3 not in sizes:
             return HIDDEN
-        return TOO_FEW_HEADS if sizes.count(1) < len(result) else result
+        if sizes.count(1) < len(result):
+            return TOO_FEW_HEADS
+        if not _same(result, right, TOLERANCE):
+            return result
+        levels = range(1, len(channels))
+        biases = {f"heads.{level}.bias": torch.tensor([float(level)]) for level in levels}
+        try:
+            network.load_state_dict(weights | biases)
+        except RuntimeError:  # other names or shapes
+            return NAMES
+        with torch.no_grad():
+            return network(image)
 
     def wrong(**options):
         return cache(lambda channels: Triangle(channels, **options))
@@ -258,6 +303,16 @@ def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
             wrong(answer=lambda logits: [head.sigmoid() for head in logits])
         ),
         TOO_FEW_HEADS: wrong(shared=True),
+        "one head answers at all X(0, j), and the others are never used: at X(0, 1) use "
+        'heads["1"], at X(0, 2) heads["2"], and so on': (
+            wrong(used=lambda heads: [list(heads)[-1]] * len(heads))
+        ),
+        "the first head answers at all X(0, j), and the others are never used: at X(0, 2) use "
+        'heads["2"], and so on': wrong(used=lambda heads: [next(iter(heads))] * len(heads)),
+        'the heads are used in the opposite order: at X(0, 1) use heads["1"], the deepest last': (
+            wrong(used=lambda heads: list(heads)[::-1])
+        ),
+        NAMES: wrong(name=lambda j: f"head {j}"),
         HIDDEN: wrong(registered=False),
         "the map from below is enlarged by repeating pixels (nearest): use bilinear": (
             wrong(mode="nearest")
@@ -266,11 +321,12 @@ def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         "the map from below comes through a transposed convolution: use bilinear interpolation": (
             wrong(mode="transposed")
         ),
+        "the maps are halved by their mean: use max pooling": wrong(pool=F.avg_pool2d),
         "the normalisation is missing in the blocks": wrong(norm=False),
         "the ReLUs are missing in the blocks": wrong(relu=False),
         "a block has two convolutions, here is one": wrong(layers=1),
     }
-    return check(submission, Triangle, cases, misconceptions, run=answer, tolerance=1e-4)
+    return check(submission, Triangle, cases, misconceptions, run=answer, tolerance=TOLERANCE)
 
 
 def check_deep_loss(submission: Callable[[list[Tensor], Tensor], Tensor]) -> Answer:
@@ -319,6 +375,12 @@ def check_deep_loss(submission: Callable[[list[Tensor], Tensor], Tensor]) -> Ans
         "the probabilities are averaged first, so no head has to be right by itself": (
             of_mean_probability
         ),
+        "this is the sum divided by 4: divide by the number of heads, len(logits)": (
+            lambda *case: each(*case).sum() / 4
+        ),
+        "the heads go through a sigmoid before the loss, but the loss takes logits": (
+            lambda logits, target: solution([head.sigmoid() for head in logits], target)
+        ),
         "the weights are halved from head to head, which is for outputs of lower resolution: here "
         "all heads have the same weight": halved,
         "only the last head has a gradient: .detach() cuts the others off, so they would stay "
@@ -357,8 +419,16 @@ def check_accurate_mode(submission: Callable[[list[Tensor]], Tensor]) -> Answer:
             lambda heads: heads.sigmoid().amax(0)
         ),
         "this is the sum: divide by the number of heads": lambda heads: heads.sigmoid().sum(0),
+        "this is a mask: return the probabilities": lambda heads: heads.sigmoid().mean(0) > 0.5,
+        "this is the mean over the images: of a stack of heads, (L, N, 1, H, W), average the first "
+        "dimension": lambda heads: heads.sigmoid().mean(1),
     }
-    misconceptions = {sentence: stacked(combine) for sentence, combine in wrong.items()}
+    misconceptions = {sentence: stacked(combine) for sentence, combine in wrong.items()} | {
+        "torch.cat makes one batch of all heads, so images and heads are averaged together: "
+        "torch.stack gives the heads a dimension of their own": (
+            lambda logits: torch.cat(logits).sigmoid().mean(0)
+        )
+    }
     solution = stacked(lambda heads: heads.sigmoid().mean(0))
     return check(submission, solution, cases, misconceptions)
 
@@ -394,9 +464,16 @@ def check_pruned_nodes(submission: Callable[[list[Node], int], list[Node]]) -> A
     misconceptions = {sentence: kept(keep) for sentence, keep in wrong.items()} | {
         "the nodes are correct, but their order has changed: keep it": (
             lambda *case: sorted(solution(*case))
-        )
+        ),
+        "a set has no order: return a list": lambda *case: set(solution(*case)),
     }
-    return check(submission, solution, cases, misconceptions)
+
+    def run(keep, nodes, level):
+        """The nodes that are kept; of a set, a text, because `check` compares no sets."""
+        result = keep(nodes, level)
+        return f"the set {sorted(result)}" if isinstance(result, set) else result
+
+    return check(submission, solution, cases, misconceptions, run=run)
 
 
 def check_choose_level(submission: Callable) -> Answer:
@@ -412,16 +489,16 @@ def check_choose_level(submission: Callable) -> Answer:
     not yet: this is the best level at any cost: take the smallest one within the tolerance
     """
 
-    def within(table, tolerance):
-        best = max(map(fmean, table.values()))
-        return [level for level, ious in table.items() if best - fmean(ious) <= tolerance]
+    def within(table, tolerance, mean=fmean):
+        best = max(map(mean, table.values()))
+        return [level for level, ious in table.items() if best - mean(ious) <= tolerance]
 
-    def chosen(choose, report=lambda validation, test: test):
+    def chosen(choose, report=lambda validation, test: test, mean=fmean, counted_from=1):
         """A function that chooses a level, and returns it with its mean IoU."""
 
         def choose_level(validation, test, tolerance):
             level = choose(validation, test, tolerance)
-            return level, fmean(report(validation, test)[level])
+            return level - 1 + counted_from, mean(report(validation, test)[level])
 
         return choose_level
 
@@ -439,6 +516,17 @@ def check_choose_level(submission: Callable) -> Answer:
             level += 1
         return level
 
+    def lowest_mean(validation, test, tolerance):
+        return min(within(validation, tolerance), key=lambda level: fmean(validation[level]))
+
+    def within_a_share(validation, test, tolerance):
+        best = max(map(fmean, validation.values()))
+        return min(within(validation, tolerance * best))
+
+    def near_best_of_test(validation, test, tolerance):
+        best = max(map(fmean, test.values()))
+        return min(k for k, ious in validation.items() if best - fmean(ious) <= tolerance)
+
     def near_deepest(validation, test, tolerance):
         deepest = fmean(validation[max(validation)])
         return min(k for k, ious in validation.items() if deepest - fmean(ious) <= tolerance)
@@ -454,6 +542,9 @@ def check_choose_level(submission: Callable) -> Answer:
         ((52, 51, 54, 51), (51, 52, 52, 51), 1),
         ((42, 47, 50), (49, 50, 50), 1),
         ((56, 52), (51, 53), 2),
+        ((53, 52, 54, 51), (50, 52, 52, 53), 2),
+        ((50, 54, 52, 55), (48, 51, 53, 54), 3),
+        ((38, 48.5, 51, 58), (39, 47, 52, 57), 10),
     ]
 
     def spread(means, width):
@@ -481,6 +572,18 @@ def check_choose_level(submission: Callable) -> Answer:
         "<=": chosen(strictly_within),
         "this stops at the first small gain, but a later level may still be much better: compare "
         "with the best level": chosen(first_small_gain),
+        "this is the level with the smallest mean within the tolerance: take the smallest level": (
+            chosen(lowest_mean)
+        ),
+        "the tolerance is taken as a share of the best IoU: it is a difference of IoU, best - "
+        "tolerance": chosen(within_a_share),
+        "the best IoU is taken from the test images: everything but the last line needs "
+        "validation only": chosen(near_best_of_test),
+        "these are medians: the mean over the images counts": chosen(
+            lambda validation, test, tolerance: min(within(validation, tolerance, median)),
+            mean=median,
+        ),
+        "the level is counted from 0: the first level is 1": chosen(smallest, counted_from=0),
         "the deepest level need not be the best: compare with the best": chosen(near_deepest),
         "the level comes first, then its IoU": (lambda *case: chosen(smallest)(*case)[::-1]),
         "return the level and its IoU, both": lambda *case: chosen(smallest)(*case)[0],

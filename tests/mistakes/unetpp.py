@@ -8,7 +8,10 @@ from segedu.models import ConvBlock, UNet, UNetPlusPlus
 
 
 class InRows(nn.Module):
-    """Blocks in lists of lists, diagonal by diagonal, with nn.Upsample and a tuple of logits."""
+    """Blocks in lists of lists, diagonal by diagonal, with nn.Upsample and a tuple of logits.
+
+    It computes what it should, but has other names than the exercise asks for.
+    """
 
     def __init__(self, channels, *, pool=True, inputs=lambda left, up: [*left, up]):
         super().__init__()
@@ -35,6 +38,42 @@ class InRows(nn.Module):
 
 def ready_made(kind=UNetPlusPlus, **options):
     return lambda channels: kind(1, 1, channels=channels, **options)
+
+
+class Named(InRows):
+    """With the names that the exercise asks for; `swap` mistakes which head is whose."""
+
+    def __init__(self, channels, *, swap=lambda heads: heads):
+        super().__init__(channels)
+        rows, heads, depth = list(self.rows), list(self.heads), len(channels) - 1
+        del self.rows, self.heads
+        self.blocks = nn.ModuleDict(
+            {f"{i}_{j}": part for i, row in enumerate(rows) for j, part in enumerate(row)}
+        )
+        self.heads = nn.ModuleDict({f"{j}": heads[j - 1] for j in range(1, depth + 1)})
+        self.depth, self.swap = depth, swap
+
+    def forward(self, image):
+        x = {}
+        for j in range(self.depth + 1):
+            for i in range(self.depth + 1 - j):
+                left = [x[i, k] for k in range(j)]
+                if j > 0:
+                    parts = [*left, self.up(x[i + 1, j - 1])]
+                else:
+                    parts = [self.pool(x[i - 1, 0]) if i else image]
+                x[i, j] = self.blocks[f"{i}_{j}"](torch.cat(parts, dim=1))
+        heads = self.swap([self.heads[f"{j}"] for j in range(1, self.depth + 1)])
+        return tuple(head(x[0, j]) for j, head in enumerate(heads, start=1))
+
+
+class Wrapper(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.net = ready_made(deep_supervision=True)(channels)
+
+    def forward(self, image):
+        return self.net(image)
 
 
 class HeadsInAList(InRows):
@@ -100,7 +139,7 @@ RIGHT = {
         lambda nodes: sorted(nodes, key=lambda node: (sum(node), -node[0])),
         lambda nodes: sorted(nodes, key=lambda node: (node[1], -sum(node) * (node[1] > 0), node)),
     ],
-    "unetpp": [InRows, ready_made(deep_supervision=True)],
+    "unetpp": [Named, ready_made(deep_supervision=True)],
     "deep_loss": [lambda logits, target: mean_of(bces(logits, target))],
     "accurate_mode": [lambda logits: mean_of([1 / (1 + torch.exp(-head)) for head in logits])],
     "pruned_nodes": [needed],
@@ -110,7 +149,18 @@ RIGHT = {
 WRONG = [
     ("node_channels", lambda channels, i, j, image: channels[i] * (j + 1) if j else channels[i - 1],
      "the map from below has the channels of its own row"),
-    ("evaluation_order", order_from_below, "from the bottom row up"),
+    ("node_channels", lambda channels, i, j, image: (
+        j * channels[i] + channels[i + 1] if j else channels[i - 1]),
+     "X(0, 0) takes the image"),
+    ("node_channels", lambda channels, i, j, image: (
+        j * channels[i] + channels[i - 1] if j else (image, *channels)[i]),
+     "the map from below comes from row i + 1"),
+    ("evaluation_order", lambda nodes: sorted(nodes, key=sum), "on a diagonal the order matters"),
+    ("evaluation_order", lambda nodes: sorted(nodes, key=lambda node: node[1]),
+     "in the first column the order matters"),
+    ("evaluation_order", lambda nodes: sorted(nodes, key=lambda node: (node[1], -node[0])),
+     "from the bottom up"),
+    ("evaluation_order", order_from_below, "from the bottom up"),
     ("evaluation_order", lambda nodes: nodes, "in the order in which they came"),
     ("evaluation_order", order_like_no_other, "X(1, 0) comes before X(0, 0)"),
     ("evaluation_order", lambda nodes: [(0, 0), (1, 0), (0, 1)], "other nodes than the 6 of"),
@@ -120,7 +170,15 @@ WRONG = [
     ("unetpp", ready_made(deep_supervision=True, skips="first"), "only the encoder's skip"),
     ("unetpp", ready_made(deep_supervision=True, up="transposed"), "a transposed convolution"),
     ("unetpp", ready_made(deep_supervision=True, norm="group"), "expected"),
-    ("unetpp", lambda channels: InRows(channels, pool=False), "expected"),
+    ("unetpp", lambda channels: InRows(channels, pool=False), "halved by their mean"),
+    ("unetpp", lambda channels: Named(channels, swap=lambda heads: heads[-1:] * len(heads)),
+     "one head answers at all X(0, j)"),
+    ("unetpp", lambda channels: Named(channels, swap=lambda heads: heads[:1] * len(heads)),
+     "the first head answers at all X(0, j)"),
+    ("unetpp", lambda channels: Named(channels, swap=lambda heads: heads[::-1]),
+     "the heads are used in the opposite order"),
+    ("unetpp", InRows, "trained weights do not fit"),
+    ("unetpp", Wrapper, "trained weights do not fit"),
     ("unetpp", lambda channels: InRows(channels, inputs=lambda left, up: [up, *left]),
      "the map from below stands first"),
     ("unetpp", HeadsInAList, "fewer 1 x 1 convolutions than logits"),
@@ -135,14 +193,33 @@ WRONG = [
      "in 7 of 8 cases the gradient is wrong"),
     ("deep_loss", lambda logits, target: bces([mean_of(logits)], target)[0],
      "the logits are averaged first"),
+    ("deep_loss", lambda logits, target: sum(bces(logits, target)) / 4, "divided by 4"),
+    ("deep_loss", lambda logits, target: mean_of(bces([x.sigmoid() for x in logits], target)),
+     "a sigmoid before the loss"),
+    ("accurate_mode", lambda heads: torch.stack(heads, dim=1).sigmoid().mean(dim=0),
+     "the mean over the images"),
+    ("accurate_mode", lambda heads: torch.cat(heads).sigmoid().mean(dim=0), "torch.cat makes one"),
+    ("accurate_mode", lambda heads: (mean_of([x.sigmoid() for x in heads]) > 0.5).float(),
+     "this is a mask"),
     ("accurate_mode", lambda heads: mean_of([x.sigmoid() > 0.5 for x in heads]), "the masks are"),
     ("accurate_mode", lambda heads: torch.stack(heads).max(0).values.sigmoid(), "the maximum"),
     ("accurate_mode", lambda heads: torch.stack(heads).sigmoid().median(0).values, "expected"),
     ("pruned_nodes", lambda nodes, level: sorted(needed(nodes, level)), "order has changed"),
+    ("pruned_nodes", lambda nodes, level: {node for node in nodes if sum(node) <= level},
+     "a set has no order"),
     ("pruned_nodes", lambda nodes, level: nodes[: (level + 1) * (level + 2) // 2], "expected"),
     ("choose_level", level_by(lambda val, test, tol: np.argmax(val > val.max() - tol)),
      "exactly `tolerance` below"),
     ("choose_level", level_by(lambda val, test, tol: np.argmax(val + test)), "expected"),
     ("choose_level", level_by(lambda val, test, tol: np.argmax(np.append(np.diff(val), 0) <= tol)),
      "stops at the first small gain"),
+    ("choose_level", level_by(lambda val, test, tol: (
+        np.where(val >= val.max() - tol, val, 1).argmin())),
+     "the smallest mean within the tolerance"),
+    ("choose_level", level_by(lambda val, test, tol: np.argmax(val >= val.max() * (1 - tol))),
+     "a share of the best IoU"),
+    ("choose_level", lambda validation, test, tolerance: tuple(
+        x - k for x, k in zip(RIGHT["choose_level"][0](validation, test, tolerance), (1, 0),
+                              strict=True)),
+     "counted from 0"),
 ]  # fmt: skip
