@@ -26,8 +26,8 @@ from segedu.data import SyntheticNuclei, normalize, sample
 from segedu.explorers import base
 from segedu.files import atomic_path
 
-WIDTH, HEIGHT = 720, 800  # pixels; what is below is cut off
-SHORTER = {"loss": 545}  # pixels: noise, as in the photographs below, takes many bytes
+WIDTH, HEIGHT = 720, 2000  # pixels
+SHORTER = {"live": 970}  # pixels: the noise in the photographs below takes many bytes
 COLOURS = 24  # of a picture, which so takes 10 to 20 kB
 EXPLORERS = {
     "conv": explorers.ConvExplorer,
