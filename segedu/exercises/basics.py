@@ -1,5 +1,6 @@
 """Exercises of the chapter on the basics."""
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -26,6 +27,31 @@ NUCLEI = np.array(  # 2 touches 1 along a side and 3 at a corner; 4 lies at the 
 # 4 is not convex
 CROWD = np.kron(np.array([[1, 2, 0, 5], [3, 4, 0, 0], [4, 4, 0, 6]]), np.ones((4, 4), dtype=int))
 
+NOT_A_TENSOR = "this is not a tensor, and a tensor is asked for"
+CHANGED = (
+    "the array that you were given has changed, and with it the annotation of the caller: make a "
+    "new one"
+)
+
+
+def as_asked(solution: Callable) -> Callable:
+    """How to call a function whose result must be a tensor if that of the solution is one.
+
+    The function must also leave its first argument as it is. What is right otherwise comes back as
+    a text that says what is wrong.
+    """
+
+    def run(function, array, *others):
+        given = copy.deepcopy(array)
+        result, right = function(array, *others), solution(given, *others)
+        if not np.array_equal(result, right):
+            return result
+        if isinstance(right, Tensor) and not isinstance(result, Tensor):
+            return "no tensor"
+        return result if np.array_equal(array, given) else "another argument"
+
+    return run
+
 
 def check_binary_mask(submission: Callable[[Tensor], Tensor]) -> Answer:
     """Check a function of an integer mask (H, W) that returns float32, 1 where it is not 0.
@@ -44,14 +70,8 @@ def check_binary_mask(submission: Callable[[Tensor], Tensor]) -> Answer:
         return mask.float()
 
     def run(function, mask):
-        """The result, and beside it what a learner does not see in it."""
-        before = mask.clone()
-        result = function(mask)
-        if not torch.equal(mask, before):
-            return [result, "the mask has changed"]
-        if isinstance(result, Tensor) and result.dtype == torch.float64:
-            return [result, "float64"]
-        return result
+        result = as_asked(solution)(function, mask)
+        return "float64" if getattr(result, "dtype", None) == torch.float64 else result
 
     one = torch.tensor([[0, 1, 1], [0, 0, 1]])
     nuclei = torch.from_numpy(NUCLEI)
@@ -62,14 +82,20 @@ def check_binary_mask(submission: Callable[[Tensor], Tensor]) -> Answer:
         "the numbers are names: nucleus 2 is not twice as much foreground as nucleus 1. Compare "
         "with 0 instead of dividing": lambda mask: mask / mask.max().clamp(min=1),
         "not every file stores foreground as 255, some store 1": lambda mask: mask / 255,
+        "only high numbers are left, but some files store foreground as 1, and nuclei have the "
+        "numbers 1, 2, 3, ...: compare with 0": lambda mask: mask > 127,
+        "nucleus 1 is lost, and so is every mask of 0 and 1: compare with 0": lambda mask: mask > 1,
         "only the pixels with the highest number are left, and in an empty mask that is every "
         "pixel": lambda mask: mask == mask.max(),
         "only nucleus 1 is left: the others have the numbers 2, 3, ...": lambda mask: mask == 1,
         "a comparison returns booleans, and losses such as BCE need floats: convert them": (
             lambda mask: mask != 0
         ),
-        "the mask that you were given has changed, and with it the annotation of the caller: make "
-        "a new tensor": in_place,
+        "these are integers, and losses such as BCE need floats: use .float()": (
+            lambda mask: (mask != 0).long()
+        ),
+        NOT_A_TENSOR: lambda mask: solution(mask).numpy(),
+        CHANGED: in_place,
         "the result is float64, and the scores of a network are float32: use .float()": (
             lambda mask: (mask != 0).double()
         ),
@@ -96,6 +122,10 @@ def check_one_hot(submission: Callable[[Tensor, int], Tensor]) -> Answer:
     def of_those_present(labels, k):
         return torch.stack([labels == c for c in labels.unique() if c != VOID])
 
+    def in_place(labels, k):
+        labels[labels == VOID] = k
+        return coded(labels, k + 1)[:k]
+
     plain = torch.tensor([[0, 1, 2], [2, 2, 0]])
     void = torch.tensor([[0, 1, VOID, 2], [VOID, 1, 1, 0]])
     square = torch.tensor([[1, 0], [VOID, 1]])
@@ -117,8 +147,19 @@ def check_one_hot(submission: Callable[[Tensor, int], Tensor]) -> Answer:
         "a class that is absent from this picture still needs its channel: return K of them": (
             of_those_present
         ),
+        "the number of channels is always 3, but num_classes says how many": (
+            lambda labels, k: solution(labels, 3)
+        ),
+        "the classes are counted from 1, but background is class 0 and has a channel, too": (
+            lambda labels, k: solution(labels - 1, k)
+        ),
+        "a void pixel is 1 in every channel, but it belongs to no class: 0 in every channel": (
+            lambda labels, k: solution(labels, k) | (labels == VOID)
+        ),
+        f"{NOT_A_TENSOR}: torch.stack makes one of a list": lambda *case: [*solution(*case)],
+        CHANGED: in_place,
     }
-    return check(submission, solution, cases, misconceptions)
+    return check(submission, solution, cases, misconceptions, run=as_asked(solution))
 
 
 def check_class_shares(submission: Callable[[Tensor, int], Tensor]) -> Answer:
@@ -160,6 +201,15 @@ def check_class_shares(submission: Callable[[Tensor, int], Tensor]) -> Answer:
         "this is a row for each map, (N, K), but one for all maps together is asked for, (K,)": (
             lambda labels, k: torch.stack([shares(x, k) for x in labels])
         ),
+        "this is a column for each map, (K, N), but one share per class is asked for, (K,)": (
+            lambda labels, k: torch.stack([shares(x, k) for x in labels], dim=1)
+        ),
+        "only the first map was counted: count the pixels of all of them": (
+            lambda labels, k: shares(labels[:1], k)
+        ),
+        "the background is missing, but class 0 has a share, too": (
+            lambda labels, k: shares(labels, k)[1:]
+        ),
     }
     return check(submission, shares, cases, misconceptions)
 
@@ -187,6 +237,13 @@ def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
         "touching pixels with different numbers were separated, but every number except 0 is "
         "nucleus: make the mask binary first": lambda mask: label(mask, connectivity=2).max(),
         "this is the highest number in the mask, not the number of pieces": np.max,
+        "only the pixels with the number 1 were taken, but every number except 0 is nucleus": (
+            lambda mask: count(mask == 1)
+        ),
+        "this is the number of different numbers in the mask: two pieces can have the same": (
+            lambda mask: len(np.unique(mask)) - 1
+        ),
+        "len of a map is the number of its rows: take the largest number, with .max()": len,
         "this is the number of pixels: count the pieces": np.count_nonzero,
         "this is the map of the pieces, in which each has its number: take the largest number, "
         "with .max()": lambda mask: label(mask > 0, connectivity=2),
@@ -281,6 +338,16 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
         edge = (instances != padded[:-2, 1:-1]) | (instances != padded[1:-1, :-2])
         return np.where(edge & (instances > 0), 2, instances > 0)
 
+    def between(instances):
+        padded = np.pad(instances, 1, mode="edge")
+        sides = padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]
+        edge = np.any([(side > 0) & (side != instances) for side in sides], axis=0)
+        return np.where(edge & (instances > 0), 2, instances > 0)
+
+    def in_place(instances):
+        instances[:] = inner(instances)
+        return instances
+
     full = np.ones((5, 6), dtype=int)
     maps = [NUCLEI, CROWD, full, 0 * full, NUCLEI.T.copy(), NUCLEI[1:4, 1:7], 3 * (NUCLEI == 3)]
     misconceptions = {
@@ -311,6 +378,15 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
             lambda instances: -inner(instances) % 3
         ),
         "only the neighbours above and to the left were compared: compare all four": above_and_left,
+        "only nuclei that touch have a boundary, but the background, too, lies outside a nucleus": (
+            between
+        ),
+        "this is the boundary alone, as True and False: make it class 2, beside background (0) and "
+        "interior (1)": lambda instances: inner(instances) == 2,
+        "this is the one-hot map: return the label map, (H, W), of 0, 1 and 2": (
+            lambda instances: inner(instances) == np.arange(3)[:, None, None]
+        ),
+        CHANGED: in_place,
     }
     cases = [(instances,) for instances in maps]
-    return check(submission, inner, cases, misconceptions, also="dtype")
+    return check(submission, inner, cases, misconceptions, also="dtype", run=as_asked(inner))

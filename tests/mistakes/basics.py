@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 from skimage.measure import label
+from skimage.segmentation import find_boundaries
 
 from segedu.data import instances_to_target
 
@@ -34,6 +35,28 @@ def three_class_eroded(instances):
     return mask.astype(int) + (mask & ~ndimage.binary_erosion(mask))
 
 
+def changing_one_hot(labels, num_classes):
+    labels[labels == 255] = num_classes
+    return torch.stack([labels == k for k in range(num_classes)])
+
+
+def changing_three_class(instances):
+    boundary = find_boundaries(instances, connectivity=1, mode="inner")
+    instances[instances > 0] = 1
+    instances[boundary] = 2
+    return instances
+
+
+def between(instances):
+    result = (instances > 0).astype(int)
+    for axis in (0, 1):
+        a = np.swapaxes(instances, 0, axis)
+        pair = (a[1:] != a[:-1]) & (a[1:] > 0) & (a[:-1] > 0)
+        for part in (slice(1, None), slice(None, -1)):
+            np.swapaxes(result, 0, axis)[part][pair] = 2
+    return result
+
+
 RIGHT = {
     "binary_mask": [lambda mask: mask.clamp(max=1).float()],
     "one_hot": [
@@ -56,7 +79,33 @@ WRONG = [
     ("binary_mask", lambda mask: mask / (mask.max() + 1e-8), "the numbers are names"),
     ("binary_mask", lambda mask: mask / mask.max() if mask.any() else mask, "numbers are names"),
     ("binary_mask", lambda mask: mask.bool(), "a comparison returns booleans"),
-    ("binary_mask", lambda mask: mask.clamp(max=1), "gave 'integers', expected 'floats'"),
+    ("binary_mask", lambda mask: mask.clamp(max=1), "these are integers"),
+    ("binary_mask", lambda mask: torch.where(mask > 0, 1, 0), "use .float()"),
+    ("binary_mask", lambda mask: (mask == 255).float(), "only high numbers are left"),
+    ("binary_mask", lambda mask: (mask > 1).float(), "nucleus 1 is lost"),
+    ("binary_mask", lambda mask: (mask > 0).float().tolist(), "not a tensor"),
+    ("one_hot", changing_one_hot, "that you were given has changed"),
+    ("one_hot", lambda x, k: F.one_hot(x.clamp_(max=k), k + 1).permute(2, 0, 1)[:k],
+     "that you were given has changed"),
+    ("one_hot", lambda x, k: [x == c for c in range(k)], "torch.stack"),
+    ("one_hot", lambda x, k: (x == torch.arange(3)[:, None, None]).long(), "is always 3"),
+    ("one_hot", lambda x, k: torch.stack([x == c for c in range(1, k + 1)]), "counted from 1"),
+    ("one_hot", lambda x, k: torch.stack([(x == c) | (x == 255) for c in range(k)]),
+     "void pixel is 1"),
+    ("count_nuclei", lambda mask: label(mask == 1).max(), "only the pixels with the number 1"),
+    ("count_nuclei", lambda mask: len(np.unique(mask[mask > 0])), "number of different numbers"),
+    ("count_nuclei", lambda mask: len(label(mask > 0)), "the number of its rows"),
+    ("class_shares", lambda x, k: torch.bincount(x[0][x[0] < k], minlength=k)
+     / (x[0] < k).sum(), "only the first map"),
+    ("class_shares", lambda x, k: torch.stack([(x == c).sum() / (x < k).sum()
+     for c in range(1, k)]), "the background is missing"),
+    ("class_shares", lambda x, k: torch.stack([(x == c).sum((1, 2)) / (x < k).sum((1, 2))
+     for c in range(k)]), "a column for each map"),
+    ("three_class", changing_three_class, "that you were given has changed"),
+    ("three_class", lambda x: find_boundaries(x, connectivity=1, mode="inner"),
+     "the boundary alone"),
+    ("three_class", lambda x: np.stack([three_class(x) == k for k in range(3)]), "one-hot"),
+    ("three_class", between, "only nuclei that touch have a boundary"),
     ("binary_mask", lambda mask: mask.clamp_(max=1).float(), "that you were given has changed"),
     ("binary_mask", lambda mask: mask.clamp(max=1).double(), "the result is float64"),
     ("class_shares", lambda x, k: F.one_hot(x.where(x < k, k), k + 1)[..., :k].sum((1, 2))
