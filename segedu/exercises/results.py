@@ -14,6 +14,8 @@ SCORES = [  # each list holds the scores of some images
     [0.5, 0.9, 0.1],
     [0.88],
     [0.3, 0.2, 0.9, 0.95, 0.1, 0.6, 0.7],
+    [0.62, 0.4, 0.9, 0.4],  # two images have the same score
+    [1, 0, 1, 0, 1],  # found whole, or not at all
 ]
 
 
@@ -66,8 +68,22 @@ def check_worst_images(submission: Callable[[Sequence[float], int], Sequence[int
         return sorted(range(len(scores)), key=scores.__getitem__)[:k]
 
     cases = [(SCORES[0], 2), (SCORES[0], 3), (SCORES[1], 2), (SCORES[2], 1), (SCORES[3], 3)]
-    cases.append((SCORES[3], 7))
+    cases += [(SCORES[3], 7), (SCORES[4], 2), (SCORES[5], 3)]
     cases.append((np.random.default_rng(0).permutation(30).tolist(), 8))
+
+    def first_of_equals(function, scores, k):
+        """Images of the same score may come in any order: name the first of them first."""
+        found = function(scores, k)
+        indices = np.asarray(found).tolist() if isinstance(found, list | np.ndarray) else found
+        proper = isinstance(indices, list) and all(index in range(len(scores)) for index in indices)
+        if not proper or len(set(indices)) < len(indices):
+            return found
+        result = []
+        for index in indices:
+            equals = [i for i, score in enumerate(scores) if score == scores[index]]
+            result.append(next(i for i in equals if i not in result))
+        return result
+
     misconceptions = {
         "these are the best images: a low IoU is bad": (
             lambda scores, k: worst([-score for score in scores], k)
@@ -88,8 +104,21 @@ def check_worst_images(submission: Callable[[Sequence[float], int], Sequence[int
             lambda scores, k: [index + 1 for index in worst(scores, k)]
         ),
         "these are all images: return only the first k": lambda scores, k: worst(scores, None),
+        "these are the last k of the order, so the best images: take the first k": (
+            lambda scores, k: worst(scores, None)[-k:]
+        ),
+        "two images may have the same score: index() then finds the first of them twice": (
+            lambda scores, k: [scores.index(score) for score in sorted(scores)[:k]]
+        ),
+        "these are pairs of an index and a score: return the indices alone": (
+            lambda scores, k: [(index, scores[index]) for index in worst(scores, k)]
+        ),
+        "these are pairs of a score and an index: return the indices alone": (
+            lambda scores, k: [(scores[index], index) for index in worst(scores, k)]
+        ),
+        "this is one index: return a list of k of them": lambda scores, k: worst(scores, 1)[0],
     }
-    return check(submission, worst, cases, misconceptions)
+    return check(submission, worst, cases, misconceptions, run=first_of_equals)
 
 
 def check_edge_share(submission: Callable[[ndarray, ndarray], float]) -> Answer:
@@ -110,6 +139,9 @@ def check_edge_share(submission: Callable[[ndarray, ndarray], float]) -> Answer:
 
     def share(preds, truth, edge=edge):
         return edge(truth)[preds != truth].mean()
+
+    def share_of(pixels, truth):
+        return edge(truth)[pixels].mean() if pixels.any() else np.nan
 
     def with_border(truth):  # beyond the border there is background
         return (binary_dilation(truth) & ~truth) | (truth & ~binary_erosion(truth))
@@ -158,6 +190,24 @@ def check_edge_share(submission: Callable[[ndarray, ndarray], float]) -> Answer:
         "the pixels next to the outline have the distance 1: use <= 1": (
             lambda *masks: share(*masks, lambda truth: edge(truth, 0.99))
         ),
+        "erosion leaves the inner side of the outline alone (and takes what lies beyond the border "
+        "as background): false alarms lie on the outer side": (
+            lambda *masks: share(*masks, lambda truth: truth & ~binary_erosion(truth))
+        ),
+        "this counts the second pixel from the outline too: a neighbour has the distance 1": (
+            lambda *masks: share(*masks, lambda truth: edge(truth, 2))
+        ),
+        "one of the two distances is 0 at every pixel, and so is their minimum: take the distance "
+        "of the pixel's own class": lambda *masks: share(*masks, np.ones_like),
+        "this is a percentage: return a share, from 0 to 1": lambda *masks: 100 * share(*masks),
+        "these are the false alarms alone: missed pixels are wrong, too": (
+            lambda preds, truth: share_of(preds & ~truth, truth)
+        ),
+        "these are the missed pixels alone: false alarms are wrong, too": (
+            lambda preds, truth: share_of(truth & ~preds, truth)
+        ),
+        "this measures the distance from the right pixels: measure it from the outline of the "
+        "truth": lambda preds, truth: edge(preds != truth)[preds != truth].mean(),
     }
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[:20, :24]
@@ -268,6 +318,30 @@ def check_paired_interval(submission: Callable[[ndarray, ndarray], tuple[float, 
         "ddof=1 do the rest": lambda *scores: interval(
             *scores, lambda values: spread(values) / (len(values) - 1) ** 0.5
         ),
+        "this is how far the interval reaches: return the mean difference before it": (
+            lambda *scores: interval(*scores)[1]
+        ),
+        "this is the mean difference: return how far its interval reaches, too": (
+            lambda *scores: interval(*scores)[0]
+        ),
+        "the two numbers are exchanged: the mean comes first": (
+            lambda *scores: interval(*scores)[::-1]
+        ),
+        "this is the size of the mean difference: its sign says which network is better": (
+            lambda *scores: (abs(interval(*scores)[0]), interval(*scores)[1])
+        ),
+        "this is 2 standard errors: 1.96 are asked for": (
+            lambda *scores: interval(*scores, lambda values: error(values) * 2 / 1.96)
+        ),
+        "this is the error of the first network's mean: take that of the differences": (
+            lambda first, second: ((first - second).mean(), 1.96 * error(first))
+        ),
+        "this is the error of the second network's mean: take that of the differences": (
+            lambda first, second: ((first - second).mean(), 1.96 * error(second))
+        ),
+        "these are the two networks' errors, added: take the error of the differences": (
+            lambda first, second: ((first - second).mean(), 1.96 * (error(first) + error(second)))
+        ),
     }
     return check(submission, interval, [case(*size) for size in sizes], misconceptions)
 
@@ -331,6 +405,19 @@ image
             lambda d: (
                 (d.var(1, ddof=1).mean() / len(d) + d.var(0, ddof=1).mean() / d.shape[1]) ** 0.5
             )
+        ),
+        "these are standard deviations where variances belong: square them, or use var": (
+            lambda d: sum(d.mean(k).std(ddof=1) / d.shape[1 - k] for k in (0, 1)) ** 0.5
+        ),
+        "the variance of the rows' means lacks ddof=1": (
+            lambda d: (d.mean(1).var() / len(d) + of_means(d, 0)) ** 0.5
+        ),
+        "the variance of the columns' means lacks ddof=1": (
+            lambda d: (of_means(d, 1) + d.mean(0).var() / d.shape[1]) ** 0.5
+        ),
+        "this is the mean and its error: return the error alone": (lambda d: (d.mean(), error(d))),
+        "this is the larger of the two errors: both sources add to the variance": (
+            lambda d: max(of_means(d, 0), of_means(d, 1)) ** 0.5
         ),
     }
     return check(submission, error, cases, misconceptions)

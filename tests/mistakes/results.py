@@ -1,7 +1,8 @@
 """Exercises of the chapter on results: other ways to get them right, and wrong."""
 
 import numpy as np
-from scipy.ndimage import correlate
+from scipy.ndimage import binary_erosion, correlate
+from scipy.ndimage import distance_transform_edt as edt
 from skimage.segmentation import find_boundaries
 
 
@@ -27,6 +28,10 @@ def edge_share(preds, truth):
     )
     wrong = preds != truth
     return np.count_nonzero(wrong & (same < 4)) / np.count_nonzero(wrong)
+
+
+def distance(truth):
+    return np.maximum(edt(truth), edt(~truth))
 
 
 def without_rows(preds, truth):
@@ -59,7 +64,11 @@ def mean_of_means(values, groups, draws):
 
 RIGHT = {
     "two_class_iou": [two_class_iou],
-    "worst_images": [lambda scores, k: np.argsort(scores)[:k]],
+    "worst_images": [
+        lambda scores, k: np.argsort(scores)[:k],
+        lambda scores, k: np.argsort(np.negative(scores), kind="stable")[::-1][:k],  # ties reversed
+        lambda scores, k: [i for _, i in sorted(zip(scores, range(len(scores)), strict=True))][:k],
+    ],
     "edge_share": [
         edge_share,
         lambda preds, truth: find_boundaries(truth, connectivity=1)[preds != truth].mean(),
@@ -77,6 +86,27 @@ WRONG = [
     ("worst_images", lambda scores, k: np.argsort(scores)[:k] + 1, "these numbers begin with 1"),
     ("worst_images", lambda scores, k: np.sort(np.argsort(scores)[:k]), "in the order of the data"),
     ("worst_images", lambda scores, k: np.argsort(scores), "only the first k"),
+    ("worst_images", lambda scores, k: np.argsort(scores)[-k:], "the last k of the order"),
+    ("worst_images", lambda scores, k: [scores.index(s) for s in sorted(scores)[:k]],
+     "may have the same score"),
+    ("worst_images", lambda scores, k: sorted(enumerate(scores), key=lambda pair: pair[1])[:k],
+     "pairs of an index and a score"),
+    ("worst_images", lambda scores, k: sorted((s, i) for i, s in enumerate(scores))[:k],
+     "pairs of a score and an index"),
+    ("worst_images", lambda scores, k: np.argmin(scores), "this is one index"),
+    ("edge_share", lambda preds, truth: (truth & ~binary_erosion(truth))[preds ^ truth].mean(),
+     "erosion leaves the inner side"),
+    ("edge_share", lambda preds, truth: (distance(truth) <= 2)[preds ^ truth].mean(),
+     "the second pixel"),
+    ("edge_share", lambda preds, truth: (np.minimum(edt(truth), edt(~truth)) <= 1)[
+        preds ^ truth].mean(), "and so is their minimum"),
+    ("edge_share", lambda preds, truth: 100 * edge_share(preds, truth), "this is a percentage"),
+    ("edge_share", lambda preds, truth: (distance(truth) <= 1)[preds > truth].mean()
+     if (preds > truth).any() else float("nan"), "the false alarms alone"),
+    ("edge_share", lambda preds, truth: (distance(truth) <= 1)[preds < truth].mean()
+     if (preds < truth).any() else float("nan"), "the missed pixels alone"),
+    ("edge_share", lambda preds, truth: (edt(preds ^ truth)[preds ^ truth] <= 1).mean(),
+     "the distance from the right pixels"),
     ("edge_share", lambda preds, truth: find_boundaries(truth)[preds ^ truth].sum() / truth.size,
      "divide by the wrong ones"),
     ("edge_share", lambda preds, truth: find_boundaries(truth, 2)[preds ^ truth].mean(),
@@ -92,12 +122,33 @@ WRONG = [
                                          d.mean(0).std() / d.shape[1] ** 0.5), "use ddof=1"),
     ("crossed_error", lambda d: np.hypot(d.mean(0).std(ddof=1) / len(d) ** 0.5,
                                          d.mean(1).std(ddof=1) / d.shape[1] ** 0.5), "exchanged"),
+    ("crossed_error", lambda d: (d.mean(1).std(ddof=1) / len(d)
+                                 + d.mean(0).std(ddof=1) / d.shape[1]) ** 0.5, "or use var"),
+    ("crossed_error", lambda d: (np.var(d.mean(1)) / len(d) + np.var(d.mean(0), ddof=1)
+                                 / d.shape[1]) ** 0.5, "the rows' means lacks ddof=1"),
+    ("crossed_error", lambda d: (np.var(d.mean(1), ddof=1) / len(d) + np.var(d.mean(0))
+                                 / d.shape[1]) ** 0.5, "the columns' means lacks ddof=1"),
+    ("crossed_error", lambda d: (d.mean(), crossed_error(d)), "return the error alone"),
+    ("crossed_error", lambda d: max(d.mean(1).std(ddof=1) / len(d) ** 0.5,
+                                    d.mean(0).std(ddof=1) / d.shape[1] ** 0.5), "the larger of"),
     ("crossed_error", lambda d: d.std(1, ddof=1).mean() / d.shape[1] ** 0.5,
      "cases the result is wrong"),
     ("paired_interval", lambda a, b: np.mean(a - b) + np.array([-1.96, 1.96])
      * np.std(a - b, ddof=1) / len(a) ** 0.5, "the ends of the interval"),
     ("paired_interval", lambda a, b: (np.mean(a - b), np.std(a - b, ddof=1) / len(a) ** 0.5),
      "one standard error"),
+    ("paired_interval", lambda a, b: paired_interval(a, b)[1], "return the mean difference"),
+    ("paired_interval", lambda a, b: np.mean(a - b), "return how far"),
+    ("paired_interval", lambda a, b: paired_interval(a, b)[::-1], "the mean comes first"),
+    ("paired_interval", lambda a, b: np.abs(paired_interval(a, b)), "its sign says"),
+    ("paired_interval", lambda a, b: (np.mean(a - b), 2 * np.std(a - b, ddof=1) / len(a) ** 0.5),
+     "this is 2 standard errors"),
+    ("paired_interval", lambda a, b: (np.mean(a - b), 1.96 * np.std(a, ddof=1) / len(a) ** 0.5),
+     "the first network's mean"),
+    ("paired_interval", lambda a, b: (np.mean(a - b), 1.96 * np.std(b, ddof=1) / len(b) ** 0.5),
+     "the second network's mean"),
+    ("paired_interval", lambda a, b: (np.mean(a - b), 1.96 * (np.std(a, ddof=1)
+     + np.std(b, ddof=1)) / len(a) ** 0.5), "errors, added"),
     ("leak", lambda train, test: len(set(train) & set(test)) / len(set(test)), "of the groups"),
     ("leak", lambda train, test: sum(group in train for group in test),
      "this is a number of images"),
