@@ -113,7 +113,7 @@ def test_bundle_holds_both_hosts(name):
     assert data["text/plain"] == repr(explorer)
     assert data["text/html"] == MAKERS[name]().to_html()  # the same text each time
     picture = len(data["image/png"])
-    assert picture <= 45_000
+    assert picture <= 60_000
     assert len(data["text/html"].encode()) - picture <= explorer.largest_page
     assert data[WIDGET_VIEW]["model_id"] != explorer.model_id  # but that of the box with controls
     for control in explorer.controls:
