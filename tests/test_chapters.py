@@ -221,8 +221,8 @@ def skeleton(notebook) -> list[str]:
     )
     if takes is None:
         wrong.append("the first cell has no line '**Needs:** ... **Takes:** about N minutes ...'")
-    elif not (25 <= int(takes[1]) <= 60 and int(takes[2]) <= 60):
-        wrong.append(f"{takes[0]!r}: expected 25 to 60 minutes and at most 60 seconds")
+    elif not (25 <= int(takes[1]) <= 90 and int(takes[2]) <= 60):
+        wrong.append(f"{takes[0]!r}: expected 25 to 90 minutes and at most 60 seconds")
     if (titles := [title for level, title in headings(notebook) if level == 2])[-3:] != LAST:
         wrong.append(f"the last sections are {titles[-3:]}, expected {LAST}")
     first = code(notebook)[0].source
