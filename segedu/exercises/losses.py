@@ -13,6 +13,7 @@ IGNORE = 255
 NO_GRADIENT = (
     "the gradient is 0, so nothing can be learned: float(...), .item() and .detach() cut it off"
 )
+SMALL = 1e-6, 1e-7, 1e-8  # what is commonly added to a probability, or cut off at both ends of it
 
 
 def check_binary_cross_entropy(submission: Callable[[Tensor, Tensor], Tensor]) -> Answer:
@@ -37,6 +38,16 @@ def check_binary_cross_entropy(submission: Callable[[Tensor, Tensor], Tensor]) -
 
     def overflowing(z, y):
         return y * (1 + (-z).exp()).log() + (1 - y) * (1 + z.exp()).log()
+
+    def added(small):
+        return lambda z, y: (
+            -(y * (z.sigmoid() + small).log() + (1 - y) * (1 - z.sigmoid() + small).log())
+        )
+
+    def cut_off(small):
+        return lambda z, y: F.binary_cross_entropy(
+            z.sigmoid().clamp(small, 1 - small), y, reduction="none"
+        )
 
     sure = torch.tensor([-200.0, -100.0, -20.0, 0.0, 20.0, 100.0, 200.0])
     cases = [
@@ -65,19 +76,30 @@ def check_binary_cross_entropy(submission: Callable[[Tensor, Tensor], Tensor]) -
         "the sign is wrong: a loss has to fall as p rises": lambda *case: -solution(*case),
         "background pixels need the term with 1 - y": lambda z, y: y * solution(z, y),
         "the classes are swapped: y = 1 has to pull the logit up": lambda z, y: solution(-z, y),
+        "both terms are softplus(z): that of y = 1 needs softplus(-z)": lambda z, y: F.softplus(z),
         "this is the mean: return the loss of each pixel": of_logits,
+        "this is the sum: return the loss of each pixel": (
+            lambda z, y: of_logits(z, y, reduction="sum")
+        ),
         NO_GRADIENT: lambda *case: solution(*case).detach(),
     }
+    for small in SMALL:
+        misconceptions |= {
+            f"with + {small:g} the logarithm is finite, but a pixel that is certain and wrong has "
+            "gradient 0: compute from logits": added(small),
+            f"where the probability is cut off (clamp at {small:g}), a pixel that is certain and "
+            "wrong has gradient 0: compute from logits": cut_off(small),
+        }
     return check(submission, solution, cases, misconceptions, also="gradient")
 
 
 def check_class_balance(submission: Callable[[Tensor], float]) -> Answer:
     """Check a function of a mask that returns the course's alpha, N_neg / (N_pos + N_neg).
 
-    The mask has integers of any shape, 1 for foreground and 0 for background.
+    The mask has integers of any shape, 1 for nucleus and 0 for background.
 
     >>> check_class_balance(lambda mask: mask.float().mean())
-    not yet: this is the foreground's share, which gives the rare class less weight, not more
+    not yet: this is the share of nuclei, which gives the rare class less weight, not more
     """
     masks = [
         torch.tensor([0, 0, 0, 1]),
@@ -88,13 +110,24 @@ def check_class_balance(submission: Callable[[Tensor], float]) -> Answer:
         _labels((1, 8, 8), seed=2) * _labels((1, 8, 8), seed=3),
     ]
     misconceptions = {
-        "this is the foreground's share, which gives the rare class less weight, not more": (
+        "this is the share of nuclei, which gives the rare class less weight, not more": (
             lambda mask: mask.float().mean()
         ),
         "this is N_neg / N_pos, PyTorch's pos_weight: divide by the number of all pixels": (
             lambda mask: (mask == 0).sum() / (mask == 1).sum()
         ),
         "this is a number of pixels: divide it by their total": lambda mask: (mask == 0).sum(),
+        "this is 1 / the share of nuclei, which has no upper limit: alpha is the share of "
+        "background": lambda mask: mask.numel() / mask.sum(),
+        "len(mask) counts rows: mask.numel() counts pixels": (
+            lambda mask: (mask == 0).sum() / len(mask)
+        ),
+        "the mask may have any shape: mask.numel() counts its pixels": (
+            lambda mask: (mask == 0).sum() / (mask.shape[0] * mask.shape[1])
+        ),
+        "integers have no mean in PyTorch: write mask.float().mean()": (
+            lambda mask: 1 - mask.mean()
+        ),
     }
     return check(submission, losses.class_balance, [(mask,) for mask in masks], misconceptions)
 
@@ -139,8 +172,8 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
     def as_printed(z, y, gamma, alpha):
         return from_probability(z.sigmoid(), y, gamma, alpha)
 
-    def clamped(z, y, gamma, alpha):
-        return from_probability(z.sigmoid().clamp(1e-6, 1 - 1e-6), y, gamma, alpha)
+    def clamped(small):
+        return lambda z, *rest: from_probability(z.sigmoid().clamp(small, 1 - small), *rest)
 
     def of_mean(z, y, gamma):
         entropy = F.binary_cross_entropy_with_logits(z, y)
@@ -172,38 +205,47 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         "background pixels have the weight 1: they need 1 - alpha": (
             lambda z, y, gamma, alpha: ((alpha * y + 1 - y) * each(z, y, gamma)).mean()
         ),
-        "background pixels need p^gamma where foreground has (1 - p)^gamma: the base is the "
+        "background pixels need p^gamma where nuclei have (1 - p)^gamma: the base is the "
         "probability of the wrong class": with_power(lambda p_t, h, gamma, p: (1 - p) ** gamma * h),
-        "p_t^gamma gives the most weight to what is already right: take 1 - p_t": with_power(
+        "the base of the power is the probability of the right class, which gives the most weight "
+        "to what is already right: take that of the wrong class": with_power(
             lambda p_t, h, gamma, p: p_t**gamma * h
         ),
-        "the power includes the logarithm: it belongs to 1 - p_t alone": with_power(
+        "the power includes the logarithm: it belongs to the probability alone": with_power(
             lambda p_t, h, gamma, p: ((1 - p_t) * h) ** gamma
         ),
-        "the cross-entropy was averaged first, so all pixels share one p_t: average last": (
+        "the cross-entropy was averaged first, so all pixels share one probability: average last": (
             lambda z, y, gamma, alpha: weights(y, alpha).mean() * of_mean(z, y, gamma)
         ),
-        "the cross-entropy was averaged first, so all pixels share one p_t and one weight: average "
-        "last": lambda z, y, gamma, alpha: alpha * of_mean(z, y, gamma),
+        "the cross-entropy was averaged first, so all pixels share one probability and one weight: "
+        "average last": lambda z, y, gamma, alpha: alpha * of_mean(z, y, gamma),
         "this is the sum: return the mean over pixels": lambda *case: each(*case).sum(),
-        "this divides by the number of foreground pixels, as the paper does: take the mean over "
+        "this is the loss of each pixel: return the mean over pixels": each,
+        "this divides by the number of nucleus pixels, as the paper does: take the mean over "
         "all": lambda z, y, *options: each(z, y, *options).sum() / y.sum().clamp(min=1),
-        "the gradient is NaN where 1 - p_t is rounded to 0, because a power below 1 is infinitely "
-        "steep there: compute the power from the logit, with F.logsigmoid": with_power(
-            lambda p_t, h, gamma, p: (1 - p_t) ** gamma * h
+        "the gradient is NaN where the probability of the wrong class is rounded to 0, because a "
+        "power below 1 is infinitely steep there: compute the power from the logit, with "
+        "F.logsigmoid": with_power(lambda p_t, h, gamma, p: (1 - p_t) ** gamma * h),
+        "sigmoid rounds to 0 or 1, so a pixel that is certain and wrong has no finite loss: use "
+        "F.logsigmoid of the logit": as_printed,
+        "sigmoid is applied twice: F.logsigmoid and the losses of PyTorch that take logits apply "
+        "one themselves": lambda z, *rest: solution(z.sigmoid(), *rest),
+        "gamma is always 2: use the argument": (
+            lambda z, y, gamma, alpha: solution(z, y, 2.0, alpha)
         ),
-        "log p_t and 1 - p_t come from a rounded probability, so a pixel that is certain and wrong "
-        "has no finite loss: use F.logsigmoid of the logit": as_printed,
-        "log p_t and 1 - p_t come from a probability that was cut off (clamp), so a pixel that is "
-        "certain and wrong has gradient 0: use F.logsigmoid of the logit": clamped,
         "gamma has no effect: multiply each term by the probability of the wrong class to the "
         "power of gamma": lambda z, y, gamma, alpha: solution(z, y, 0.0, alpha),
-        "alpha has no effect: foreground needs alpha, background 1 - alpha": (
+        "alpha has no effect: nuclei need alpha, background 1 - alpha": (
             lambda z, y, gamma, alpha: each(z, y, gamma).mean()
         ),
         "the sign is wrong: log p is negative": lambda *case: -solution(*case),
         NO_GRADIENT: lambda *case: solution(*case).detach(),
     }
+    for small in SMALL:
+        misconceptions[
+            f"where the probability is cut off (clamp at {small:g}), a pixel that is certain and "
+            "wrong has gradient 0: use F.logsigmoid of the logit"
+        ] = clamped(small)
     return check(submission, solution, cases, misconceptions, also="gradient")
 
 
@@ -211,7 +253,7 @@ def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> 
     """Check a function of (logits, target, ignore_index) that returns the mean cross-entropy.
 
     Logits are (N, K, H, W), target is (N, H, W) class indices, or ignore_index. The mean is over
-    the pixels that are not ignored, and 0 if all are.
+    the pixels that are not ignored, and 0 if all are. It is a tensor with a gradient, also then.
 
     >>> check_cross_entropy(lambda z, y, i: F.cross_entropy(z, y, ignore_index=i, reduction="sum")
     ...     / y.numel())
@@ -220,6 +262,10 @@ def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> 
 
     def solution(logits, target, ignore_index):
         return losses.cross_entropy(logits, target, ignore_index=ignore_index)
+
+    def zero_without_gradient(logits, target, ignore_index):
+        counted = (target != ignore_index).any()
+        return solution(logits, target, ignore_index) if counted else torch.tensor(0.0)
 
     def of_images(logits, target, ignore_index):
         pairs = zip(logits, target, strict=True)
@@ -254,6 +300,15 @@ def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> 
         "where every pixel is ignored this is 0 / 0: return 0": (
             lambda z, y, i: F.cross_entropy(z, y, ignore_index=i)
         ),
+        "where every pixel is ignored this is a 0 that .backward() cannot start from: compute it "
+        "from the logits, such as a sum of nothing divided by at least 1": zero_without_gradient,
+        "F.cross_entropy takes the number of an ignored pixel for a class: pass ignore_index": (
+            lambda z, y, i: F.cross_entropy(z, y)
+        ),
+        "the number of an ignored pixel is no class, so it has no probability: put a class in its "
+        "place, such as 0, and leave the pixel out of the sum": (
+            lambda z, y, i: -z.log_softmax(1).gather(1, y[:, None]).mean()
+        ),
         "this is the mean of the means of the images, but every pixel counts the same: pool the "
         "pixels of all images": of_images,
         "this is the sum: divide it by the number of pixels that count": (
@@ -264,7 +319,7 @@ def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> 
         "many": lambda z, y, i: solution(z.softmax(1), y, i),
         NO_GRADIENT: lambda *case: solution(*case).detach(),
     }
-    return check(submission, solution, cases, misconceptions, also="gradient")
+    return check(submission, solution, cases, misconceptions, also="gradient", run=_trainable)
 
 
 def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> Answer:
@@ -278,12 +333,24 @@ def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> An
     not yet: the background is included: average over the classes from 1 on
     """
 
-    def dice(logits, target, above, below, *, activation=Tensor.softmax, dim=(2, 3)):
+    def classes_first(one_hot):
+        return one_hot.movedim(-1, 1)
+
+    def dice(
+        logits, target, above, below, *, activation=Tensor.softmax, dim=(2, 3), order=classes_first
+    ):
         """The loss with a smooth of its own above and below, or with another mistake."""
         p = activation(logits, 1)
-        truth = F.one_hot(target, p.shape[1]).movedim(-1, 1)
+        truth = order(F.one_hot(target, p.shape[1]))
         tp, predicted, true = (x[:, 1:].sum(dim) for x in (p * truth, p, truth))
         return 1 - ((2 * tp + 2 * above) / (predicted + true + 2 * below)).mean()
+
+    def each(logits, target, smooth):
+        return losses.dice_loss(logits, target, smooth=smooth, reduction="none")[:, 1:]
+
+    def of_present(logits, target, smooth):
+        present = F.one_hot(target, logits.shape[1]).sum((1, 2))[:, 1:] > 0
+        return each(logits, target, smooth)[present].mean()
 
     def solution(logits, target, smooth):
         return dice(logits, target, smooth, smooth)
@@ -329,6 +396,24 @@ def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> An
         ),
         "sigmoid treats each class by itself, but the classes compete: take softmax": (
             lambda z, y, s: dice(z, y, s, s, activation=lambda z, _: z.sigmoid())
+        ),
+        "these are logits: turn them into probabilities by softmax": (
+            lambda z, y, s: dice(z, y, s, s, activation=lambda z, _: z)
+        ),
+        "softmax runs over the last axis, which is the columns: the classes are axis 1": (
+            lambda z, y, s: dice(z, y, s, s, activation=lambda z, _: z.softmax(-1))
+        ),
+        "the truth has its rows and columns exchanged: .movedim(-1, 1) keeps their order": (
+            lambda z, y, s: dice(z, y, s, s, order=lambda hot: hot.permute(0, 3, 2, 1))
+        ),
+        "view and reshape keep the numbers in the order of memory, so they mix classes and places: "
+        "move the axis, .movedim(-1, 1)": (
+            lambda z, y, s: dice(z, y, s, s, order=lambda hot: hot.reshape(z.shape))
+        ),
+        "a class that is absent from the truth was left out: it counts too, by smooth": of_present,
+        "this is the loss of each image and class: return the mean": each,
+        "FP and FN count whole in the denominator, and TP twice: halve the sum of both masks": (
+            lambda z, y, s: (1 + dice(z, y, s, s / 2)) / 2
         ),
         "smooth is missing: add it above and below the fraction bar": (
             lambda z, y, s: dice(z, y, 0, 1e-12)
@@ -482,6 +567,16 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
         ),
     }
     return check(submission, lambda *case: balance(*pulls(*case)), cases, misconceptions)
+
+
+def _trainable(loss: Callable, logits: Tensor, *rest) -> Tensor | None:
+    """The result of a loss, from which .backward() has to reach the logits."""
+    result = loss(logits.requires_grad_().clone(), *rest)  # the copy may be changed in place
+    if result is None or result is ...:
+        return None
+    if not (isinstance(result, Tensor) and result.requires_grad):
+        raise TypeError("expected a tensor from which .backward() reaches the logits")
+    return result
 
 
 def _logits(shape: tuple, *, seed: int) -> Tensor:

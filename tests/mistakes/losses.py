@@ -45,7 +45,17 @@ def cross_entropy(logits, target, ignore_index):
 
 def zero_if_nothing_counts(logits, target, ignore_index):
     kept = target != ignore_index
-    return F.cross_entropy(logits.movedim(1, -1)[kept], target[kept]) if kept.any() else 0.0
+    if not kept.any():
+        return 0 * logits.sum()
+    return F.cross_entropy(logits.movedim(1, -1)[kept], target[kept])
+
+
+def zero_without_gradient(zero):
+    def loss(logits, target, ignore_index):
+        is_empty = (target == ignore_index).all()
+        return zero if is_empty else cross_entropy(logits, target, ignore_index)
+
+    return loss
 
 
 def in_place_background(logits, target, ignore_index):
@@ -57,8 +67,8 @@ def nan_to_zero(logits, target, ignore_index):
     return F.cross_entropy(logits, target, ignore_index=ignore_index).nan_to_num(0)
 
 
-def dice_loss(logits, target, smooth, factor=2):
-    p = logits.softmax(1)
+def dice_loss(logits, target, smooth, factor=2, axis=1):
+    p = logits.softmax(axis)
     y = torch.stack([target == k for k in range(logits.shape[1])], 1).float()
     tp, fp, fn = ((a * b).sum((2, 3)) for a, b in ((p, y), (p, 1 - y), (1 - p, y)))
     score = (2 * tp + factor * smooth) / (2 * tp + fp + fn + factor * smooth)
@@ -94,22 +104,45 @@ WRONG = [
     ("binary_cross_entropy", lambda z, y: y * torch.log1p(torch.exp(-z))
      + (1 - y) * torch.log1p(torch.exp(z)), "0 times infinity is NaN"),
     ("binary_cross_entropy", lambda z, y: (F.softplus(z) - y * z).tolist(), "the gradient is 0"),
+    ("binary_cross_entropy", lambda z, y: -torch.where(
+        y == 1, (z.sigmoid() + 1e-7).log(), (1 - z.sigmoid() + 1e-7).log()), "with + 1e-07"),
+    ("binary_cross_entropy", lambda z, y: F.binary_cross_entropy(
+        z.sigmoid().clamp(1e-6, 1 - 1e-6), y, reduction="none"), "clamp at 1e-06"),
+    ("binary_cross_entropy", lambda z, y: (F.softplus(z) - y * z).sum(), "this is the sum"),
+    ("binary_cross_entropy", lambda z, y: y * F.softplus(z) + (1 - y) * F.softplus(z),
+     "both terms"),
+    ("class_balance", lambda mask: len(mask.flatten()) / mask.count_nonzero(), "no upper limit"),
+    ("class_balance", lambda mask: 1 - torch.mean(mask), "mask.float().mean()"),
+    ("class_balance", lambda mask: (mask < 1).sum() / len(mask), "len(mask) counts rows"),
+    ("class_balance", lambda mask: (mask < 1).sum() / (mask.shape[0] * mask.shape[1]),
+     "any shape"),
     ("class_balance", lambda mask: (mask.numel() - mask.sum()) / mask.sum(), "pos_weight"),
     ("class_weights", lambda y, k: y.numel() / (k * torch.bincount(y.flatten(), minlength=k)),
      "infinite weight"),
     ("class_weights", lambda y, k: 1 / torch.bincount(y.flatten(), minlength=k).clamp(min=1),
      "not yet"),
     ("class_weights", lambda y, k: torch.bincount(y.flatten(), minlength=k) / y.numel(), "shares"),
-    ("focal_loss", focal_two_terms, "the gradient is NaN where 1 - p_t is rounded to 0"),
-    ("focal_loss", focal_of_mean, "share one p_t and one weight"),
+    ("focal_loss", focal_two_terms, "the gradient is NaN where the probability of the wrong"),
+    ("focal_loss", focal_of_mean, "share one probability and one weight"),
     ("focal_loss", lambda z, y, gamma, alpha: focal_loss(-z, 1 - y, gamma, alpha),
      "alpha is on the wrong class"),
     ("focal_loss", lambda *case: focal_loss(*case).item(), "the gradient is 0"),
     ("focal_loss", lambda z, *rest: focal_loss(z.detach().requires_grad_(), *rest),
      "the gradient is 0"),
+    ("focal_loss", lambda z, y, gamma, alpha: focal_loss(z, y, 2, alpha), "gamma is always 2"),
+    ("focal_loss", lambda z, y, gamma, alpha: focal_loss(torch.sigmoid(z), y, gamma, alpha),
+     "sigmoid is applied twice"),
     ("cross_entropy", in_place_background, "trained as background"),
+    ("cross_entropy", zero_without_gradient(0), ".backward() cannot start"),
+    ("cross_entropy", zero_without_gradient(torch.tensor(0)), ".backward() cannot start"),
+    ("cross_entropy", lambda *case: cross_entropy(*case).item(), "the gradient is 0"),
+    ("cross_entropy", lambda z, y, i: F.nll_loss(z.log_softmax(1), y), "pass ignore_index"),
+    ("cross_entropy", lambda z, y, i: (-F.one_hot(y, z.shape[1]).movedim(-1, 1)
+     * z.log_softmax(1)).sum(1).mean(), "has no probability"),
     ("dice_loss", lambda *case: dice_loss(*case, factor=1), "smooth needs a factor of 2"),
     ("dice_loss", lambda z, y, s: dice_loss((z == z.amax(1, keepdim=True)) * 1e4, y, s),
      "a hard mask"),
+    ("dice_loss", lambda z, y, s: dice_loss(z.transpose(2, 3), y, s), "rows and columns exchanged"),
+    ("dice_loss", lambda *case: dice_loss(*case, axis=-1), "softmax runs over the last axis"),
     ("balancing_alpha", lambda z, y, gamma: (y == 0).float().mean(), "this counts pixels"),
 ]  # fmt: skip
