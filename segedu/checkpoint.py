@@ -97,8 +97,8 @@ def load_training(
 ) -> dict:
     """Bring `model` and `optimizer` to the state in a file; returns the notes beside it.
 
-    Raises ValueError for a file of another network (what differs is named), without the optimizer's state,
-    or damaged.
+    Raises ValueError for a file of another network (what differs is named), without the optimizer's
+    state, or damaged.
     """
     tensors, states, notes = _read(path)
     there, here = notes.pop("model", None) or {}, json.loads(json.dumps(_arguments(model)))

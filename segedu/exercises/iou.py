@@ -491,7 +491,7 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
     >>> def object_precision(preds, truth, threshold):
     ...     return average_precision(preds, truth, thresholds=[threshold]).mean
     >>> check_object_precision(object_precision)
-    correct: 15 cases
+    correct: 16 cases
     """
 
     def of_all(tp, fp, fn):
@@ -554,6 +554,7 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
         (several, whole, 0.75),
         (whole, several, 0.5),
         (line, several, 0.5),
+        (several, line, 0.5),
         (line, line, 0.5),
         (left, right, 0.88),
         (halves, halves.flip(1), 0.5),  # the numbers change places
@@ -587,6 +588,11 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
         "with every true object": same_number,
         "two images without objects score 1, not 0": scored(
             lambda tp, fp, fn: tp / max(tp + fp + fn, 1)
+        ),
+        "an image without a true object scores 1 only if nothing was predicted there": (
+            lambda preds, truth, threshold: (
+                scored()(preds, truth, threshold) if truth.any() else 1.0
+            )
         ),
         "two images without objects are 0 / 0: test for them first, and return 1": scored(
             lambda tp, fp, fn: tp / (tp + fp + fn)

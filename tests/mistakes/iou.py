@@ -155,6 +155,9 @@ WRONG = [
      "the smaller of the two"),
     ("object_precision", lambda *case: object_precision(*case, empty=0.0), "score 1, not 0"),
     ("object_precision", lambda *case: object_precision(*case, empty=None), "are 0 / 0"),
+    ("object_precision", lambda preds, truth, cut: (
+        object_precision(preds, truth, cut) if (truth > 0).any() else 1.0),
+     "only if nothing was predicted there"),
     ("object_precision", lambda *case: object_precision(*case, union=lambda tp, a, b: a + b),
      "subtract TP once"),
     ("object_precision", lambda preds, truth, cut: object_precision(
