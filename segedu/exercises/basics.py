@@ -230,7 +230,6 @@ def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
     classes = np.array([[0, 1, 2, 0, 0], [0, 1, 2, 0, 2], [0, 0, 0, 0, 2]])
     squares = np.kron(np.eye(4, dtype=int)[::2], np.ones((2, 2), dtype=int))
     masks = [corner, 255 * corner, classes, squares, NUCLEI, CROWD, 0 * corner, corner[::-1].copy()]
-    masks.append(0 * corner + 1)  # all nucleus
     misconceptions = {
         "these pieces are connected along sides (connectivity 1), but pixels that touch at a "
         "corner belong together too": lambda mask: label(mask > 0, connectivity=1).max(),
@@ -240,10 +239,6 @@ def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
         "this is the highest number in the mask, not the number of pieces": np.max,
         "only the pixels with the number 1 were taken, but every number except 0 is nucleus": (
             lambda mask: count(mask == 1)
-        ),
-        "a mask may have no background, so do not subtract 1: take the largest number of the map "
-        "of the pieces, with .max()": (
-            lambda mask: len(np.unique(label(mask > 0, connectivity=2))) - 1
         ),
         "this is the number of different numbers in the mask: two pieces can have the same": (
             lambda mask: len(np.unique(mask)) - 1

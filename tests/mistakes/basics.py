@@ -108,7 +108,6 @@ WRONG = [
     ("three_class", between, "only nuclei that touch have a boundary"),
     ("binary_mask", lambda mask: mask.clamp_(max=1).float(), "that you were given has changed"),
     ("binary_mask", lambda mask: mask.clamp(max=1).double(), "the result is float64"),
-    ("count_nuclei", lambda mask: len(np.unique(label(mask > 0))) - 1, "may have no background"),
     ("class_shares", lambda x, k: F.one_hot(x.where(x < k, k), k + 1)[..., :k].sum((1, 2))
      / (x < k).sum((1, 2))[:, None], "a row for each map"),
     ("count_nuclei", lambda mask: label(mask > 0), "take the largest number"),
