@@ -236,7 +236,8 @@ def test_the_line_is_dragged(show):
 
 
 def test_the_figure_names_what_the_map_holds(show):
-    page = show(explorers.ThresholdExplorer(LEVELS / 255, TARGET, quantity="brightness"))
+    options = {"quantity": "brightness", "threshold": 0.2}
+    page = show(explorers.ThresholdExplorer(LEVELS / 255, TARGET, **options))
     text = page.locator(".segedu-explorer").inner_text()
     assert "brightness map" in text
     assert "threshold, brightness" in text
