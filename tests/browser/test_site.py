@@ -32,10 +32,10 @@ def look(page, width: int = WIDTHS[0], theme: str = THEMES[0]):
     page.emulate_media(color_scheme=theme)
 
 
-def test_the_build_takes_at_most_20_seconds(book):
+def test_the_build_takes_at_most_30_seconds(book):
     """Of processor time, which does not depend on what else the machine is doing."""
     print(f"built in {book.seconds:.1f} s")
-    assert book.seconds <= 20
+    assert book.seconds <= 30
 
 
 @pytest.mark.parametrize("name", CONTENTS)
