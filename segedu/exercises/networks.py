@@ -189,8 +189,8 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         "resolution": lambda channels: Built(channels[::-1]),
         "the maps of the way down are used from the first to the last: the way up begins with the "
         "row above the bottom": made(skips=lambda maps: maps[-2::-1]),
-        "the maps are kept after the pooling, when they are too small: a skip is the map before "
-        "it": made(skips=lambda maps: [F.max_pool2d(x, 2) for x in maps]),
+        "a skip is too small: keep each map before it is pooled, and begin with the row above the "
+        "bottom, whose map is no skip": made(skips=lambda maps: [F.max_pool2d(x, 2) for x in maps]),
         "the maps are added: concatenate them along the channels, torch.cat([skip, x], dim=1)": (
             made(join="added")
         ),

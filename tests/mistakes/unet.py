@@ -427,7 +427,7 @@ WRONG = [
     ("unet", from_the_encoder, "the encoder's map of the row below"),
     ("unet", lambda c: Bottom(c, made=False), "some layers are not registered"),
     ("unet", lambda c: Bottom(c, skips=slice(None)), "from the first to the last: the way up"),
-    ("unet", lambda c: Bottom(c, early=True), "the maps are kept after the pooling"),
+    ("unet", lambda c: Bottom(c, early=True), "a skip is too small"),
     ("unet", lambda c: Bottom(c, padding=0), "have no padding"),
     ("unet", lambda c: Recursive(c, fitted=True), "sides that do not fit gets an answer"),
     ("unet", Padded, "sides that do not fit gets an answer"),
