@@ -353,7 +353,7 @@ def check_held_out_iou(submission: Callable) -> Answer:
     def each(split, threshold, above=operator.gt, empty=1.0):
         preds, truth = above(split[0], threshold), split[1]
         overlap, union = (pixels.sum((1, 2)).double() for pixels in (preds & truth, preds | truth))
-        return (overlap / union).nan_to_num(empty).numpy()
+        return (overlap / union).nan_to_num(empty).numpy(force=True)
 
     def score(split, threshold):
         return np.mean(each(split, threshold))
