@@ -26,9 +26,9 @@ from segedu.data import SyntheticNuclei, normalize, sample
 from segedu.explorers import base
 from segedu.files import atomic_path
 
-WIDTH, HEIGHT = 720, 2000  # pixels
+WIDTH, HEIGHT = 720, 2000  # pixels of the window, in which every figure fits
 SHORTER = {"live": 970}  # pixels: the noise in the photographs below takes many bytes
-COLOURS = 24  # of a picture, which so takes 10 to 20 kB
+COLOURS = 24  # of a picture, which so takes 20 to 45 kB
 EXPLORERS = {
     "conv": explorers.ConvExplorer,
     "grid": explorers.GridExplorer,

@@ -367,7 +367,7 @@ def check_deep_loss(submission: Callable[[list[Tensor], Tensor], Tensor]) -> Ans
         "only the first head has a loss, so the others would stay untrained": (
             lambda logits, target: bce(logits[0], target)
         ),
-        "this is the sum: with more heads the loss, and so the step, would be larger": (
+        "this is the sum: with more heads the loss would be larger": (
             lambda *case: each(*case).sum()
         ),
         "the logits are averaged first, so only their mean is trained, and no head has to be right "

@@ -33,7 +33,7 @@ def look(page, width: int = WIDTHS[0], theme: str = THEMES[0]):
 
 
 def test_the_build_takes_at_most_30_seconds(book):
-    """Of processor time, which does not depend on what else the machine is doing."""
+    """Of processor time, on which what else the machine is doing has less influence."""
     print(f"built in {book.seconds:.1f} s")
     assert book.seconds <= 30
 
