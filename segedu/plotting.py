@@ -218,7 +218,7 @@ def plot_history(history: str | os.PathLike | Sequence[Mapping], *, ax: Axes | N
         right.set(ylabel="validation IoU", ylim=(0, 1))
         right.plot(step[measured], scores[measured], "o--", color=COLOURS["green"])
         ax.plot([], [], "o--", color=COLOURS["green"], label="validation IoU (right)")
-    ax.legend(loc="center right")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)  # where no curve can be
     return ax
 
 

@@ -173,17 +173,17 @@ def result() -> Figure:
     model = load_pretrained("unetpp-nuclei")
     preds = to_mask(predict(model, normalize(grey)[None]), model.threshold)
     target = torch.from_numpy(instances > 0).long()[None]
-    scores = metrics.stat_scores(preds, target, num_classes=1)
-    value = metrics.iou(*scores, average="set", absent="skip")
     quarter = np.s_[256:, :256]
     grey, preds, target = grey[quarter], preds[0][quarter], target[0][quarter]
+    scores = metrics.stat_scores(preds[None], target[None], num_classes=1)
+    value = metrics.iou(*scores, average="set", absent="skip")
     figure, axes = plt.subplots(2, 2, figsize=(7, 8.4))
     *plain, errors = axes.ravel()
     black = np.zeros_like(grey)
     titles = ["Image", "Truth", "Prediction"]
     show_images([grey, black, black], titles, masks=[None, target, preds], ax=plain)
     show_errors(black, preds, target, ax=errors)
-    errors.set_title(f"Errors (whole field: IoU {value:.3f})")
+    errors.set_title(f"Errors: IoU {value:.3f}")
     figure.supxlabel(CREDIT, fontsize=10, color="#555555")
     return figure
 

@@ -37,7 +37,17 @@ from segedu.variants import (
     UNet3Plus,
 )
 
-from .compare import ARMS, RESULTS, RUNS, Arm, _claim, _ours, data_sets, probabilities
+from .compare import (
+    ARMS,
+    RESULTS,
+    RUNS,
+    Arm,
+    Build,
+    _claim,
+    _ours,
+    data_sets,
+    probabilities,
+)
 from .timing import hardware
 
 CHANNELS = (8, 16, 32, 64, 128)
@@ -58,12 +68,17 @@ def _half(channels, classes: int) -> nn.Module:
     return HalfResolution(1, classes, channels=(16, 32, 64, 128))
 
 
+def _of_depth(depth: int) -> Build:
+    return lambda channels, classes: UNet(1, classes, channels=channels[: depth + 1])
+
+
 SHARED = (
     "unet", "unetpp-ds", "unet-wide", "unetpp", "monai-unet", "monai-unetpp", "smp-unet",
     "smp-unetpp", "bce", "focal", "focal-alpha-0.25", "focal-alpha-balance", "three-class",
     "three-class-focal",
 )  # fmt: skip
 LONG_ARMS = {name: ARMS[name] for name in SHARED} | {
+    **{f"unet-depth-{depth}": LongArm(_of_depth(depth)) for depth in (1, 2, 3)},
     "half": LongArm(_half),
     "half-bf16": LongArm(_half, precision="bf16-mixed"),
     "dice": LongArm(_ours(UNet), loss=losses.dice_loss),

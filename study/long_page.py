@@ -17,6 +17,7 @@ from .pages import DOCS, markdown_table, write_part
 PAGE = DOCS / "study.md"
 NAMES = {
     "unet": "U-Net",
+    **{f"unet-depth-{depth}": f"U-Net of depth {depth}" for depth in (1, 2, 3)},
     "unet-wide": "U-Net, as wide as U-Net++ is large",
     "unetpp": "U-Net++",
     "unetpp-ds": "U-Net++, deep supervision",

@@ -41,6 +41,11 @@ FAMILIES = {
         *(("unetpp", arm, "iou") for arm in ("monai-unetpp", "smp-unetpp")),
     ],
     "levels": [(f"unetpp-ds-L{level}", "unetpp-ds", "iou") for level in (1, 2, 3, 4)],
+    "depths": [
+        *((f"unet-depth-{depth}", "unet", "iou") for depth in (1, 2, 3)),
+        *((f"unetpp-ds-L{depth}", f"unet-depth-{depth}", "iou") for depth in (1, 2, 3)),
+        ("unetpp-ds-L4", "unet", "iou"),
+    ],
     "losses": [
         *((arm, "unet", "iou") for arm in ("bce", "dice")),
         *((arm, "bce", "iou") for arm in ("focal", "focal-alpha-0.25", "focal-alpha-balance")),

@@ -162,9 +162,9 @@ const PRESETS = [
   },
 ];
 
-// A number with one decimal, where it has any and there is room.
-function format(value, digits = 1) {
-  const text = value.toFixed(digits);
+// A number with one decimal, where it has any.
+function format(value) {
+  const text = value.toFixed(1);
   const short = text.endsWith(".0") ? text.slice(0, -2) : text;
   return (Number(short) === 0 ? "0" : short).replace("-", "−");
 }
@@ -203,7 +203,7 @@ function labels(values, cell, offset) {
     const [x, y] = place.map((k) => (k + 0.5) * cell + offset);
     const middle = { x, y: y + size / 3, "text-anchor": "middle" };
     const style = { style: `font-size: ${size.toFixed(1)}px` };
-    return svg(isFine ? "text.fine" : "text", middle, style, format(value, isFine ? 0 : 1));
+    return svg(isFine ? "text.fine" : "text", middle, style, format(value));
   });
 }
 
