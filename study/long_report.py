@@ -5,7 +5,7 @@
 measures every run in `runs/study/long` that has not been measured yet, which leaves a JSON file
 beside its weights, writes the rows of all into `study/results/long_*.csv`, and from these rows the
 table and the differences that it prints. It may be called while runs are still going on; an arm is
-measured when all its seeds are there.
+measured when all its seeds are there. The committed tables keep the arms that were measured before.
 """
 
 import functools
@@ -92,39 +92,58 @@ def _answer(network: nn.Module, image: Tensor) -> Tensor:
 
 
 def measure_all(root: Path, folder: Path = RESULTS) -> None:
-    """Measure the runs that are not measured yet, write the tables, and print them."""
-    runs, notes = {}, []
-    paths = sorted((RUNS / "long").glob("*.safetensors"), key=_place)
-    seeds = Counter(_place(path)[0] for path in paths)
+    """Measure the runs that are not measured yet, write the tables, and print them.
+
+    An arm without weights in `runs/study/long` keeps its rows in the tables.
+    """
+    paths = sorted((RUNS / "long").glob("*.safetensors"))
+    seeds = Counter(_run(path)[0] for path in paths)
+    found = _in_tables(folder)
     for path in paths:
-        if seeds[_place(path)[0]] < SEEDS:
+        arm, seed = _run(path)
+        if seeds[arm] < SEEDS:
             print(f"{path.stem} is left out until all {SEEDS} seeds of its arm are there")
             continue
         done = path.with_suffix(".json")
         if not done.exists():
             with atomic_path(done) as temporary:
                 temporary.write_text(json.dumps(measure_run(path, root)), encoding="utf-8")
-        found = json.loads(done.read_text(encoding="utf-8"))
-        notes += found["runs"]
-        for row in found["runs"]:
-            runs[row["arm"], row["seed"]] = found["measured"][row["arm"]]
-    if not runs:
+        found[arm, seed] = json.loads(done.read_text(encoding="utf-8"))
+    if not found:
         raise ValueError(
             f"{RUNS / 'long'} holds no arm with all of its {SEEDS} seeds: "
             "call `python -m study long` first"
         )
+    order = sorted(found, key=lambda run: ([*LONG_ARMS].index(run[0]), run[1]))
+    runs = {
+        (name, run[1]): measured
+        for run in order
+        for name, measured in found[run]["measured"].items()
+    }
     test_set = data_sets(Arm(None), 0, root)[2]
     for name, answer in BASELINES.items():
         runs[name, 0] = measure(answer, test_set, classes=1)
-    write_rows(folder / "long_runs.csv", notes)
+    write_rows(folder / "long_runs.csv", [row for run in order for row in found[run]["runs"]])
     write_runs(folder, runs)
     report(folder)
 
 
-def _place(path: Path) -> tuple[int, int]:
-    """The place of a run in the tables, by the order of the arms and then by its seed."""
+def _run(path: Path) -> tuple[str, int]:
     name, _, seed = path.stem.rpartition("-")
-    return [*LONG_ARMS].index(name), int(seed)
+    return name, int(seed)
+
+
+def _in_tables(folder: Path) -> dict[tuple[str, int], dict]:
+    """What `measure_run` found of each run that stands in the tables, by its arm and seed."""
+    if not (folder / "long_runs.csv").exists():
+        return {}
+    measured, found = read_runs(folder), {}
+    for row in read_rows(folder / "long_runs.csv"):
+        name, seed = row["arm"], int(row["seed"])
+        run = found.setdefault((name.partition("-L")[0], seed), {"runs": [], "measured": {}})
+        run["runs"].append(row)
+        run["measured"][name] = measured[name, seed]
+    return found
 
 
 def report(folder: Path = RESULTS) -> None:

@@ -90,6 +90,22 @@ def test_runs_are_measured_once_and_make_the_tables(small_study, monkeypatch, ca
     assert "Holm" in capsys.readouterr().out
 
 
+def test_an_arm_without_weights_keeps_its_rows(small_study):
+    long.train_all(Path(), ["unetpp-ds"], steps=2)
+    long_report.measure_all(Path(), small_study)
+    tables = [path for path in small_study.glob("long_*.csv") if path.name != "long_table.csv"]
+    before = {path: read_rows(path) for path in tables}
+    shutil.rmtree(small_study / "runs")
+    long.train_all(Path(), ["unet", "bce"], steps=2)
+    long_report.measure_all(Path(), small_study)
+    for path in tables:
+        rows = read_rows(path)
+        assert len(rows) > len(before[path])
+        assert [row for row in rows if row in before[path]] == before[path]
+    arms = dict.fromkeys(row["arm"] for row in read_rows(small_study / "long_runs.csv"))
+    assert [*arms] == ["unet", "unetpp-ds", "unetpp-ds-L1", "unetpp-ds-L2", "bce"]
+
+
 def test_one_finished_run_is_reported_and_compared_with_nothing(small_study, monkeypatch, capsys):
     for module in (long, long_report):
         monkeypatch.setattr(module, "SEEDS", 1)
