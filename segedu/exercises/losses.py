@@ -526,6 +526,20 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
     def balance(positive, negative):
         return negative / (positive + negative)
 
+    def with_signs(*case):
+        positive, negative = pulls(*case)
+        return balance(-positive, negative)
+
+    def by_probability(z, y, gamma):
+        p = z.sigmoid().requires_grad_()
+        loss = losses.focal_loss(p.logit(), y, gamma=gamma, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, p)
+        return balance((gradient.abs() * y).sum(), (gradient.abs() * (1 - y)).sum())
+
+    def with_alpha(*case):
+        positive, negative = pulls(*case)
+        return balance(0.25 * positive, 0.75 * negative)
+
     def of_means(z, y, gamma):
         positive, negative = pulls(z, y, gamma)
         return balance(positive / y.sum(), negative / (1 - y).sum())
@@ -558,6 +572,17 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
         "gamma has no effect: the gradients are those of the focal loss with this gamma": (
             lambda z, y, gamma: balance(*pulls(z, y, 0.0))
         ),
+        "gamma is always 2: take the one that is given": (
+            lambda z, y, gamma: balance(*pulls(z, y, 2.0))
+        ),
+        "gradients of the two classes have opposite signs: take the absolute value of each": (
+            with_signs
+        ),
+        "these are the gradients with respect to p: take those with respect to the logit": (
+            by_probability
+        ),
+        "an alpha of 0.25 is still in the loss (torchvision's default): compute the gradients "
+        "without alpha": with_alpha,
         "that is the ratio of the two pulls: divide by their sum": (
             lambda *case: pulls(*case)[1] / pulls(*case)[0]
         ),

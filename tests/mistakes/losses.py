@@ -82,6 +82,15 @@ def alpha_by_backward(z, y, gamma):
     return pulls[y == 0].sum() / pulls.sum()
 
 
+def alpha_by_autograd(z, y, gamma, *, alpha=0.5, leaf="z", size=torch.abs):
+    p = z.sigmoid().requires_grad_()
+    z = p.logit()
+    loss = 2 * y.numel() * focal_loss(z, y, gamma, alpha)
+    (gradient,) = torch.autograd.grad(loss, {"z": z, "p": p}[leaf])
+    positive, negative = size(gradient)[y == 1].sum(), size(gradient)[y == 0].sum()
+    return negative / (positive + negative)
+
+
 RIGHT = {
     "binary_cross_entropy": [
         cross_entropy_in_place,
@@ -94,7 +103,7 @@ RIGHT = {
     "focal_loss": [focal_loss],
     "cross_entropy": [cross_entropy, zero_if_nothing_counts, nan_to_zero],
     "dice_loss": [dice_loss],
-    "balancing_alpha": [alpha_by_backward],
+    "balancing_alpha": [alpha_by_backward, alpha_by_autograd],
 }
 
 WRONG = [
@@ -145,4 +154,8 @@ WRONG = [
     ("dice_loss", lambda z, y, s: dice_loss(z.transpose(2, 3), y, s), "rows and columns exchanged"),
     ("dice_loss", lambda *case: dice_loss(*case, axis=-1), "softmax runs over the last axis"),
     ("balancing_alpha", lambda z, y, gamma: (y == 0).float().mean(), "this counts pixels"),
+    ("balancing_alpha", lambda *case: alpha_by_autograd(*case, size=lambda g: g), "opposite signs"),
+    ("balancing_alpha", lambda *case: alpha_by_autograd(*case, leaf="p"), "with respect to p"),
+    ("balancing_alpha", lambda *case: alpha_by_autograd(*case, alpha=0.25), "still in the loss"),
+    ("balancing_alpha", lambda z, y, gamma: alpha_by_autograd(z, y, 2), "gamma is always 2"),
 ]  # fmt: skip
