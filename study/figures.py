@@ -208,12 +208,13 @@ def study() -> Figure:
         ax.errorbar(milliseconds, interval.mean, error, fmt="o", color=color, capsize=3)
         head = arm.partition("-ds-")[2]  # L1 to L4, below their bars
         place = (milliseconds, interval.low) if head else (milliseconds, interval.high)
-        name = head or network_label(arm).replace(", ", ",\n")
+        name = head or network_label(arm).removeprefix("U-Net of ").replace(", ", ",\n")
         where = {"xytext": (0, -13 if head else 5), "ha": "center"}
         ax.annotate(name, place, **where, **text)
     ax.set(xscale="log", xlabel="milliseconds an image", ylabel="IoU, difference to the U-Net")
-    ax.xaxis.set_major_formatter("{x:.0f}")
-    ax.xaxis.set_minor_formatter("{x:.0f}")
+    ticks = [10, 20, 30, 50, 80]
+    ax.set_xticks(ticks, ticks)
+    ax.minorticks_off()
     ax.margins(x=0.15, y=0.15)
     return figure
 
