@@ -1,6 +1,9 @@
 """`segedu train`: its choices, and what it finds before the first step."""
 
+import re
+import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,6 +41,21 @@ def test_several_classes_with_names_weights_and_other_crops(streets, tmp_path):
     assert [line.split()[0] for line in printed.splitlines() if line.startswith("  ")][1:4] == [
         "road", "car", "tree"
     ]  # fmt: skip
+
+
+def test_the_command_of_the_chapter_on_several_classes(tmp_path):
+    page = Path(__file__).parents[1] / "chapters" / "several_classes.ipynb"
+    (command,) = re.findall(r"`segedu (train [^`]+)`", page.read_text(encoding="utf-8"))
+    random = np.random.default_rng(0)
+    for index in range(8):
+        mask = random.integers(0, 4, (10, 12)).repeat(4, 0).repeat(4, 1).astype(np.uint8)
+        colours = random.integers(0, 256, (4, 3)).astype(np.uint8)[mask]
+        save(tmp_path / "my_slides" / "images" / f"{index}.png", colours)
+        save(tmp_path / "my_slides" / "masks" / f"{index}.png", mask)
+    printed = done(*shlex.split(command), *SMALL, cwd=tmp_path)
+    rows = [line.split() for line in printed.splitlines() if line.startswith("  ")]
+    assert {"iou", "precision", "recall"} < set(rows[0])
+    assert [row[0] for row in rows[1:5]] == ["glass", "tissue", "blue", "brown"]
 
 
 def test_the_weights_reach_the_loss(streets, tmp_path):

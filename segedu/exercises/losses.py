@@ -464,6 +464,18 @@ def check_class_weights(submission: Callable[[Tensor, int], Tensor]) -> Answer:
         weights = solution(target, num_classes)
         return weights * num_classes / (weights > 0).sum()
 
+    def of_bincount(target, num_classes):
+        """Without minlength: the classes after the last one that occurs have no weight."""
+        return solution(target, num_classes)[: target.max() + 1]
+
+    def of_unique(target, num_classes):
+        weights = solution(target, num_classes)
+        return weights[weights > 0]
+
+    def of_images(pixels):
+        """With another number of pixels instead of that of all images."""
+        return lambda y, k: pixels(y) / y.numel() * solution(y, k)
+
     cases = [
         (torch.tensor([[[0, 0, 0, 1]]]), 2),
         (torch.tensor([[[0, 0, 0, 2]]]), 3),
@@ -477,8 +489,14 @@ def check_class_weights(submission: Callable[[Tensor, int], Tensor]) -> Answer:
         "that is 1 - share, which hardly differs between two rare classes: divide by the share": (
             lambda *case: 1 - share(*case)
         ),
-        "a class without pixels gets an infinite weight, and 0 times infinity is NaN: give it 0": (
-            with_infinity
+        "a class without pixels gets an infinite weight: give it 0": with_infinity,
+        "a class without pixels gets NaN, because infinity times 0 is NaN: choose its weight with "
+        "torch.where": lambda *case: with_infinity(*case) * (share(*case) > 0),
+        "the classes after the last one that occurs have no weight: pass minlength=num_classes": (
+            of_bincount
+        ),
+        "a class without pixels has no weight, but the others need their places: give it 0": (
+            of_unique
         ),
         "the number of classes is missing: divide by it": (
             lambda target, num_classes: num_classes * solution(target, num_classes)
@@ -497,11 +515,27 @@ def check_class_weights(submission: Callable[[Tensor, int], Tensor]) -> Answer:
         "these sum to 1: the weights of all pixels should sum to the number of pixels instead": (
             lambda *case: solution(*case) / solution(*case).sum()
         ),
+        "these sum to the number of classes: leave the weights as equation (weights) gives them": (
+            lambda y, k: solution(y, k) / solution(y, k).sum() * k
+        ),
+        "len(target) is the number of images: N is the number of all pixels, target.numel()": (
+            of_images(len)
+        ),
+        "N is the number of pixels of one image: take that of all images, target.numel()": (
+            of_images(lambda target: target[0].numel())
+        ),
+        "this is one weight per pixel: return one per class": lambda y, k: solution(y, k)[y],
         "this divides by the number of classes that occur, not by num_classes": of_present,
         "this is relative to the most frequent class: N / K belongs above the fraction bar": (
             lambda *case: (share(*case).max() / share(*case)).nan_to_num(posinf=0.0)
         ),
     }
+    for small in SMALL:
+        misconceptions |= {
+            f"with + {small:g} a class without pixels gets a huge weight: give it 0": (
+                lambda y, k, small=small: y.numel() / (k * (share(y, k) * y.numel() + small))
+            )
+        }
     return check(submission, solution, cases, misconceptions, also="dtype")
 
 

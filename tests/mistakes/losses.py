@@ -127,7 +127,21 @@ WRONG = [
      "any shape"),
     ("class_balance", lambda mask: (mask.numel() - mask.sum()) / mask.sum(), "pos_weight"),
     ("class_weights", lambda y, k: y.numel() / (k * torch.bincount(y.flatten(), minlength=k)),
-     "infinite weight"),
+     "infinite weight: give it 0"),
+    ("class_weights", lambda y, k: y.numel() / (k * torch.bincount(y.flatten(), minlength=k))
+     * (torch.bincount(y.flatten(), minlength=k) > 0), "choose its weight with torch.where"),
+    ("class_weights", lambda y, k: class_weights(y, k)[: y.max() + 1], "minlength=num_classes"),
+    ("class_weights", lambda y, k: y.numel() / (k * y.unique(return_counts=True)[1]),
+     "the others need their places"),
+    ("class_weights", lambda y, k: y.numel() / (
+        k * (torch.bincount(y.flatten(), minlength=k) + 1e-6)), "a huge weight: give it 0"),
+    ("class_weights", lambda y, k: torch.where(
+        torch.bincount(y.flatten(), minlength=k) > 0,
+        len(y) / (k * torch.bincount(y.flatten(), minlength=k)), 0), "target.numel()"),
+    ("class_weights", lambda y, k: class_weights(y, k) / len(y), "pixels of one image"),
+    ("class_weights", lambda y, k: class_weights(y, k)[y], "one weight per pixel"),
+    ("class_weights", lambda y, k: class_weights(y, k) / class_weights(y, k).mean(),
+     "these sum to the number of classes"),
     ("class_weights", lambda y, k: 1 / torch.bincount(y.flatten(), minlength=k).clamp(min=1),
      "not yet"),
     ("class_weights", lambda y, k: torch.bincount(y.flatten(), minlength=k) / y.numel(), "shares"),
