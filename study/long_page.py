@@ -21,7 +21,9 @@ NAMES = {
     "unet-wide": "U-Net, as wide as U-Net++ is large",
     "unetpp": "U-Net++",
     "unetpp-ds": "U-Net++, deep supervision",
-    **{f"unetpp-ds-L{level}": f"its head L{level} alone" for level in (1, 2, 3, 4)},
+    **{
+        f"unetpp-ds-L{level}": f"U-Net++, deep supervision, head L{level}" for level in (1, 2, 3, 4)
+    },
     "residual": "U-Net of residual blocks",
     "attention": "Attention U-Net",
     "attention-pp": "Attention U-Net++",

@@ -26,8 +26,11 @@ def check_two_class_iou(submission: Callable[[int, int, int, int], float]) -> An
     not yet: this is accuracy: take the ratio of each class first, then their mean
     """
 
-    def mean_iou(tp, fp, fn, tn):
-        return (tp / (tp + fp + fn) + tn / (tn + fp + fn)) / 2
+    def ious(tp, fp, fn, tn):
+        return tp / (tp + fp + fn), tn / (tn + fp + fn)
+
+    def mean_iou(*counts):
+        return sum(ious(*counts)) / 2
 
     cases = [
         (8, 1, 1, 90), (2, 5, 3, 6), (50, 0, 0, 50), (0, 4, 6, 90), (30, 9, 1, 60), (1, 1, 1, 1),
@@ -52,6 +55,25 @@ def check_two_class_iou(submission: Callable[[int, int, int, int], float]) -> An
         "mean": lambda tp, fp, fn, tn: (tp + tn) / (tp + tn + 2 * (fp + fn)),
         "the background's union is TN + FP + FN: what one class misses, the other one claims": (
             lambda tp, fp, fn, tn: (tp / (tp + fp + fn) + tn / (tn + fp)) / 2
+        ),
+        "the background's union is TN + FP + FN: its FN are the foreground's FP": (
+            lambda tp, fp, fn, tn: (tp / (tp + fp + fn) + tn / (tn + fn)) / 2
+        ),
+        "TN is divided by the foreground's union: the background's is TN + FP + FN": (
+            lambda tp, fp, fn, tn: (tp + tn) / (tp + fp + fn) / 2
+        ),
+        "only the second IoU is divided by 2: put the sum in parentheses": (
+            lambda *counts: ious(*counts)[0] + ious(*counts)[1] / 2
+        ),
+        "these are both IoUs: return their mean": ious,
+        "these are precisions: the union of a class contains its FN too": (
+            lambda tp, fp, fn, tn: (tp / (tp + fp) + tn / (tn + fn)) / 2
+        ),
+        "these are recalls: the union of a class contains its FP too": (
+            lambda tp, fp, fn, tn: (tp / (tp + fn) + tn / (tn + fp)) / 2
+        ),
+        "this is a percentage: return a number from 0 to 1": lambda *counts: (
+            100 * mean_iou(*counts)
         ),
     }
     return check(submission, mean_iou, cases, misconceptions)
@@ -233,8 +255,11 @@ def check_leak(submission: Callable[[Sequence[str], Sequence[str]], float]) -> A
     not yet: this is a share of the groups: count images, because a group may have many
     """
 
+    def hits(train, test):
+        return sum(group in train for group in test)
+
     def leak(train, test):
-        return sum(group in train for group in test) / len(test)
+        return hits(train, test) / len(test)
 
     cases = [
         (["a", "a", "b"], ["b", "c"]),
@@ -250,8 +275,22 @@ def check_leak(submission: Callable[[Sequence[str], Sequence[str]], float]) -> A
         ),
         "this is a share of the training images, but the test score is what is reported: divide "
         "by the number of test images": lambda train, test: leak(test, train),
-        "this is a number of images: divide it by the number of test images": (
-            lambda train, test: leak(train, test) * len(test)
+        "this is a number of images: divide it by the number of test images": hits,
+        "this divides by the number of training images: divide by that of the test images": (
+            lambda train, test: hits(train, test) / len(train)
+        ),
+        "this divides by all images: divide by the number of test images": (
+            lambda train, test: hits(train, test) / (len(train) + len(test))
+        ),
+        "this divides a number of groups by a number of images: count the test images whose group "
+        "is in training": lambda train, test: len(set(train) & set(test)) / len(test),
+        "this counts pairs of images: a test image counts once, however many training images its "
+        "group has": lambda train, test: sum(map(train.count, test)) / len(test),
+        "this says whether anything leaks: return how much, a share": (
+            lambda train, test: not set(train).isdisjoint(test)
+        ),
+        "this is a percentage: return a share, from 0 to 1": (
+            lambda train, test: 100 * leak(train, test)
         ),
         "this is the share without a neighbour in training: the others leak": (
             lambda train, test: 1 - leak(train, test)
@@ -426,8 +465,9 @@ image
 def check_group_bootstrap(submission: Callable) -> Answer:
     """Check a function of the values (N,), the group (N,) of each, and draws (B, G) of groups.
 
-    Each draw lists G groups, with repetition. For each draw the function returns the mean over all
-    images of the groups drawn; an image counts as often as its group was drawn.
+    Each draw lists G groups, with repetition; a group is a name or any number. For each draw the
+    function returns the mean over all images of the groups drawn; an image counts as often as its
+    group was drawn.
 
     >>> check_group_bootstrap(lambda values, groups, draws: [
     ...     np.mean([values[k] for k in draw]) for draw in draws])
@@ -443,8 +483,36 @@ def check_group_bootstrap(submission: Callable) -> Answer:
     def of_groups(values, groups, draws):
         return [np.mean(list(map(np.mean, members(values, groups, draw)))) for draw in draws]
 
+    def over(divisor):  # the sum of each draw, divided by something else
+        return lambda values, groups, draws: [
+            np.concatenate(members(values, groups, draw)).sum() / divisor(values, draw)
+            for draw in draws
+        ]
+
+    def with_numbers(mistake):  # what takes names as indices raises one error or another
+        return lambda values, groups, draws: (bootstrap if isinstance(groups[0], str) else mistake)(
+            values, groups, draws
+        )
+
+    def one_of_each(values, groups, draws):
+        last = dict(zip(groups, values, strict=True))
+        return [np.mean([last[group] for group in draw]) for draw in draws]
+
+    def by_position(values, groups, draws):
+        known = sorted(set(groups))
+        return bootstrap(values, groups, [[known[group] for group in draw] for draw in draws])
+
+    def counted(values, groups, draws):
+        groups = np.array(groups, int)
+        sums, sizes = np.bincount(groups, values), np.bincount(groups)
+        return [sums[draw].sum() / sizes[draw].sum() for draw in draws]
+
     random = np.random.default_rng(1)
-    cases = [([1.0, 2.0, 6.0], [0, 0, 1], [[0, 1], [1, 1], [0, 0]])]
+    cases = [
+        ([1.0, 2.0, 6.0], [0, 0, 1], [[0, 1], [1, 1], [0, 0]]),
+        ([0.1, 0.2, 0.6, 0.4, 0.3, 0.9], [*"aababb"], [["a", "b"], ["b", "b"]]),
+        ([0.5, 0.1, 0.3, 0.2, 0.7], [20, 10, 10, 20, 10], [[10, 20], [20, 20]]),
+    ]
     for count, number in [(5, 2), (8, 3), (12, 4), (20, 6), (30, 5)]:
         groups = np.concatenate([np.arange(number), random.integers(0, number, count - number)])
         values = random.uniform(-0.1, 0.1, count).round(3)
@@ -453,8 +521,26 @@ def check_group_bootstrap(submission: Callable) -> Answer:
     misconceptions = {
         "this is a mean of the means of the groups: a group of two images counts as much as one "
         "of twenty": of_groups,
-        "this draws single images, but a group comes with all its images": (
+        "this draws single images, but a group comes with all its images": with_numbers(
             lambda values, groups, draws: [np.mean([values[k] for k in draw]) for draw in draws]
+        ),
+        "this takes one image of each group, but a group comes with all its images": one_of_each,
+        "a group is a name, not a position: here the groups are 10 and 20": (
+            with_numbers(by_position)
+        ),
+        'a group is a name, not a position: it may be "a" or "b"': counted,
+        "these are sums: divide each by the number of its images": over(lambda *_: 1),
+        "this divides by the number of groups drawn: divide by the number of their images": (
+            over(lambda values, draw: len(draw))
+        ),
+        "this divides by the number of all images: divide by the number of those drawn": (
+            over(lambda values, draw: len(values))
+        ),
+        "this is one mean over all draws: return one mean for each draw": (
+            lambda *case: np.mean(bootstrap(*case))
+        ),
+        "these are percentiles of the means: return the means": (
+            lambda *case: np.percentile(bootstrap(*case), (2.5, 97.5))
         ),
         "a group that is drawn twice counts twice": (
             lambda values, groups, draws: bootstrap(values, groups, map(set, draws))

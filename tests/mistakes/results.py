@@ -62,6 +62,27 @@ def mean_of_means(values, groups, draws):
     return [np.mean([of_group[g] for g in draw]) for draw in draws]
 
 
+def sums_and_sizes(values, groups, draws):
+    known, group = np.unique(groups, return_inverse=True)
+    sums, sizes = np.bincount(group, values), np.bincount(group)
+    return [sums[k].sum() / sizes[k].sum() for k in (np.searchsorted(known, d) for d in draws)]
+
+
+def drawn(values, groups, draw):
+    return np.concatenate([np.array(values)[np.array(groups) == group] for group in draw])
+
+
+def by_index(values, groups, draws):
+    values, groups, known = np.array(values), np.array(groups), np.unique(groups)
+    return [np.concatenate([values[groups == known[k]] for k in draw]).mean() for draw in draws]
+
+
+def by_bincount(values, groups, draws):
+    groups = np.array(groups, int)
+    sums, sizes = np.bincount(groups, values), np.bincount(groups)
+    return [sums[draw].sum() / sizes[draw].sum() for draw in draws]
+
+
 RIGHT = {
     "two_class_iou": [two_class_iou],
     "worst_images": [
@@ -76,12 +97,25 @@ RIGHT = {
     "crossed_error": [crossed_error],
     "leak": [lambda train, test: np.isin(test, train).mean()],
     "paired_interval": [paired_interval],
-    "group_bootstrap": [group_bootstrap],
+    "group_bootstrap": [group_bootstrap, sums_and_sizes],
 }
 
 WRONG = [
     ("two_class_iou", lambda tp, fp, fn, tn: tp / (tp + fp + fn) / 2 + tn / (tn + fp) / 2,
      "the background's union"),
+    ("two_class_iou", lambda tp, fp, fn, tn: np.mean([tp / (tp + fp + fn), tn / (tn + fn)]),
+     "its FN are the foreground's FP"),
+    ("two_class_iou", lambda tp, fp, fn, tn: (tp / (tp + fp + fn) + tn / (tp + fp + fn)) / 2,
+     "divided by the foreground's union"),
+    ("two_class_iou", lambda tp, fp, fn, tn: tp / (tp + fp + fn) + tn / (tn + fp + fn) / 2,
+     "in parentheses"),
+    ("two_class_iou", lambda tp, fp, fn, tn: [tp / (tp + fp + fn), tn / (tn + fp + fn)],
+     "both IoUs"),
+    ("two_class_iou", lambda tp, fp, fn, tn: tp / (tp + fp) / 2 + tn / (tn + fn) / 2,
+     "these are precisions"),
+    ("two_class_iou", lambda tp, fp, fn, tn: np.mean([tp / (tp + fn), tn / (tn + fp)]),
+     "these are recalls"),
+    ("two_class_iou", lambda *counts: round(100 * two_class_iou(*counts), 9), "a percentage"),
     ("worst_images", lambda scores, k: np.argsort(scores)[::-1][:k], "these are the best images"),
     ("worst_images", lambda scores, k: np.argsort(scores)[:k] + 1, "these numbers begin with 1"),
     ("worst_images", lambda scores, k: np.sort(np.argsort(scores)[:k]), "in the order of the data"),
@@ -152,10 +186,35 @@ WRONG = [
     ("leak", lambda train, test: len(set(train) & set(test)) / len(set(test)), "of the groups"),
     ("leak", lambda train, test: sum(group in train for group in test),
      "this is a number of images"),
+    ("leak", lambda train, test: np.isin(test, train).sum() / len(train),
+     "by the number of training images"),
+    ("leak", lambda train, test: np.isin(test, train).sum() / len(train + test), "by all images"),
+    ("leak", lambda train, test: len({*train} & {*test}) / len(test), "a number of groups by"),
+    ("leak", lambda train, test: sum(a == b for a in train for b in test) / len(test),
+     "counts pairs"),
+    ("leak", lambda train, test: bool({*train} & {*test}), "whether anything leaks"),
+    ("leak", lambda train, test: 100 * np.isin(test, train).mean(), "this is a percentage"),
     ("paired_interval", unpaired, "both networks saw the same images"),
     ("paired_interval", lambda a, b: (np.mean(a - b), 1.96 * np.std(a - b) / len(a) ** 0.5),
      "use ddof=1"),
     ("group_bootstrap", mean_of_means, "a mean of the means of the groups"),
     ("group_bootstrap", lambda values, groups, draws: [
         np.array(values)[np.isin(groups, draw)].mean() for draw in draws], "counts twice"),
+    ("group_bootstrap", lambda values, groups, draws: [
+        np.array(values)[draw].mean() for draw in draws], "this draws single images"),
+    ("group_bootstrap", by_index, "the groups are 10 and 20"),
+    ("group_bootstrap", by_bincount, 'it may be "a" or "b"'),
+    ("group_bootstrap", lambda values, groups, draws: [
+        drawn(values, groups, draw).sum() for draw in draws], "these are sums"),
+    ("group_bootstrap", lambda values, groups, draws: [
+        drawn(values, groups, draw).sum() / len(draw) for draw in draws], "of groups drawn"),
+    ("group_bootstrap", lambda values, groups, draws: [
+        drawn(values, groups, draw).sum() / len(values) for draw in draws], "of all images"),
+    ("group_bootstrap", lambda values, groups, draws: np.mean([
+        drawn(values, groups, draw).mean() for draw in draws]), "one mean over all draws"),
+    ("group_bootstrap", lambda values, groups, draws: np.percentile([
+        drawn(values, groups, draw).mean() for draw in draws], (2.5, 97.5)), "percentiles"),
+    ("group_bootstrap", lambda values, groups, draws: [
+        np.mean([dict(zip(groups, values, strict=True))[g] for g in draw]) for draw in draws],
+     "one image of each group"),
 ]  # fmt: skip
