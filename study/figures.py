@@ -72,8 +72,10 @@ def segmentation() -> Figure:
     overlay_mask(grey, relabelled, ax=instance)
     for label in range(1, len(numbers) + 1):
         rows, columns = np.nonzero(relabelled == label)
-        if len(rows) > 60:  # room for a number
-            instance.text(columns.mean(), rows.mean(), str(label), path_effects=shadow, **text)
+        size = 11 if len(rows) > 60 else 8  # small where the edge of the crop leaves little room
+        instance.text(
+            columns.mean(), rows.mean(), str(label), size=size, path_effects=shadow, **text
+        )
     for ax, title, answer in zip(
         axes.ravel(),
         ["Classification", "Detection", "Semantic segmentation", "Instance segmentation"],

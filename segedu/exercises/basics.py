@@ -81,6 +81,7 @@ def check_binary_mask(submission: Callable[[Tensor], Tensor]) -> Answer:
         "network: compare with 0 instead of dividing": lambda mask: mask / mask.max(),
         "the numbers are names: nucleus 2 is not twice as much foreground as nucleus 1. Compare "
         "with 0 instead of dividing": lambda mask: mask / mask.max().clamp(min=1),
+        "the numbers are unchanged: every number above 0 has to become 1": lambda mask: mask,
         "not every file stores foreground as 255, some store 1": lambda mask: mask / 255,
         "only high numbers are left, but some files store foreground as 1, and nuclei have the "
         "numbers 1, 2, 3, ...: compare with 0": lambda mask: mask > 127,
@@ -153,6 +154,15 @@ def check_one_hot(submission: Callable[[Tensor, int], Tensor]) -> Answer:
         "the classes are counted from 1, but background is class 0 and has a channel, too": (
             lambda labels, k: solution(labels - 1, k)
         ),
+        "the background is missing, but class 0 has a channel, too": (
+            lambda labels, k: solution(labels, k)[1:]
+        ),
+        "there is a channel too many: the classes are 0 to num_classes - 1": (
+            lambda labels, k: solution(labels, k + 1)
+        ),
+        "there is an axis too many: one map is asked for, (K, H, W), and no batch": (
+            lambda labels, k: solution(labels, k)[None]
+        ),
         "a void pixel is 1 in every channel, but it belongs to no class: 0 in every channel": (
             lambda labels, k: solution(labels, k) | (labels == VOID)
         ),
@@ -217,7 +227,8 @@ def check_class_shares(submission: Callable[[Tensor, int], Tensor]) -> Answer:
 def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
     """Check a function that counts the nuclei in a mask (H, W), whose background is 0.
 
-    A nucleus is a connected piece of pixels of any other number, connected at corners too.
+    A nucleus is a connected piece of pixels of any other number, connected at corners too. The mask
+    itself must stay as it is.
 
     >>> check_count_nuclei(lambda mask: (mask > 0).sum())
     not yet: this is the number of pixels: count the pieces
@@ -226,14 +237,25 @@ def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
     def count(mask):
         return label(mask > 0, connectivity=2).max()
 
+    def in_place(mask):
+        mask[mask > 0] = 1
+        return count(mask)
+
     corner = np.array([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 1]])
     classes = np.array([[0, 1, 2, 0, 0], [0, 1, 2, 0, 2], [0, 0, 0, 0, 2]])
     squares = np.kron(np.eye(4, dtype=int)[::2], np.ones((2, 2), dtype=int))
     masks = [corner, 255 * corner, classes, squares, NUCLEI, CROWD, 0 * corner, corner[::-1].copy()]
+    masks += [np.ones((3, 4), dtype=int)]  # no background
     misconceptions = {
         "these pieces are connected along sides (connectivity 1), but pixels that touch at a "
         "corner belong together too": lambda mask: label(mask > 0, connectivity=1).max(),
-        "the background was counted too, but it is not a nucleus": lambda mask: count(mask) + 1,
+        "the background was counted too, but it is not a nucleus": (
+            lambda mask: len(np.unique(label(mask > 0, connectivity=2)))
+        ),
+        "a mask can be nucleus everywhere: then there is no background to subtract. Take the "
+        "largest number of the map, with .max()": (
+            lambda mask: len(np.unique(label(mask > 0, connectivity=2))) - 1
+        ),
         "touching pixels with different numbers were separated, but every number except 0 is "
         "nucleus: make the mask binary first": lambda mask: label(mask, connectivity=2).max(),
         "this is the highest number in the mask, not the number of pieces": np.max,
@@ -241,7 +263,7 @@ def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
             lambda mask: count(mask == 1)
         ),
         "this is the number of different numbers in the mask: two pieces can have the same": (
-            lambda mask: len(np.unique(mask)) - 1
+            lambda mask: len(np.unique(mask[mask > 0]))
         ),
         "len of a map is the number of its rows: take the largest number, with .max()": len,
         "this is the number of pixels: count the pieces": np.count_nonzero,
@@ -249,8 +271,10 @@ def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
         "with .max()": lambda mask: label(mask > 0, connectivity=2),
         "with return_num=True, label returns two things, the map of the pieces and their number: "
         "return the number alone": lambda mask: label(mask > 0, connectivity=2, return_num=True),
+        CHANGED: in_place,
     }
-    return check(submission, count, [(mask,) for mask in masks], misconceptions)
+    cases = [(mask,) for mask in masks]
+    return check(submission, count, cases, misconceptions, run=as_asked(count))
 
 
 def check_double(submission: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Answer:
@@ -313,7 +337,8 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
 
     >>> check_three_class(lambda instances: (
     ...     (instances > 0) + find_boundaries(instances, connectivity=1, mode="inner")))
-    not yet: the boundary is lost, because + of two boolean arrays means `or`: use integers
+    not yet: there is no boundary in the result: make its pixels 2. (+ of two boolean arrays means \
+`or`: use integers)
     """
 
     def bounded(instances, **options):
@@ -368,9 +393,8 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
         'the pixels at the edge (mode="edge"), not with 0': lambda x: in_zeros(inner, x),
         "np.roll wraps around, so pixels at the left edge get neighbours from the right edge: pad "
         "instead": rolled,
-        "the boundary is lost, because + of two boolean arrays means `or`: use integers": (
-            lambda instances: instances > 0
-        ),
+        "there is no boundary in the result: make its pixels 2. (+ of two boolean arrays means "
+        "`or`: use integers)": lambda instances: instances > 0,
         "the interior has kept the numbers of the nuclei: it is class 1 in every nucleus": (
             lambda instances: np.where(inner(instances) == 2, 2, instances)
         ),
@@ -381,8 +405,9 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
         "only nuclei that touch have a boundary, but the background, too, lies outside a nucleus": (
             between
         ),
-        "this is the boundary alone, as True and False: make it class 2, beside background (0) and "
-        "interior (1)": lambda instances: inner(instances) == 2,
+        "this is the boundary alone: make it class 2, beside background (0) and interior (1)": (
+            lambda instances: inner(instances) == 2
+        ),
         "this is the one-hot map: return the label map, (H, W), of 0, 1 and 2": (
             lambda instances: inner(instances) == np.arange(3)[:, None, None]
         ),

@@ -40,6 +40,11 @@ def changing_one_hot(labels, num_classes):
     return torch.stack([labels == k for k in range(num_classes)])
 
 
+def changing_count_nuclei(mask):
+    mask[mask > 0] = 1
+    return label(mask).max()
+
+
 def changing_three_class(instances):
     boundary = find_boundaries(instances, connectivity=1, mode="inner")
     instances[instances > 0] = 1
@@ -84,6 +89,7 @@ WRONG = [
     ("binary_mask", lambda mask: (mask == 255).float(), "only high numbers are left"),
     ("binary_mask", lambda mask: (mask > 1).float(), "nucleus 1 is lost"),
     ("binary_mask", lambda mask: (mask > 0).float().tolist(), "not a tensor"),
+    ("binary_mask", lambda mask: mask.float(), "the numbers are unchanged"),
     ("one_hot", changing_one_hot, "that you were given has changed"),
     ("one_hot", lambda x, k: F.one_hot(x.clamp_(max=k), k + 1).permute(2, 0, 1)[:k],
      "that you were given has changed"),
@@ -92,6 +98,11 @@ WRONG = [
     ("one_hot", lambda x, k: torch.stack([x == c for c in range(1, k + 1)]), "counted from 1"),
     ("one_hot", lambda x, k: torch.stack([(x == c) | (x == 255) for c in range(k)]),
      "void pixel is 1"),
+    ("one_hot", lambda x, k: torch.stack([x == c for c in range(k + 1)]), "a channel too many"),
+    ("one_hot", lambda x, k: torch.stack([x == c for c in range(1, k)]), "background is missing"),
+    ("one_hot", lambda x, k: torch.stack([x == c for c in range(k)])[None], "an axis too many"),
+    ("count_nuclei", lambda mask: len(np.unique(label(mask > 0))) - 1, "no background to subtract"),
+    ("count_nuclei", changing_count_nuclei, "that you were given has changed"),
     ("count_nuclei", lambda mask: label(mask == 1).max(), "only the pixels with the number 1"),
     ("count_nuclei", lambda mask: len(np.unique(mask[mask > 0])), "number of different numbers"),
     ("count_nuclei", lambda mask: len(label(mask > 0)), "the number of its rows"),
@@ -104,6 +115,9 @@ WRONG = [
     ("three_class", changing_three_class, "that you were given has changed"),
     ("three_class", lambda x: find_boundaries(x, connectivity=1, mode="inner"),
      "the boundary alone"),
+    ("three_class", lambda x: find_boundaries(x, connectivity=1, mode="inner") * 1,
+     "the boundary alone"),
+    ("three_class", lambda x: (x > 0).astype(int), "there is no boundary"),
     ("three_class", lambda x: np.stack([three_class(x) == k for k in range(3)]), "one-hot"),
     ("three_class", between, "only nuclei that touch have a boundary"),
     ("binary_mask", lambda mask: mask.clamp_(max=1).float(), "that you were given has changed"),
