@@ -49,6 +49,9 @@ def check_binary_cross_entropy(submission: Callable[[Tensor, Tensor], Tensor]) -
             z.sigmoid().clamp(small, 1 - small), y, reduction="none"
         )
 
+    def textbook(positive):
+        return lambda z, y: positive(z) - y * z + torch.log1p((-z.abs()).exp())
+
     sure = torch.tensor([-200.0, -100.0, -20.0, 0.0, 20.0, 100.0, 200.0])
     cases = [
         (torch.tensor([0.0]), torch.tensor([1.0])),
@@ -72,6 +75,11 @@ def check_binary_cross_entropy(submission: Callable[[Tensor, Tensor], Tensor]) -
         "overflow": overflowing,
         "exp(z) overflows: F.softplus(z) is log(1 + exp(z)) without overflow": (
             lambda z, y: (1 + z.exp()).log() - y * z
+        ),
+        "clamp(min=0) and abs have a kink at z = 0, where the slope is not p - y: F.softplus has "
+        "none": textbook(lambda z: z.clamp(min=0)),
+        "relu and abs have a kink at z = 0, where the slope is not p - y: F.softplus has none": (
+            textbook(F.relu)
         ),
         "the sign is wrong: a loss has to fall as p rises": lambda *case: -solution(*case),
         "background pixels need the term with 1 - y": lambda z, y: y * solution(z, y),
@@ -116,6 +124,9 @@ def check_class_balance(submission: Callable[[Tensor], float]) -> Answer:
         "this is N_neg / N_pos, PyTorch's pos_weight: divide by the number of all pixels": (
             lambda mask: (mask == 0).sum() / (mask == 1).sum()
         ),
+        "this is N_pos / N_neg: count the background above the fraction bar, all pixels below": (
+            lambda mask: (mask == 1).sum() / (mask == 0).sum()
+        ),
         "this is a number of pixels: divide it by their total": lambda mask: (mask == 0).sum(),
         "this is 1 / the share of nuclei, which has no upper limit: alpha is the share of "
         "background": lambda mask: mask.numel() / mask.sum(),
@@ -124,6 +135,12 @@ def check_class_balance(submission: Callable[[Tensor], float]) -> Answer:
         ),
         "the mask may have any shape: mask.numel() counts its pixels": (
             lambda mask: (mask == 0).sum() / (mask.shape[0] * mask.shape[1])
+        ),
+        "the mask may have one axis, or more than two: mask.numel() counts its pixels": (
+            lambda mask: (mask == 0).sum() / (mask.shape[-2] * mask.shape[-1])
+        ),
+        "the mask may have one axis, or more than two: .mean() without axes is over all pixels": (
+            lambda mask: (mask == 0).float().mean((-2, -1))
         ),
         "integers have no mean in PyTorch: write mask.float().mean()": (
             lambda mask: 1 - mask.mean()
@@ -223,6 +240,13 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         "this is the loss of each pixel: return the mean over pixels": each,
         "this divides by the number of nucleus pixels, as the paper does: take the mean over "
         "all": lambda z, y, *options: each(z, y, *options).sum() / y.sum().clamp(min=1),
+        "this divides by the sum of the weights, as PyTorch does with weight=: divide by the "
+        "number of pixels": lambda z, y, gamma, alpha: (
+            each(z, y, gamma, alpha).sum() / weights(y, alpha).sum()
+        ),
+        "the power is cut off from the gradient: no .detach(), no torch.no_grad()": with_power(
+            lambda p_t, h, gamma, p: (1 - p_t).detach() ** gamma * h
+        ),
         "the gradient is NaN where the probability of the wrong class is rounded to 0, because a "
         "power below 1 is infinitely steep there: compute the power from the logit, with "
         "F.logsigmoid": with_power(lambda p_t, h, gamma, p: (1 - p_t) ** gamma * h),
@@ -275,6 +299,14 @@ def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> 
         counted = target != ignore_index
         return F.cross_entropy(logits * counted[:, None], target * counted)
 
+    def clamped(small):
+        def loss(logits, target, ignore_index):
+            log_p = logits.softmax(1).clamp(min=small).log()
+            total = F.nll_loss(log_p, target, ignore_index=ignore_index, reduction="sum")
+            return total / (target != ignore_index).sum().clamp(min=1)
+
+        return loss
+
     def case(ignored: int, ignore_index: int, seed: int, num_classes: int = 3):
         """Two images of 4 x 4 whose first pixels are ignored."""
         target = _labels((2, 4, 4), seed=seed, num_classes=num_classes)
@@ -288,6 +320,7 @@ def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> 
         case(16, IGNORE, 4),  # the first image does not count at all
         case(31, -1, 5, num_classes=5),
         case(32, IGNORE, 6),
+        (200.0 * _labels((1, 3, 4, 4), seed=7), _labels((1, 4, 4), seed=8, num_classes=3), IGNORE),
     ]
     misconceptions = {
         "ignored pixels are still in the denominator: divide by the number of the others": (
@@ -300,8 +333,11 @@ def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> 
         "where every pixel is ignored this is 0 / 0: return 0": (
             lambda z, y, i: F.cross_entropy(z, y, ignore_index=i)
         ),
-        "where every pixel is ignored this is a 0 that .backward() cannot start from: compute it "
-        "from the logits, such as a sum of nothing divided by at least 1": zero_without_gradient,
+        "where every pixel is ignored .backward() does not get from this 0 to the logits: compute "
+        "it from them, such as a sum of nothing divided by at least 1": zero_without_gradient,
+        "softmax rounds to 0, and log 0 is infinite: use F.cross_entropy or log_softmax": (
+            clamped(0)
+        ),
         "F.cross_entropy takes the number of an ignored pixel for a class: pass ignore_index": (
             lambda z, y, i: F.cross_entropy(z, y)
         ),
@@ -319,6 +355,11 @@ def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> 
         "many": lambda z, y, i: solution(z.softmax(1), y, i),
         NO_GRADIENT: lambda *case: solution(*case).detach(),
     }
+    for small in SMALL:
+        misconceptions[
+            f"with + {small:g}, or a clamp there, the logarithm is finite, but a pixel that is "
+            "certain and wrong has gradient 0: use F.cross_entropy or log_softmax"
+        ] = clamped(small)
     return check(submission, solution, cases, misconceptions, also="gradient", run=_trainable)
 
 
@@ -337,12 +378,20 @@ def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> An
         return one_hot.movedim(-1, 1)
 
     def dice(
-        logits, target, above, below, *, activation=Tensor.softmax, dim=(2, 3), order=classes_first
+        logits,
+        target,
+        above,
+        below,
+        *,
+        activation=Tensor.softmax,
+        dim=(2, 3),
+        order=classes_first,
+        power=1,
     ):
         """The loss with a smooth of its own above and below, or with another mistake."""
         p = activation(logits, 1)
         truth = order(F.one_hot(target, p.shape[1]))
-        tp, predicted, true = (x[:, 1:].sum(dim) for x in (p * truth, p, truth))
+        tp, predicted, true = (x[:, 1:].sum(dim) for x in (p * truth, p**power, truth))
         return 1 - ((2 * tp + 2 * above) / (predicted + true + 2 * below)).mean()
 
     def each(logits, target, smooth):
@@ -412,6 +461,15 @@ def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> An
         ),
         "a class that is absent from the truth was left out: it counts too, by smooth": of_present,
         "this is the loss of each image and class: return the mean": each,
+        "this is the sum over images and classes: return the mean": (
+            lambda *case: each(*case).sum()
+        ),
+        "the sum of K - 1 losses is divided by K: the background does not count": (
+            lambda z, *rest: solution(z, *rest) * (z.shape[1] - 1) / z.shape[1]
+        ),
+        "this is V-Net's denominator, which has squares: equation (Tversky) sums p and y": (
+            lambda z, y, s: dice(z, y, s, s, power=2)
+        ),
         "FP and FN count whole in the denominator, and TP twice: halve the sum of both masks": (
             lambda z, y, s: (1 + dice(z, y, s, s / 2)) / 2
         ),
@@ -633,7 +691,11 @@ def _trainable(loss: Callable, logits: Tensor, *rest) -> Tensor | None:
     result = loss(logits.requires_grad_().clone(), *rest)  # the copy may be changed in place
     if result is None or result is ...:
         return None
-    if not (isinstance(result, Tensor) and result.requires_grad):
+    reached = isinstance(result, Tensor) and result.requires_grad
+    if reached:
+        (gradient,) = torch.autograd.grad(result.sum(), logits, allow_unused=True)
+        reached = gradient is not None
+    if not reached:
         raise TypeError("expected a tensor from which .backward() reaches the logits")
     return result
 

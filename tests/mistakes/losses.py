@@ -31,6 +31,17 @@ def focal_two_terms(z, y, gamma, alpha):
     return -torch.where(y == 1, positive, negative).mean()
 
 
+def focal_weighted_mean(z, y, gamma, alpha):
+    return focal_loss(z, y, gamma, alpha) / weights(y, alpha).mean()
+
+
+def focal_detached(z, y, gamma, alpha):
+    bce = F.binary_cross_entropy_with_logits(z, y, reduction="none")
+    with torch.no_grad():
+        focus = (1 - torch.exp(-bce)) ** gamma
+    return (weights(y, alpha) * focus * bce).mean()
+
+
 def focal_of_mean(z, y, gamma, alpha):
     """The class that is copied most often."""
     bce = F.binary_cross_entropy_with_logits(z, y)
@@ -58,6 +69,17 @@ def zero_without_gradient(zero):
     return loss
 
 
+def of_softmax(change):
+    """-log of the right class's probability, by hand."""
+
+    def loss(logits, target, ignore_index):
+        kept = target != ignore_index
+        p = change(logits.softmax(1).gather(1, (target * kept)[:, None])[:, 0])
+        return -p[kept].log().sum() / kept.sum().clamp(min=1)
+
+    return loss
+
+
 def in_place_background(logits, target, ignore_index):
     target[target == ignore_index] = 0
     return F.cross_entropy(logits, target)
@@ -65,6 +87,31 @@ def in_place_background(logits, target, ignore_index):
 
 def nan_to_zero(logits, target, ignore_index):
     return F.cross_entropy(logits, target, ignore_index=ignore_index).nan_to_num(0)
+
+
+def dice_background_zeroed(logits, target, smooth):
+    counts = torch.arange(logits.shape[1]).view(-1, 1, 1) > 0
+    p = logits.softmax(1) * counts
+    y = F.one_hot(target, p.shape[1]).movedim(-1, 1) * counts
+    tp, both = (p * y).sum((2, 3)), (p + y).sum((2, 3)) / 2
+    return (1 - (tp + smooth) / (both + smooth)).mean()
+
+
+def dice_of_squares(logits, target, smooth):
+    p, y = logits.softmax(1)[:, 1:], F.one_hot(target, logits.shape[1]).movedim(-1, 1)[:, 1:]
+    tp, both = (p * y).sum((2, 3)), (p * p + y * y).sum((2, 3)) / 2
+    return 1 - ((tp + smooth) / (both + smooth)).mean()
+
+
+def dice_loop(logits, target, smooth):
+    """The sum over classes is not divided."""
+    p, total = logits.softmax(1), 0
+    for image, truth in zip(p, target, strict=True):
+        for k in range(1, p.shape[1]):
+            y = (truth == k).float()
+            half = (image[k].sum() + y.sum()) / 2
+            total = total + 1 - ((image[k] * y).sum() + smooth) / (half + smooth)
+    return total
 
 
 def dice_loss(logits, target, smooth, factor=2, axis=1):
@@ -120,6 +167,14 @@ WRONG = [
     ("binary_cross_entropy", lambda z, y: (F.softplus(z) - y * z).sum(), "this is the sum"),
     ("binary_cross_entropy", lambda z, y: y * F.softplus(z) + (1 - y) * F.softplus(z),
      "both terms"),
+    ("binary_cross_entropy", lambda z, y: z.clamp(min=0) - z * y + torch.log1p(
+        torch.exp(-torch.abs(z))), "clamp(min=0) and abs have a kink"),
+    ("binary_cross_entropy", lambda z, y: z.relu() - z * y + (1 + torch.exp(-z.abs())).log(),
+     "relu and abs have a kink"),
+    ("class_balance", lambda mask: mask.sum() / (mask.numel() - mask.sum()), "N_pos / N_neg"),
+    ("class_balance", lambda mask: (1 - mask).sum() / (mask.shape[-1] * mask.shape[-2]),
+     "mask.numel() counts its pixels"),
+    ("class_balance", lambda mask: 1 - mask.float().mean((-1, -2)), ".mean() without axes"),
     ("class_balance", lambda mask: len(mask.flatten()) / mask.count_nonzero(), "no upper limit"),
     ("class_balance", lambda mask: 1 - torch.mean(mask), "mask.float().mean()"),
     ("class_balance", lambda mask: (mask < 1).sum() / len(mask), "len(mask) counts rows"),
@@ -146,6 +201,8 @@ WRONG = [
      "not yet"),
     ("class_weights", lambda y, k: torch.bincount(y.flatten(), minlength=k) / y.numel(), "shares"),
     ("focal_loss", focal_two_terms, "the gradient is NaN where the probability of the wrong"),
+    ("focal_loss", focal_weighted_mean, "the sum of the weights"),
+    ("focal_loss", focal_detached, "the power is cut off from the gradient"),
     ("focal_loss", focal_of_mean, "share one probability and one weight"),
     ("focal_loss", lambda z, y, gamma, alpha: focal_loss(-z, 1 - y, gamma, alpha),
      "alpha is on the wrong class"),
@@ -156,8 +213,13 @@ WRONG = [
     ("focal_loss", lambda z, y, gamma, alpha: focal_loss(torch.sigmoid(z), y, gamma, alpha),
      "sigmoid is applied twice"),
     ("cross_entropy", in_place_background, "trained as background"),
-    ("cross_entropy", zero_without_gradient(0), ".backward() cannot start"),
-    ("cross_entropy", zero_without_gradient(torch.tensor(0)), ".backward() cannot start"),
+    ("cross_entropy", zero_without_gradient(0), "does not get from this 0"),
+    ("cross_entropy", zero_without_gradient(torch.tensor(0)), "does not get from this 0"),
+    ("cross_entropy", zero_without_gradient(torch.tensor(0.0, requires_grad=True)),
+     "does not get from this 0"),
+    ("cross_entropy", of_softmax(lambda p: p), "log 0 is infinite"),
+    ("cross_entropy", of_softmax(lambda p: p + 1e-8), "with + 1e-08"),
+    ("cross_entropy", of_softmax(lambda p: p.clamp(min=1e-7)), "with + 1e-07, or a clamp"),
     ("cross_entropy", lambda *case: cross_entropy(*case).item(), "the gradient is 0"),
     ("cross_entropy", lambda z, y, i: F.nll_loss(z.log_softmax(1), y), "pass ignore_index"),
     ("cross_entropy", lambda z, y, i: (-F.one_hot(y, z.shape[1]).movedim(-1, 1)
@@ -166,6 +228,9 @@ WRONG = [
     ("dice_loss", lambda z, y, s: dice_loss((z == z.amax(1, keepdim=True)) * 1e4, y, s),
      "a hard mask"),
     ("dice_loss", lambda z, y, s: dice_loss(z.transpose(2, 3), y, s), "rows and columns exchanged"),
+    ("dice_loss", dice_background_zeroed, "is divided by K"),
+    ("dice_loss", dice_of_squares, "V-Net's denominator"),
+    ("dice_loss", dice_loop, "this is the sum over images and classes"),
     ("dice_loss", lambda *case: dice_loss(*case, axis=-1), "softmax runs over the last axis"),
     ("balancing_alpha", lambda z, y, gamma: (y == 0).float().mean(), "this counts pixels"),
     ("balancing_alpha", lambda *case: alpha_by_autograd(*case, size=lambda g: g), "opposite signs"),
