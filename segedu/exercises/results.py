@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy import ndarray
+from scipy import stats
 from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt
 from skimage.segmentation import find_boundaries
 
@@ -95,7 +96,7 @@ def check_worst_images(submission: Callable[[Sequence[float], int], Sequence[int
 
     def first_of_equals(function, scores, k):
         """Images of the same score may come in any order: name the first of them first."""
-        found = function(scores, k)
+        found = function([*scores], k)  # which may sort its list
         indices = np.asarray(found).tolist() if isinstance(found, list | np.ndarray) else found
         proper = isinstance(indices, list) and all(index in range(len(scores)) for index in indices)
         if not proper or len(set(indices)) < len(indices):
@@ -175,6 +176,16 @@ def check_edge_share(submission: Callable[[ndarray, ndarray], float]) -> Answer:
     def one_side(mode):
         return lambda truth: find_boundaries(truth, connectivity=1, mode=mode)
 
+    def eroded(truth):  # what is beyond the border belongs to neither side
+        return (truth & ~binary_erosion(truth)) | (~truth & ~binary_erosion(~truth))
+
+    def one_of_two(width):  # of the pixels at each step, the one before it or the one behind it
+        def pixels(truth):
+            down, right = truth[1:] != truth[:-1], truth[:, 1:] != truth[:, :-1]
+            return np.pad(down, (width, (0, 0))) | np.pad(right, ((0, 0), width))
+
+        return pixels
+
     misconceptions = {
         "inside the background this distance is 0, so every false alarm counts as an edge pixel": (
             lambda *masks: share(*masks, lambda truth: distance_transform_edt(truth) <= 1)
@@ -205,6 +216,20 @@ def check_edge_share(submission: Callable[[ndarray, ndarray], float]) -> Answer:
         "this is the share away from the edge": lambda *masks: 1 - share(*masks),
         "the border of the image is no outline: an object that it cuts goes on": (
             lambda *masks: share(*masks, with_border)
+        ),
+        "the border of the image is no outline, but erosion takes what lies beyond it as "
+        "background: set border_value=1": lambda *masks: share(*masks, eroded),
+        "this marks one pixel of the two at each step of the truth: mark both": (
+            lambda *masks: share(*masks, one_of_two((0, 1)))
+        ),
+        "this marks one pixel of the two at each step of the truth: mark the first one, too": (
+            lambda *masks: share(*masks, one_of_two((1, 0)))
+        ),
+        "this is an answer for each wrong pixel: take their mean": (
+            lambda preds, truth: edge(truth)[preds != truth]
+        ),
+        "these are the right pixels: take those where the masks differ": (
+            lambda preds, truth: edge(truth)[preds == truth].mean()
         ),
         "np.roll wraps around: the last row is no neighbour of the first": (
             lambda *masks: share(*masks, wrapped)
@@ -369,6 +394,16 @@ def check_paired_interval(submission: Callable[[ndarray, ndarray], tuple[float, 
         "this is the size of the mean difference: its sign says which network is better": (
             lambda *scores: (abs(interval(*scores)[0]), interval(*scores)[1])
         ),
+        "this is the interval's full width: return how far it reaches to one side": (
+            lambda *scores: interval(*scores, lambda values: 2 * error(values))
+        ),
+        "this is one number, the upper end: return the mean difference and how far the interval "
+        "reaches": lambda *scores: sum(interval(*scores)),
+        "this is Student's t for N - 1 degrees of freedom, a good idea: but use 1.96 here": (
+            lambda *scores: interval(
+                *scores, lambda v: error(v) * stats.t.ppf(0.975, len(v) - 1) / 1.96
+            )
+        ),
         "this is 2 standard errors: 1.96 are asked for": (
             lambda *scores: interval(*scores, lambda values: error(values) * 2 / 1.96)
         ),
@@ -416,6 +451,8 @@ image
     misconceptions = {
         "this takes all numbers as independent, but a row shares its training and a column its "
         "image": lambda d: d.std(ddof=1) / d.size**0.5,
+        "this takes all numbers as independent, but a row shares its training and a column its "
+        "image (and NumPy's std needs ddof=1)": lambda d: d.std() / d.size**0.5,
         "this leaves the seeds out: other trainings would have given other rows": (
             lambda d: of_means(d, 0) ** 0.5
         ),
@@ -455,6 +492,15 @@ image
             lambda d: (of_means(d, 1) + d.mean(0).var() / d.shape[1]) ** 0.5
         ),
         "this is the mean and its error: return the error alone": (lambda d: (d.mean(), error(d))),
+        "these are both errors: return the root of the sum of their squares": (
+            lambda d: (of_means(d, 1) ** 0.5, of_means(d, 0) ** 0.5)
+        ),
+        "these are the variances of sums: take the means over rows and columns": (
+            lambda d: sum(d.sum(k).var(ddof=1) / d.shape[1 - k] for k in (0, 1)) ** 0.5
+        ),
+        "both variances are divided by S: there are N means over columns": (
+            lambda d: divided(d, len(d), len(d))
+        ),
         "this is the larger of the two errors: both sources add to the variance": (
             lambda d: max(of_means(d, 0), of_means(d, 1)) ** 0.5
         ),

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.ndimage import binary_erosion, correlate
 from scipy.ndimage import distance_transform_edt as edt
+from scipy.stats import t
 from skimage.segmentation import find_boundaries
 
 
@@ -41,6 +42,22 @@ def without_rows(preds, truth):
     edge[1:] |= change
     edge[:-1] |= change
     return edge[preds != truth].mean()
+
+
+def steps(truth, before):
+    """Marks one of the two pixels at each step of the truth."""
+    edge = np.zeros_like(truth)
+    for axis in (0, 1):
+        turned, change = np.moveaxis(edge, axis, 0), np.diff(truth, axis=axis)
+        turned[slice(-1) if before else slice(1, None)] |= np.moveaxis(change, axis, 0)
+    return edge
+
+
+def sorted_after(scores, k):
+    """Right, though it leaves the list that it got in another order."""
+    found = np.argsort(scores)[:k].tolist()
+    scores.sort()
+    return found
 
 
 def crossed_error(differences):
@@ -89,6 +106,7 @@ RIGHT = {
         lambda scores, k: np.argsort(scores)[:k],
         lambda scores, k: np.argsort(np.negative(scores), kind="stable")[::-1][:k],  # ties reversed
         lambda scores, k: [i for _, i in sorted(zip(scores, range(len(scores)), strict=True))][:k],
+        sorted_after,
     ],
     "edge_share": [
         edge_share,
@@ -149,9 +167,25 @@ WRONG = [
      "from the predicted outline"),
     ("edge_share", lambda preds, truth: find_boundaries(truth, mode="inner")[preds ^ truth].mean(),
      "the inner side"),
+    ("edge_share", lambda preds, truth: (
+        (truth ^ binary_erosion(truth)) | (~truth ^ binary_erosion(~truth)))[preds ^ truth].mean(),
+     "set border_value=1"),
+    ("edge_share", lambda preds, truth: steps(truth, True)[preds ^ truth].mean(), "mark both"),
+    ("edge_share", lambda preds, truth: steps(truth, False)[preds ^ truth].mean(),
+     "mark the first one, too"),
+    ("edge_share", lambda preds, truth: distance(truth)[preds ^ truth] <= 1, "take their mean"),
+    ("edge_share", lambda preds, truth: (distance(truth)[preds == truth] <= 1).mean(),
+     "these are the right pixels"),
     ("edge_share", without_rows, "cases the result is wrong"),
     ("crossed_error", lambda d: d.mean(0).std(ddof=1) / d.shape[1] ** 0.5, "leaves the seeds out"),
     ("crossed_error", lambda d: d.std(ddof=1) / np.sqrt(d.size), "all numbers as independent"),
+    ("crossed_error", lambda d: d.std() / d.size**0.5, "needs ddof=1"),
+    ("crossed_error", lambda d: [d.mean(1).std(ddof=1) / len(d) ** 0.5,
+                                 d.mean(0).std(ddof=1) / d.shape[1] ** 0.5], "both errors"),
+    ("crossed_error", lambda d: np.hypot(d.sum(1).std(ddof=1) / len(d) ** 0.5,
+                                         d.sum(0).std(ddof=1) / d.shape[1] ** 0.5), "of sums"),
+    ("crossed_error", lambda d: np.hypot(d.mean(1).std(ddof=1), d.mean(0).std(ddof=1))
+     / len(d) ** 0.5, "divided by S"),
     ("crossed_error", lambda d: np.hypot(d.mean(1).std() / len(d) ** 0.5,
                                          d.mean(0).std() / d.shape[1] ** 0.5), "use ddof=1"),
     ("crossed_error", lambda d: np.hypot(d.mean(0).std(ddof=1) / len(d) ** 0.5,
@@ -171,6 +205,10 @@ WRONG = [
      * np.std(a - b, ddof=1) / len(a) ** 0.5, "the ends of the interval"),
     ("paired_interval", lambda a, b: (np.mean(a - b), np.std(a - b, ddof=1) / len(a) ** 0.5),
      "one standard error"),
+    ("paired_interval", lambda a, b: np.multiply(paired_interval(a, b), (1, 2)), "full width"),
+    ("paired_interval", lambda a, b: sum(paired_interval(a, b)), "the upper end"),
+    ("paired_interval", lambda a, b: (np.mean(a - b), t.ppf(0.975, len(a) - 1)
+                                      * np.std(a - b, ddof=1) / len(a) ** 0.5), "use 1.96 here"),
     ("paired_interval", lambda a, b: paired_interval(a, b)[1], "return the mean difference"),
     ("paired_interval", lambda a, b: np.mean(a - b), "return how far"),
     ("paired_interval", lambda a, b: paired_interval(a, b)[::-1], "the mean comes first"),
