@@ -152,9 +152,10 @@ def _conditions(runs: list[dict]) -> str:
     hours = sum(float(row["train_cpu_seconds"]) for row in _trained(runs)) / 3600
     first = runs[0]
     flat = [row["flat"] == "True" for row in _trained(runs)]
+    processors = " or ".join(dict.fromkeys(row["processor"] for row in runs))
     return (
         f"{len(flat)} trainings, {hours:.1f} hours of processor time, one thread each, on "
-        f"{first['processor']}; Python {first['python']}, torch {first['torch']}, MONAI "
+        f"{processors}; Python {first['python']}, torch {first['torch']}, MONAI "
         f"{first['monai']}, segmentation-models-pytorch {first['segmentation-models-pytorch']}. "
         f"In {sum(flat)} of them the last third of the steps raised the best validation IoU by at "
         "most 0.002.\n"
