@@ -111,6 +111,7 @@ def inaccessible(page) -> list[str]:
             }
         }"""
     )
+    page.wait_for_timeout(500)  # 0.3 s after the last change the theme says what can be scrolled
     # Without preload: from file:// the style sheets cannot be fetched a second time.
     results = Axe().run(page, options={"resultTypes": ["violations"], "preload": False})
     return [
