@@ -182,6 +182,10 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
 
         return loss
 
+    def of_wrong_class(z, y, gamma, alpha):
+        margin = (2 * y - 1) * z
+        return (weights(y, alpha) * (-margin).sigmoid() ** gamma * -F.logsigmoid(margin)).mean()
+
     def from_probability(p, y, gamma, alpha):
         positive = -alpha * (1 - p) ** gamma * y * p.log()
         return (positive - (1 - alpha) * p**gamma * (1 - y) * (1 - p).log()).mean()
@@ -211,6 +215,7 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         (torch.full(shape, 20.0), torch.ones(shape), 0.5, 0.25),  # so sure that p_t is 1
         (torch.full(shape, 20.0), torch.zeros(shape), 2.0, 0.25),  # as sure, and wrong
         (torch.full(shape, -200.0), torch.ones(shape), 2.0, 0.9),
+        (200 * (2 * y - 1), y, 0.5, 0.25),  # right, and the wrong class has p = 0
     ]
     misconceptions = {
         "alpha is on the wrong class: it belongs to y = 1, and 1 - alpha to y = 0": (
@@ -250,6 +255,8 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         "the gradient is NaN where the probability of the wrong class is rounded to 0, because a "
         "power below 1 is infinitely steep there: compute the power from the logit, with "
         "F.logsigmoid": with_power(lambda p_t, h, gamma, p: (1 - p_t) ** gamma * h),
+        "the gradient is NaN where the probability of the wrong class is too small for float32: "
+        "multiply its logarithm, from F.logsigmoid, by gamma before exp": of_wrong_class,
         "sigmoid rounds to 0 or 1, so a pixel that is certain and wrong has no finite loss: use "
         "F.logsigmoid of the logit": as_printed,
         "sigmoid is applied twice: F.logsigmoid and the losses of PyTorch that take logits apply "
