@@ -37,17 +37,7 @@ from segedu.variants import (
     UNet3Plus,
 )
 
-from .compare import (
-    ARMS,
-    RESULTS,
-    RUNS,
-    Arm,
-    Build,
-    _claim,
-    _ours,
-    data_sets,
-    probabilities,
-)
+from .compare import ARMS, RESULTS, RUNS, Arm, Build, _claim, _ours, data_sets, probabilities
 from .timing import hardware
 
 CHANNELS = (8, 16, 32, 64, 128)

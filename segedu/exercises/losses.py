@@ -698,13 +698,11 @@ def _trainable(loss: Callable, logits: Tensor, *rest) -> Tensor | None:
     result = loss(logits.requires_grad_().clone(), *rest)  # the copy may be changed in place
     if result is None or result is ...:
         return None
-    reached = isinstance(result, Tensor) and result.requires_grad
-    if reached:
+    if isinstance(result, Tensor) and result.requires_grad:
         (gradient,) = torch.autograd.grad(result.sum(), logits, allow_unused=True)
-        reached = gradient is not None
-    if not reached:
-        raise TypeError("expected a tensor from which .backward() reaches the logits")
-    return result
+        if gradient is not None:
+            return result
+    raise TypeError("expected a tensor from which .backward() reaches the logits")
 
 
 def _logits(shape: tuple, *, seed: int) -> Tensor:

@@ -111,7 +111,11 @@ def inaccessible(page) -> list[str]:
             }
         }"""
     )
-    page.wait_for_timeout(500)  # 0.3 s after the last change the theme says what can be scrolled
+    page.wait_for_function(  # the theme says a moment after a change which code can be scrolled
+        """() => [...document.querySelectorAll("pre")].every(
+            ({ tabIndex, scrollWidth, clientWidth }) => tabIndex === 0 || scrollWidth <= clientWidth
+        )"""
+    )
     # Without preload: from file:// the style sheets cannot be fetched a second time.
     results = Axe().run(page, options={"resultTypes": ["violations"], "preload": False})
     return [

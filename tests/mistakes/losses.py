@@ -202,7 +202,7 @@ WRONG = [
     ("class_weights", lambda y, k: torch.bincount(y.flatten(), minlength=k) / y.numel(), "shares"),
     ("focal_loss", focal_two_terms, "the gradient is NaN where the probability of the wrong"),
     ("focal_loss", lambda z, y, gamma, alpha: (
-        (alpha * y + (1 - alpha) * (1 - y)) * F.logsigmoid((1 - 2 * y) * z).exp() ** gamma
+        weights(y, alpha) * F.logsigmoid((1 - 2 * y) * z).exp() ** gamma
         * -F.logsigmoid((2 * y - 1) * z)).mean(), "multiply its logarithm, from F.logsigmoid"),
     ("focal_loss", focal_weighted_mean, "the sum of the weights"),
     ("focal_loss", focal_detached, "the power is cut off from the gradient"),
