@@ -565,9 +565,16 @@ def main() -> None:
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         raise SystemExit(f"error: {error}") from None
     except (RuntimeError, MemoryError) as error:
+        first_line = str(error).partition("\n")[0]
+        if "DataLoader worker" in first_line:
+            raise SystemExit(
+                f"error: a process that prepares crops has died, perhaps for want of memory "
+                f"({first_line}); to go on: the same command with --workers 0 --resume --out and "
+                "its folder"
+            ) from None
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
         raise SystemExit(
-            f"error: out of memory ({str(error).splitlines()[0]}); try a smaller --batch-size, "
+            f"error: out of memory ({first_line}); try a smaller --batch-size, "
             "--crop-size or --channels"
         ) from None

@@ -10,6 +10,7 @@ from pathlib import Path
 from .checkpoint import load_model, load_training, save_checkpoint
 from .files import read_history, remove_unfinished, write_rows
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and what a cluster sends before it ends a job
 HISTORY_ADVICE = "put the file back, or train on from last.safetensors in another folder"
 
 
@@ -99,7 +100,7 @@ class RunFolder:
 
 @contextmanager
 def interrupt_noted() -> Iterator[threading.Event]:
-    """Set the event on Ctrl-C, or on SIGTERM, which a cluster sends before it ends a job.
+    """Set the event on Ctrl-C or SIGTERM.
 
     A second signal of the same kind stops at once.
     """
@@ -112,9 +113,33 @@ def interrupt_noted() -> Iterator[threading.Event]:
         noted.set()
         signal.signal(number, before[number])
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in STOPPING}
     try:
         yield noted
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back, from the processes that begin in here, too; not on Windows."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def outlive_a_signal(worker: int) -> None:
+    """Let the process that trains decide what a signal means that reaches its workers as well.
+
+    It ends a worker by SIGTERM itself, again and again: only the first one is ignored.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)

@@ -8,7 +8,6 @@ seed and k, so a run that was stopped continues exactly where it was.
 import functools
 import math
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -26,7 +25,7 @@ from .data.transforms import train_transform
 from .evaluation import validate
 from .fast import summed_convolutions
 from .models import NodeGrid
-from .run import RunFolder, interrupt_noted
+from .run import RunFolder, interrupt_noted, outlive_a_signal, signals_wait
 
 Loss = Callable[[Tensor | list[Tensor], Tensor], Tensor]
 
@@ -268,7 +267,9 @@ def fit(
     return history
 
 
-def _batches(stream: TrainingStream, done: int, config: TrainConfig, fabric: Fabric) -> DataLoader:
+def _batches(
+    stream: TrainingStream, done: int, config: TrainConfig, fabric: Fabric
+) -> Iterator[tuple[Tensor, Tensor]]:
     """This process's part of each batch after step `done`: every world_size-th crop."""
     crops = range(
         done * config.batch_size + fabric.global_rank,
@@ -280,10 +281,11 @@ def _batches(stream: TrainingStream, done: int, config: TrainConfig, fabric: Fab
         batch_size=config.batch_size // fabric.world_size,
         sampler=crops,
         num_workers=config.workers,
-        worker_init_fn=_ignore_signals,
+        worker_init_fn=outlive_a_signal,
         pin_memory=fabric.device.type == "cuda",  # copied while the GPU computes
     )
-    return fabric.setup_dataloaders(loader, use_distributed_sampler=False, move_to_device=False)
+    with signals_wait():
+        return iter(loader)
 
 
 def _check_settings(
@@ -337,9 +339,3 @@ def _check_masks(masks: Tensor, num_classes: int, ignore_index: int | None) -> N
     """On the CPU, so that the loss need not look at the values again on a GPU."""
     counted = masks if ignore_index is None else masks.masked_fill(masks == ignore_index, 0)
     check_range("the masks of a batch", counted, 0, max(num_classes - 1, 1), "; see ignore_index")
-
-
-def _ignore_signals(worker: int) -> None:
-    """Ctrl-C and SIGTERM reach the workers too; the process that trains decides what happens."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

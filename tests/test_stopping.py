@@ -190,22 +190,70 @@ def test_training_works_in_a_thread_too(tmp_path, whole):
     finish_and_compare(tmp_path, whole)
 
 
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2)])
-def test_a_command_that_is_stopped_says_how_to_go_on(tmp_path, number, workers):
+@pytest.fixture
+def start_command(tmp_path):
+    """A function that starts `segedu train` in tmp_path, and returns when its run has begun."""
+    started = []
+
+    def start(workers: int) -> subprocess.Popen:
+        small = ["--steps", "400", "--batch-size", "1", "--crop-size", "16", "--channels", "2,4"]
+        command = [sys.executable, "-m", "segedu", "train", "--model", "unet", *small]
+        command += ["--workers", str(workers)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **pipes)
+        started.append(process)
+        while not (tmp_path / "runs" / "1" / "last.safetensors").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def workers_of(process: subprocess.Popen) -> list[int]:
+    """The processes that prepare crops for this one."""
+    return [
+        int(pid)
+        for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "workers", "moment"),
+    [
+        (signal.SIGINT, 0, "later"),
+        (signal.SIGTERM, 2, "later"),
+        (signal.SIGTERM, 2, "the workers begin"),
+    ],
+)
+def test_a_command_that_is_stopped_says_how_to_go_on(
+    tmp_path, start_command, number, workers, moment
+):
     """By Ctrl-C, or by a cluster, both of which also reach the processes that prepare crops."""
-    small = ["--steps", "400", "--batch-size", "1", "--crop-size", "16", "--channels", "2,4"]
-    command = [sys.executable, "-m", "segedu", "train", "--model", "unet", *small]
-    command += ["--workers", str(workers)]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    while not (tmp_path / "runs" / "1" / "last.safetensors").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    time.sleep(0.3)
+    process = start_command(workers)
+    if moment == "later":
+        time.sleep(0.3)
+    else:
+        while not workers_of(process):
+            time.sleep(0.001)
     os.killpg(process.pid, number)
     printed = process.communicate(timeout=60)[0]
     assert process.returncode == 130
     assert "To go on: the same command with --resume --out runs/1" in printed
     step = read_notes(tmp_path / "runs" / "1" / "last.safetensors")["step"]
     assert f"stopped after step {step} of 400" in printed
+
+
+def test_a_command_ends_when_a_process_that_prepares_crops_dies(start_command):
+    """As by the system, for want of memory; the other process must not be waited for."""
+    process = start_command(2)
+    while len(workers_of(process)) < 2:
+        time.sleep(0.01)
+    os.kill(workers_of(process)[0], signal.SIGKILL)
+    printed = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "error: a process that prepares crops has died" in printed
+    assert "Traceback" not in printed

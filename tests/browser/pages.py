@@ -1,6 +1,6 @@
 """What can be wrong with a page, in the words that a failing test prints."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -96,6 +96,7 @@ def bad_math(page) -> list[str]:
 def inaccessible(page) -> list[str]:
     """List what axe-core calls serious or critical. Takes most colours from the blocks of code."""
     from axe_playwright_python.sync_playwright import Axe  # where there is no browser: not needed
+    from playwright.sync_api import TimeoutError
 
     page.evaluate(
         """() => {
@@ -111,11 +112,13 @@ def inaccessible(page) -> list[str]:
             }
         }"""
     )
-    page.wait_for_function(  # the theme says a moment after a change which code can be scrolled
-        """() => [...document.querySelectorAll("pre")].every(
-            ({ tabIndex, scrollWidth, clientWidth }) => tabIndex === 0 || scrollWidth <= clientWidth
-        )"""
-    )
+    scrolled = """[...document.querySelectorAll("pre")].every(
+        ({ tabIndex, scrollWidth, clientWidth }) => tabIndex === 0 || scrollWidth <= clientWidth
+    )"""
+    with suppress(
+        TimeoutError
+    ):  # the theme says a moment after a change which code can be scrolled
+        page.wait_for_function(scrolled, timeout=5000)
     # Without preload: from file:// the style sheets cannot be fetched a second time.
     results = Axe().run(page, options={"resultTypes": ["violations"], "preload": False})
     return [

@@ -135,7 +135,7 @@ def test_a_value_shows_its_window_and_a_pixel_its_windows(figure, page):
     expect(figure.locator(".connected")).to_have_text(
         "Input pixel in row 2, column 3: windows over it: 6."
     )
-    assert figure.locator(".mark").count() == 3  # in the input, the output and the map
+    expect(figure.locator(".mark")).to_have_count(3)  # in the input, the output and the map
 
 
 @pytest.mark.parametrize("width", [1400, 375])

@@ -127,7 +127,7 @@ def test_pointing_at_a_node_lights_its_inputs_and_its_field(figure, page):
     figure.get_by_role("button", name="X(1,1)").hover()
     lit = figure.locator(".node.source:visible")
     assert sorted(lit.all_text_contents()) == ["X(1,0)", "X(2,0)"]
-    assert figure.locator(".edge.input:visible").count() == 2
+    expect(figure.locator(".edge.input:visible")).to_have_count(2)
     assert float(figure.locator(".field").get_attribute("width")) < float(wide)
     expect(figure.locator(".about .title")).to_have_text("X(1,1)")
     page.mouse.move(0, 0)

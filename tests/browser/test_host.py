@@ -27,7 +27,7 @@ def test_without_scripts_the_picture_is_seen_and_nothing_else(browser, tmp_path)
     picture = page.get_by_role("img", name="Curves of focal loss")
     expect(picture).to_be_visible()
     assert picture.bounding_box()["height"] > 300
-    assert page.locator("input, button, select").count() == 0
+    expect(page.locator("input, button, select")).to_have_count(0)
     context.close()
 
 
@@ -41,7 +41,7 @@ def test_print_shows_the_state(page, tmp_path):
 
 def test_with_scripts_the_controls_take_the_place_of_the_picture(page, tmp_path):
     open_with(page, tmp_path / "page.html", "", explorers.LossExplorer)
-    assert page.locator("img").count() == 0
+    expect(page.locator("img")).to_have_count(0)
     assert values(page) == {"gamma": "2", "alpha": "0.25", "foreground": "0.1", "p": "0.3"}
 
 

@@ -117,13 +117,13 @@ def test_a_notebook_that_was_not_run_shows_the_picture(browser, address):
     output = page.locator(".jp-OutputArea-output")
     expect(output.get_by_role("img", name="Curves of focal loss")).to_be_visible()
     expect(output).to_contain_text("This is only a picture")
-    assert output.locator("input, button, select").count() == 0
+    expect(output.locator("input, button, select")).to_have_count(0)
     page.evaluate(RUN_CELL, 0)
     gamma = output.get_by_role("slider").first
     before = output.locator(".summary").inner_text()
     gamma.press("ArrowRight")
     expect(output.locator(".summary")).not_to_have_text(before)
-    assert output.locator("img").count() == 0
+    expect(output.locator("img")).to_have_count(0)
     page.close()
 
 
@@ -136,7 +136,7 @@ def test_figure_sliders_and_python_move_together(browser, address):
         run(number)
     figures = page.locator(".jp-OutputArea-output .segedu-explorer")
     figures.locator(".summary").nth(6).wait_for()
-    assert figures.count() == 7
+    expect(figures).to_have_count(7)
     for figure in figures.all():
         expect(figure.locator(".summary")).not_to_be_empty()  # a network takes its time
         assert figure.locator("[role=slider], select").count() >= 1

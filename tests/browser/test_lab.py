@@ -558,8 +558,8 @@ def test_the_lab_by_hand(page, tmp_path, explorer, width, theme):
     button(page, "❚❚ pause").press("Enter")
     names = page.locator(".numbers tbody th").all_inner_texts()
     assert names == ["A: BCE + Dice", "B: Dice", "Otsu's threshold"]
-    assert page.locator(".crops").first.locator("canvas").count() == 4
-    assert page.locator(".thin").count() == 2
+    expect(page.locator(".crops").first.locator("canvas")).to_have_count(4)
+    expect(page.locator(".thin")).to_have_count(2)
     page.wait_for_function("!document.querySelector('.segedu-lab .tools button:disabled')")
     assert problems + inaccessible(page) + too_wide(page) == []
     button(page, "end comparison").click()
@@ -607,7 +607,7 @@ def test_presets_and_the_address(page, tmp_path, explorer):
     button(page, "one step").click()
     wait(page, "Step 1\\.")
     heads = page.locator(".heads canvas")
-    assert heads.count() == 4
+    expect(heads).to_have_count(4)
     assert "L4: IoU" in heads.last.get_attribute("aria-label")
     assert "mean of all heads" in page.locator(".heads .note").inner_text()
     button(page, "BCE against Dice").click()
@@ -763,8 +763,8 @@ def test_nothing_flashes_before_the_first_answer(page, tmp_path, explorer):
     wait(page, "The network is being set up")
     page.wait_for_selector(".crops canvas")
     assert page.get_by_text("What each head says").is_hidden()
-    assert page.locator(".crops canvas").count() == 4
-    assert page.locator(".main svg[role=img]").count() == 3
+    expect(page.locator(".crops canvas")).to_have_count(4)
+    expect(page.locator(".main svg[role=img]")).to_have_count(3)
     button(page, "▶ play").click()
     assert page.locator(".summary").inner_text() == "Training ..."
     assert problems == []

@@ -261,7 +261,7 @@ def test_every_control(live, scheme, tmp_path):
     assert "Pixel in row" in page.locator(".live").inner_text()
     assert page.locator(".reaches li").count() == page.locator(".reach").count() == 4
     segmentation.press("Escape")
-    assert page.locator(".reaches li").count() == 0
+    expect(page.locator(".reaches li")).to_have_count(0)
     segmentation.press("ArrowDown")
     changed(page, lambda: segmentation.press("Enter"))
 
@@ -453,7 +453,7 @@ def test_a_unet_of_ones_own(page, tmp_path):
     problems = watch(page)
     open_text(page, tmp_path, live.to_page())
     expect(page.locator(".summary")).to_contain_text("Head L2: IoU 0.")
-    assert page.locator(".costs tbody tr").count() == 1
+    expect(page.locator(".costs tbody tr")).to_have_count(1)
     nodes_and_a_skip = page.get_by_role("button", name=re.compile(r"^X\("))
     assert nodes_and_a_skip.count() == 5 + 1
     page.get_by_role("button", name="all skips off").click()

@@ -281,9 +281,9 @@ def test_a_pixel_says_its_probability(show):
     says = f"Row 29, column 30: probability {p:.2f}, FN, missed."
     assert page.locator(".pixel").inner_text() == says
     assert page.locator("td.lit").inner_text().split()[0] == "FN"
-    assert page.locator(".ring[visibility=visible]").count() == 2  # in both pictures
+    expect(page.locator(".ring[visibility=visible]")).to_have_count(2)  # in both pictures
     page.mouse.move(0, 0)
-    assert page.locator("td.lit").count() == 0
+    expect(page.locator("td.lit")).to_have_count(0)
     page.locator(".pixels").first.focus()
     page.keyboard.press("ArrowUp")  # from the middle
     assert page.locator(".pixel").inner_text().startswith("Row 19, column 30: probability 1.00, TP")
@@ -410,7 +410,7 @@ def test_a_pixel_of_the_picture_shows_on_the_curves(show):
     assert title != "Pixel with p = 0.30"
     p = float(title.split()[-1])
     np.testing.assert_allclose(readings(page)[1][2], p, atol=0.006)  # |gradient| of BCE is p
-    assert page.locator(".ring[visibility=visible]").count() == 4
+    expect(page.locator(".ring[visibility=visible]")).to_have_count(4)
     page.mouse.move(0, 0)
     assert page.locator("thead .title").inner_text() == "Pixel with p = 0.30"
 

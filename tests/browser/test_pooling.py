@@ -95,7 +95,7 @@ def test_the_squares_that_count_are_lit(figure, page):
     background, foreground = figure.locator(".block").all()
     empty = foreground.locator("i.unlit").count()
     assert empty == 12
-    assert background.locator("i.unlit").count() == 0
+    expect(background.locator("i.unlit")).to_have_count(0)
     page.evaluate("location.hash = '#pooling?classes=foreground&absent=1'")
     expect(foreground.locator("i.unlit")).to_have_count(0)  # now they count
     expect(background).to_have_class("block off")
@@ -104,7 +104,7 @@ def test_the_squares_that_count_are_lit(figure, page):
 def test_the_steps_lead_to_the_number(figure, page, explorer):
     figure = figure()
     steps, drawing = figure.locator("li"), figure.locator(".drawing")
-    assert drawing.locator("i").count() == 64
+    expect(drawing.locator("i")).to_have_count(64)
     expect(steps.nth(1)).to_contain_text("mean over the classes of each image")
     page.evaluate("location.hash = '#pooling?average=class'")
     expect(drawing.locator(".share")).to_have_count(2)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.test_chapters import CHAPTERS, NOTEBOOKS, read, right_letters, tasks
 
@@ -50,35 +51,35 @@ def line(done: int = 0, right: int = 0) -> str:
 def test_an_answer_and_a_tick_are_kept_until_they_are_forgotten(open_page, book):
     page = open_page()
     problems = watch(page)
-    assert page.locator(".progress-line").inner_text() == line()
+    expect(page.locator(".progress-line")).to_have_text(line())
     answer(page, 1, wrong(RIGHT[0]))
     answer(page, 2, RIGHT[1])
     shown = page.locator(".quiz-why.shown")
     assert [shown.nth(k).inner_text().split()[0] for k in (0, 1)] == ["No.", "Right."]
     answer(page, 1, RIGHT[0])  # may be tried, but the first answer counts
-    assert page.locator(".quiz-why.shown").count() == 3
+    expect(page.locator(".quiz-why.shown")).to_have_count(3)
     page.locator(".exercise-done input").first.check()
-    assert page.locator(".progress-line").inner_text() == line(done=1, right=1)
+    expect(page.locator(".progress-line")).to_have_text(line(done=1, right=1))
 
     page.reload()
-    assert page.locator(".progress-line").inner_text() == line(done=1, right=1)
-    assert page.locator(".exercise-done input").first.is_checked()
-    assert shown.count() == 2
-    assert shown.first.inner_text().startswith("No.")
+    expect(page.locator(".progress-line")).to_have_text(line(done=1, right=1))
+    expect(page.locator(".exercise-done input").first).to_be_checked()
+    expect(shown).to_have_count(2)
+    expect(shown.first).to_contain_text("No.")
     mark = f"2/{len(TITLES) + len(RIGHT)}"
     for other in ("intro", CHAPTERS[1]):
         page.goto(f"{book.folder.as_uri()}/{other}.html")
-        assert page.locator(f"{MENU} .progress-mark").inner_text().startswith(mark)
+        expect(page.locator(f"{MENU} .progress-mark")).to_contain_text(mark)
     page.goto(f"{book.folder.as_uri()}/intro.html")
-    assert page.locator(".bd-article .progress-mark").count() == 1
+    expect(page.locator(".bd-article .progress-mark")).to_have_count(1)
 
     page.goto(f"{book.folder.as_uri()}/{PAGE}.html")
     page.get_by_role("button", name="Forget my progress").click()
     assert "forgotten" in page.locator(".progress-box").inner_text()
-    assert page.locator(".progress-line").inner_text() == line()
+    expect(page.locator(".progress-line")).to_have_text(line())
     assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('progress'))") == []
     for what in (".quiz-why.shown", ".progress-mark", ":is(.quiz-option, .exercise-done) :checked"):
-        assert page.locator(what).count() == 0
+        expect(page.locator(what)).to_have_count(0)
     assert problems == []
 
 
@@ -88,22 +89,22 @@ def test_all_done_is_a_tick_in_the_menu(open_page):
         answer(page, number, letter)
     for box in page.locator(".exercise-done input").all():
         box.check()
-    assert page.locator(".progress-line").inner_text() == line(len(TITLES), len(RIGHT))
-    assert page.locator(f"{MENU} .progress-mark").inner_text().startswith("✓")
+    expect(page.locator(".progress-line")).to_have_text(line(len(TITLES), len(RIGHT)))
+    expect(page.locator(f"{MENU} .progress-mark")).to_contain_text("✓")
 
 
 def test_a_question_can_be_answered_by_the_keyboard(open_page):
     page = open_page()
     page.locator(".quiz-option input").first.focus()
     page.keyboard.press("ArrowDown")
-    assert page.locator(".quiz-why.shown").count() == 0  # to move is not to answer
+    expect(page.locator(".quiz-why.shown")).to_have_count(0)  # to move is not to answer
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     shown = page.locator(".quiz-why.shown")
-    assert page.locator(".quiz-option", has=shown).get_by_role("radio").is_checked()
+    expect(page.locator(".quiz-option", has=shown).get_by_role("radio")).to_be_checked()
     assert shown.locator("xpath=..").get_attribute("aria-live") == "polite"
     page.get_by_role("button", name="Check").nth(1).click()
-    assert page.locator(".quiz-missing").nth(1).inner_text() == "Choose an answer first."
+    expect(page.locator(".quiz-missing").nth(1)).to_have_text("Choose an answer first.")
 
 
 def test_two_tabs_show_the_same(open_page, book):
@@ -113,7 +114,7 @@ def test_two_tabs_show_the_same(open_page, book):
     answer(other, 1, RIGHT[0])
     page.wait_for_function("document.querySelectorAll('.quiz-why.shown').length === 1")
     answer(page, 2, RIGHT[1])
-    assert page.locator(".progress-line").inner_text() == line(right=2)
+    expect(page.locator(".progress-line")).to_have_text(line(right=2))
 
 
 REFUSE = """
@@ -129,12 +130,12 @@ for (const name of ["getItem", "setItem", "removeItem"]) {
 def test_a_browser_that_keeps_nothing_still_answers_and_says_so(open_page):
     page = open_page(script=REFUSE)
     problems = watch(page)
-    assert page.locator(".progress-refused").count() == 1
+    expect(page.locator(".progress-refused")).to_have_count(1)
     answer(page, 1, RIGHT[0])
     page.locator(".exercise-done input").first.check()
-    assert page.locator(".progress-line").inner_text() == line(done=1, right=1)
+    expect(page.locator(".progress-line")).to_have_text(line(done=1, right=1))
     page.get_by_role("button", name="Forget my progress").click()
-    assert page.locator(".progress-line").inner_text() == line()
+    expect(page.locator(".progress-line")).to_have_text(line())
     assert problems == []
 
 
@@ -151,9 +152,9 @@ def test_what_is_kept_may_be_nonsense(open_page, book, kept):
         kept,
     )
     page.reload()
-    assert page.locator(".progress-line").inner_text() == line()
+    expect(page.locator(".progress-line")).to_have_text(line())
     answer(page, 1, RIGHT[0])
-    assert page.locator(".progress-line").inner_text() == line(right=1)
+    expect(page.locator(".progress-line")).to_have_text(line(right=1))
     assert problems == []
 
 
@@ -162,18 +163,18 @@ def test_without_scripts_the_options_unfold_as_in_a_notebook(open_page):
     options = page.locator("details.quiz")
     assert options.count() >= 3 * len(RIGHT)
     options.first.locator("summary").click()
-    assert options.first.locator("p").first.is_visible()
-    assert page.locator(".quiz-option, .exercise-done, .progress-box").count() == 0
-    assert not page.locator(".progress-line").is_visible()
+    expect(options.first.locator("p").first).to_be_visible()
+    expect(page.locator(".quiz-option, .exercise-done, .progress-box")).to_have_count(0)
+    expect(page.locator(".progress-line")).to_be_hidden()
 
 
 def test_print_shows_every_explanation_and_no_button(open_page):
     page = open_page()
-    assert not page.locator(".quiz-why").last.is_visible()
+    expect(page.locator(".quiz-why").last).to_be_hidden()
     page.emulate_media(media="print")
-    assert page.locator(".quiz-why").last.is_visible()
+    expect(page.locator(".quiz-why").last).to_be_visible()
     for control in (".quiz-check", ".exercise-done", ".progress-line", ".progress-box"):
-        assert not page.locator(control).first.is_visible()
+        expect(page.locator(control).first).to_be_hidden()
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1400, "light"), (360, "dark")])
@@ -203,9 +204,9 @@ def test_every_exercise_has_its_tick_and_every_question_its_button(open_page, bo
     notebook = read(name)
     exercises, questions = len(tasks(notebook)), len(right_letters(notebook))
     page = open_page(name)
-    assert page.locator(".exercise-done").count() == exercises
-    assert page.locator(".quiz-check").count() == questions
-    assert page.locator("details.quiz").count() == 0
-    assert page.locator("p.progress-line").count() == bool(exercises or questions)
-    assert page.get_by_text("to have your answer checked.").count() == exercises
+    expect(page.locator(".exercise-done")).to_have_count(exercises)
+    expect(page.locator(".quiz-check")).to_have_count(questions)
+    expect(page.locator("details.quiz")).to_have_count(0)
+    expect(page.locator("p.progress-line")).to_have_count(int(bool(exercises or questions)))
+    expect(page.get_by_text("to have your answer checked.")).to_have_count(exercises)
     assert "returns nothing; write it" not in (book.folder / f"{name}.html").read_text("utf-8")

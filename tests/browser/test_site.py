@@ -101,7 +101,7 @@ def test_search(page, addresses, scheme, width):
     look(page, width)
     page.goto(f"{addresses[scheme]}/intro.html")
     fields = page.locator(".search-button__button:visible")
-    assert fields.count() == 1
+    expect(fields).to_have_count(1)
     fields.click()
     page.keyboard.type("deep supervision")
     page.keyboard.press("Enter")
@@ -178,7 +178,7 @@ def test_no_formula_that_fits_is_a_stop_of_the_tab_key(page, addresses):
     assert bad_math(page) == []
     formulas = page.locator("mjx-container")
     assert formulas.count() > 20
-    assert formulas.and_(page.locator("[tabindex]")).count() == 0
+    expect(formulas.and_(page.locator("[tabindex]"))).to_have_count(0)
     assert page.locator("mjx-assistive-mml").count() == formulas.count()  # for screen readers
 
 
@@ -202,7 +202,7 @@ def test_on_paper_answers_are_open_and_code_wraps(page, addresses):
     closed = answers.and_(page.locator(":not([open])"))
     before = closed.count()
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert closed.count() == 0
+    expect(closed).to_have_count(0)
     page.emulate_media(media="print")
     cut = "blocks => blocks.filter(block => block.scrollWidth > block.clientWidth + 1).length"
     assert page.locator(".bd-article pre:visible").evaluate_all(cut) == 0
