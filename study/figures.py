@@ -1,10 +1,11 @@
 """Draw the course's figures into img/: all of them, or those that are named.
 
-    python -m study.figures
+    python -m study.figures --root stage1_train.zip
     python -m study.figures UNet IoU
 
 All that is drawn comes from the package: nodes, shapes and counts from the real modules, nuclei
-from the sample field, predictions from the trained weights.
+from the sample field, predictions from the trained weights. Only the figure of the worst test
+images needs the data set, and without `--root` it is left as it is.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
@@ -31,7 +32,7 @@ from segedu import (
     predict,
     to_mask,
 )
-from segedu.data import normalize, sample
+from segedu.data import NucleiDataset, normalize, sample
 from segedu.diagrams import draw_grid, draw_unet
 from segedu.plotting import COLOURS, ERRORS, overlay_mask, show_errors, show_images, use_style
 
@@ -44,6 +45,7 @@ from .measures import fields_of_test, paired, read_runs
 from .pretrained import measured
 
 IMG = Path(__file__).parent.parent / "img"
+WORST = {28: np.s_[:, :512], 79: np.s_[230:430, 380:580], 12: np.s_[:, :]}  # what is shown
 CREDIT = "Field from the 2018 Data Science Bowl nuclei (CC0), as carried by stardist."
 
 
@@ -190,6 +192,27 @@ def result() -> Figure:
     return figure
 
 
+def worst(root: str) -> Figure:
+    """The three test images with the lowest IoU: a part of each, and its errors."""
+    test_set, model = NucleiDataset(root, split="test"), load_pretrained("unetpp-nuclei")
+    figure, axes = plt.subplots(2, 3, figsize=(7, 5.4))
+    for (number, window), (above, below) in zip(WORST.items(), axes.T, strict=True):
+        image, mask = test_set[number]
+        target = mask.as_subclass(torch.Tensor)[None]
+        preds = to_mask(predict(model, image[None]), model.threshold)
+        scores = metrics.stat_scores(preds, target, num_classes=1)
+        value = metrics.iou(*scores, average="set", absent="skip")
+        show_images([test_set.grey(number)[window]], [f"IoU {value:.2f}"], ax=[above])
+        show_errors(np.zeros_like(preds[0][window]), preds[0][window], target[0][window], ax=below)
+        below.get_legend().remove()
+    meanings = [
+        Patch(facecolor=colour, hatch=hatch, edgecolor="black", label=meaning)
+        for colour, hatch, meaning in ERRORS.values()
+    ]
+    figure.legend(handles=meanings, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
 def study() -> Figure:
     """Each network of the long study: its difference to the U-Net over the time of an image."""
     runs, fields = read_runs(RESULTS), fields_of_test(RESULTS)
@@ -249,14 +272,17 @@ def save(figure: Figure, path: Path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME")
-    names = parser.parse_args().names or list(FIGURES)
-    if unknown := [name for name in names if name not in FIGURES]:
-        parser.error(f"no figure {', '.join(unknown)}, only {', '.join(FIGURES)}")
+    parser.add_argument("--root", metavar="ZIP", help="stage1_train.zip, for the figure worst")
+    args = parser.parse_args()
+    figures = FIGURES | ({"worst": lambda: worst(args.root)} if args.root else {})
+    names = args.names or list(figures)
+    if unknown := [name for name in names if name not in figures]:
+        parser.error(f"no figure {', '.join(unknown)}, only {', '.join(figures)}")
     matplotlib.use("agg")
     use_style()
     IMG.mkdir(exist_ok=True)
     for name in names:
-        save(FIGURES[name](), IMG / f"{name}.png")
+        save(figures[name](), IMG / f"{name}.png")
         print(IMG / f"{name}.png")
 
 
