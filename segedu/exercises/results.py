@@ -90,6 +90,10 @@ def check_worst_images(submission: Callable[[Sequence[float], int], Sequence[int
     def worst(scores, k):
         return sorted(range(len(scores)), key=scores.__getitem__)[:k]
 
+    def after_removals(indices):
+        """The index of each in a list that the images before it have left."""
+        return [i - sum(j < i for j in indices[:place]) for place, i in enumerate(indices)]
+
     cases = [(SCORES[0], 2), (SCORES[0], 3), (SCORES[1], 2), (SCORES[2], 1), (SCORES[3], 3)]
     cases += [(SCORES[3], 7), (SCORES[4], 2), (SCORES[5], 3)]
     cases.append((np.random.default_rng(0).permutation(30).tolist(), 8))
@@ -140,6 +144,9 @@ def check_worst_images(submission: Callable[[Sequence[float], int], Sequence[int
             lambda scores, k: [(scores[index], index) for index in worst(scores, k)]
         ),
         "this is one index: return a list of k of them": lambda scores, k: worst(scores, 1)[0],
+        "removing an image shifts the indices of all later ones: keep the list as it is": (
+            lambda scores, k: after_removals(worst(scores, k))
+        ),
     }
     return check(submission, worst, cases, misconceptions, run=first_of_equals)
 
@@ -500,6 +507,9 @@ image
         ),
         "both variances are divided by S: there are N means over columns": (
             lambda d: divided(d, len(d), len(d))
+        ),
+        "both variances are divided by N: there are S means over rows": (
+            lambda d: divided(d, d.shape[1], d.shape[1])
         ),
         "this is the larger of the two errors: both sources add to the variance": (
             lambda d: max(of_means(d, 0), of_means(d, 1)) ** 0.5

@@ -21,6 +21,14 @@ def unpaired(first, second):
     return np.mean(first) - np.mean(second), 1.96 * variance**0.5
 
 
+def popped(scores, k):
+    found = []
+    for _ in range(k):
+        found.append(scores.index(min(scores)))
+        scores.pop(found[-1])
+    return found
+
+
 def edge_share(preds, truth):
     """A pixel is at the edge if its four neighbours are not all of its own class."""
     cross = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
@@ -146,6 +154,7 @@ WRONG = [
     ("worst_images", lambda scores, k: sorted((s, i) for i, s in enumerate(scores))[:k],
      "pairs of a score and an index"),
     ("worst_images", lambda scores, k: np.argmin(scores), "this is one index"),
+    ("worst_images", popped, "shifts the indices"),
     ("edge_share", lambda preds, truth: (truth & ~binary_erosion(truth))[preds ^ truth].mean(),
      "erosion leaves the inner side"),
     ("edge_share", lambda preds, truth: (distance(truth) <= 2)[preds ^ truth].mean(),
@@ -186,6 +195,8 @@ WRONG = [
                                          d.sum(0).std(ddof=1) / d.shape[1] ** 0.5), "of sums"),
     ("crossed_error", lambda d: np.hypot(d.mean(1).std(ddof=1), d.mean(0).std(ddof=1))
      / len(d) ** 0.5, "divided by S"),
+    ("crossed_error", lambda d: np.hypot(d.mean(1).std(ddof=1), d.mean(0).std(ddof=1))
+     / d.shape[1] ** 0.5, "divided by N"),
     ("crossed_error", lambda d: np.hypot(d.mean(1).std() / len(d) ** 0.5,
                                          d.mean(0).std() / d.shape[1] ** 0.5), "use ddof=1"),
     ("crossed_error", lambda d: np.hypot(d.mean(0).std(ddof=1) / len(d) ** 0.5,
