@@ -71,14 +71,15 @@ def check_binary_mask(submission: Callable[[Tensor], Tensor]) -> Answer:
 
     def run(function, mask):
         result = as_asked(solution)(function, mask)
-        return "float64" if getattr(result, "dtype", None) == torch.float64 else result
+        dtype = getattr(result, "dtype", None)
+        return str(dtype) if dtype in (torch.float64, torch.float16, torch.bfloat16) else result
 
     one = torch.tensor([[0, 1, 1], [0, 0, 1]])
     nuclei = torch.from_numpy(NUCLEI)
     masks = [one, 255 * one, 0 * one, nuclei, nuclei.where(nuclei > 1, 0), nuclei[1:4, 1:7]]
     misconceptions = {
-        "for an empty mask this is 0 / 0, which is NaN, and one NaN ruins every weight of the "
-        "network: compare with 0 instead of dividing": lambda mask: mask / mask.max(),
+        "for an empty mask this is 0 / 0, which is NaN, and one NaN ruins almost every weight of "
+        "the network: compare with 0 instead of dividing": lambda mask: mask / mask.max(),
         "the numbers are names: nucleus 2 is not twice as much foreground as nucleus 1. Compare "
         "with 0 instead of dividing": lambda mask: mask / mask.max().clamp(min=1),
         "the numbers are unchanged: every number above 0 has to become 1": lambda mask: mask,
@@ -99,6 +100,15 @@ def check_binary_mask(submission: Callable[[Tensor], Tensor]) -> Answer:
         CHANGED: in_place,
         "the result is float64, and the scores of a network are float32: use .float()": (
             lambda mask: (mask != 0).double()
+        ),
+        "the result is float16, and float32 is asked for: use .float()": (
+            lambda mask: (mask != 0).half()
+        ),
+        "nucleus and background are swapped: 1 is asked for where there is a nucleus": (
+            lambda mask: (mask == 0).float()
+        ),
+        "there is an axis too many: the mask that is asked for is (H, W), like the given one": (
+            lambda mask: solution(mask)[None]
         ),
     }
     cases = [(mask,) for mask in masks]
@@ -194,6 +204,12 @@ def check_class_shares(submission: Callable[[Tensor, int], Tensor]) -> Answer:
     misconceptions = {
         "the void pixels are still in the denominator: divide by the number of the others": (
             lambda labels, k: counted(labels, k) / labels.numel()
+        ),
+        "the pixels of all maps were divided by the size of one map, H x W: divide by their sum": (
+            lambda labels, k: counted(labels, k) / labels[0].numel()
+        ),
+        "there is a class too many: the classes are 0 to num_classes - 1": (
+            lambda labels, k: shares(labels, k + 1)
         ),
         "void was counted as background: leave these pixels out": (
             lambda labels, k: shares(labels.where(labels != VOID, 0), k)
@@ -395,6 +411,12 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
         "instead": rolled,
         "there is no boundary in the result: make its pixels 2. (+ of two boolean arrays means "
         "`or`: use integers)": lambda instances: instances > 0,
+        "the boundary is 3: class 2 was added to class 1. Use np.where": (
+            lambda instances: inner(instances) + (inner(instances) == 2)
+        ),
+        "the interior is missing: it is class 1, and the boundary class 2": (
+            lambda instances: 2 * (inner(instances) == 2)
+        ),
         "the interior has kept the numbers of the nuclei: it is class 1 in every nucleus": (
             lambda instances: np.where(inner(instances) == 2, 2, instances)
         ),

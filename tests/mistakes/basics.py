@@ -122,6 +122,13 @@ WRONG = [
     ("three_class", between, "only nuclei that touch have a boundary"),
     ("binary_mask", lambda mask: mask.clamp_(max=1).float(), "that you were given has changed"),
     ("binary_mask", lambda mask: mask.clamp(max=1).double(), "the result is float64"),
+    ("binary_mask", lambda mask: mask.clamp(max=1).half(), "the result is float16"),
+    ("binary_mask", lambda mask: 1.0 - mask.clamp(max=1), "background are swapped"),
+    ("binary_mask", lambda mask: mask.clamp(max=1).float().unsqueeze(0), "an axis too many"),
+    ("class_shares", lambda x, k: torch.stack([(x == c).sum() for c in range(k)])
+     / (x.shape[1] * x.shape[2]), "the size of one map"),
+    ("class_shares", lambda x, k: torch.stack([(x == c).sum() / (x < k).sum()
+     for c in range(k + 1)]), "a class too many"),
     ("class_shares", lambda x, k: F.one_hot(x.where(x < k, k), k + 1)[..., :k].sum((1, 2))
      / (x < k).sum((1, 2))[:, None], "a row for each map"),
     ("count_nuclei", lambda mask: label(mask > 0), "take the largest number"),
@@ -134,6 +141,10 @@ WRONG = [
     ("double", lambda *case: (double(*case)[0], double(*case)[1] / 1), "convert them back"),
     ("double", lambda image, labels: (double(image, labels)[0], labels),
      "(7, 9))[1] gave torch.int64 (7, 9), expected torch.int64 (14, 18)"),
+    ("three_class", lambda x: (x > 0) + 2 * find_boundaries(x, connectivity=1, mode="inner"),
+     "the boundary is 3"),
+    ("three_class", lambda x: 2 * find_boundaries(x, connectivity=1, mode="inner"),
+     "the interior is missing"),
     ("three_class", three_class_eroded, "the whole mask was eroded"),
     ("three_class", lambda x: three_class(x).astype(float), "gave 'floats', expected 'integers'"),
     ("three_class", lambda x: np.where(x == 4, 1, three_class(x)), "[5][0] gave 1, expected 2"),
