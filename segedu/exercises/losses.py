@@ -83,8 +83,11 @@ def check_binary_cross_entropy(submission: Callable[[Tensor, Tensor], Tensor]) -
         ),
         "the sign is wrong: a loss has to fall as p rises": lambda *case: -solution(*case),
         "background pixels need the term with 1 - y": lambda z, y: y * solution(z, y),
+        "nuclei need the term with y": lambda z, y: (1 - y) * solution(z, y),
         "the classes are swapped: y = 1 has to pull the logit up": lambda z, y: solution(-z, y),
         "both terms are softplus(z): that of y = 1 needs softplus(-z)": lambda z, y: F.softplus(z),
+        "both terms are softplus(-z): that of y = 0 needs softplus(z)": lambda z, y: F.softplus(-z),
+        "y z has the wrong sign: softplus(z) - y z": lambda z, y: F.softplus(z) + y * z,
         "this is the mean: return the loss of each pixel": of_logits,
         "this is the sum: return the loss of each pixel": (
             lambda z, y: of_logits(z, y, reduction="sum")
@@ -186,15 +189,18 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         margin = (2 * y - 1) * z
         return (weights(y, alpha) * (-margin).sigmoid() ** gamma * -F.logsigmoid(margin)).mean()
 
-    def from_probability(p, y, gamma, alpha):
-        positive = -alpha * (1 - p) ** gamma * y * p.log()
-        return (positive - (1 - alpha) * p**gamma * (1 - y) * (1 - p).log()).mean()
+    def from_probability(p, y, gamma, alpha, small=0.0):
+        positive = -alpha * (1 - p) ** gamma * y * (p + small).log()
+        return (positive - (1 - alpha) * p**gamma * (1 - y) * (1 - p + small).log()).mean()
 
     def as_printed(z, y, gamma, alpha):
         return from_probability(z.sigmoid(), y, gamma, alpha)
 
     def clamped(small):
         return lambda z, *rest: from_probability(z.sigmoid().clamp(small, 1 - small), *rest)
+
+    def added(small):
+        return lambda z, *rest: from_probability(z.sigmoid(), *rest, small)
 
     def of_mean(z, y, gamma):
         entropy = F.binary_cross_entropy_with_logits(z, y)
@@ -232,6 +238,11 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         "the base of the power is the probability of the right class, which gives the most weight "
         "to what is already right: take that of the wrong class": with_power(
             lambda p_t, h, gamma, p: p_t**gamma * h
+        ),
+        "the right and the wrong class are exchanged: nuclei have p in the logarithm, background "
+        "has 1 - p": lambda z, *rest: solution(-z, *rest),
+        "background pixels need the second term of equation (focal)": (
+            lambda z, y, gamma, alpha: alpha * (y * each(z, y, gamma)).mean()
         ),
         "the power includes the logarithm: it belongs to the probability alone": with_power(
             lambda p_t, h, gamma, p: ((1 - p_t) * h) ** gamma
@@ -273,10 +284,12 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         NO_GRADIENT: lambda *case: solution(*case).detach(),
     }
     for small in SMALL:
-        misconceptions[
+        misconceptions |= {
             f"where the probability is cut off (clamp at {small:g}), a pixel that is certain and "
-            "wrong has gradient 0: use F.logsigmoid of the logit"
-        ] = clamped(small)
+            "wrong has gradient 0: use F.logsigmoid of the logit": clamped(small),
+            f"with + {small:g} the logarithm is finite, but a pixel that is certain and wrong has "
+            "gradient 0: use F.logsigmoid of the logit": added(small),
+        }
     return check(submission, solution, cases, misconceptions, also="gradient")
 
 
@@ -306,6 +319,11 @@ def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> 
         counted = target != ignore_index
         return F.cross_entropy(logits * counted[:, None], target * counted)
 
+    def of_columns(logits, target, ignore_index):
+        log_p = logits.log_softmax(-1)
+        total = F.nll_loss(log_p, target, ignore_index=ignore_index, reduction="sum")
+        return total / (target != ignore_index).sum().clamp(min=1)
+
     def clamped(small):
         def loss(logits, target, ignore_index):
             log_p = logits.softmax(1).clamp(min=small).log()
@@ -333,6 +351,13 @@ def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> 
         "ignored pixels are still in the denominator: divide by the number of the others": (
             lambda z, y, i: F.cross_entropy(z, y, ignore_index=i, reduction="sum") / y.numel()
         ),
+        "a pixel with a positive number may be ignored: count where target differs from "
+        "ignore_index": lambda z, y, i: (
+            F.cross_entropy(z, y, ignore_index=i, reduction="sum") / (y >= 0).sum()
+        ),
+        "softmax runs over the last axis, which is the columns: the classes are axis 1": of_columns,
+        "this divides by the number of classes, too: take the sum over classes, and the mean over "
+        "pixels": lambda z, *rest: solution(z, *rest) / z.shape[1],
         "ignored pixels are trained as background: leave them out instead": (
             lambda z, y, i: F.cross_entropy(z, y.where(y != i, 0))
         ),
@@ -442,6 +467,13 @@ def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> An
         ),
         "the counts are pooled over the batch: compute the loss of each image, then average": (
             lambda z, y, s: dice(z, y, s, s, dim=(0, 2, 3))
+        ),
+        "the counts of all images and classes are pooled: compute the loss of each image and "
+        "class, then average": lambda z, y, s: dice(z, y, s, s, dim=(0, 1, 2, 3)),
+        "F.one_hot has only the classes that occur, up to the highest: pass it their number, K": (
+            lambda z, y, s: dice(
+                z, y, s, s, order=lambda hot: classes_first(F.one_hot(hot.argmax(-1)))
+            )
         ),
         "smooth is in the denominator alone, so a class that is absent from the truth always costs "
         "1: add it to the numerator too": lambda z, y, s: dice(z, y, 0, s),

@@ -103,6 +103,17 @@ def dice_of_squares(logits, target, smooth):
     return 1 - ((tp + smooth) / (both + smooth)).mean()
 
 
+def dice_of_one_pool(logits, target, smooth):
+    p, y = logits.softmax(1)[:, 1:], F.one_hot(target, logits.shape[1]).movedim(-1, 1)[:, 1:]
+    return 1 - ((p * y).sum() + smooth) / ((p + y).sum() / 2 + smooth)
+
+
+def dice_of_occurring(logits, target, smooth):
+    p, y = logits.softmax(1)[:, 1:], F.one_hot(target).movedim(-1, 1)[:, 1:]
+    tp, both = (p * y).sum((2, 3)), (p + y).sum((2, 3)) / 2
+    return (1 - (tp + smooth) / (both + smooth)).mean()
+
+
 def dice_loop(logits, target, smooth):
     """The sum over classes is not divided."""
     p, total = logits.softmax(1), 0
@@ -171,6 +182,9 @@ WRONG = [
         torch.exp(-torch.abs(z))), "clamp(min=0) and abs have a kink"),
     ("binary_cross_entropy", lambda z, y: z.relu() - z * y + (1 + torch.exp(-z.abs())).log(),
      "relu and abs have a kink"),
+    ("binary_cross_entropy", lambda z, y: (1 - y) * F.softplus(z), "the term with y"),
+    ("binary_cross_entropy", lambda z, y: F.softplus(z) - z, "both terms are softplus(-z)"),
+    ("binary_cross_entropy", lambda z, y: F.softplus(z) + y * z, "y z has the wrong sign"),
     ("class_balance", lambda mask: mask.sum() / (mask.numel() - mask.sum()), "N_pos / N_neg"),
     ("class_balance", lambda mask: (1 - mask).sum() / (mask.shape[-1] * mask.shape[-2]),
      "mask.numel() counts its pixels"),
@@ -204,6 +218,15 @@ WRONG = [
     ("focal_loss", lambda z, y, gamma, alpha: (
         weights(y, alpha) * F.logsigmoid((1 - 2 * y) * z).exp() ** gamma
         * -F.logsigmoid((2 * y - 1) * z)).mean(), "multiply its logarithm, from F.logsigmoid"),
+    ("focal_loss", lambda z, y, gamma, alpha: -(
+        weights(y, alpha) * (gamma * F.logsigmoid((2 * y - 1) * z)).exp()
+        * F.logsigmoid((1 - 2 * y) * z)).mean(), "the right and the wrong class are exchanged"),
+    ("focal_loss", lambda z, y, gamma, alpha: -(
+        alpha * y * (gamma * F.logsigmoid(-z)).exp() * F.logsigmoid(z)).mean(), "the second term"),
+    ("focal_loss", lambda z, y, gamma, alpha: -(
+        alpha * y * (1 - z.sigmoid()) ** gamma * (z.sigmoid() + 1e-8).log()
+        + (1 - alpha) * (1 - y) * z.sigmoid() ** gamma * (1 - z.sigmoid() + 1e-8).log()).mean(),
+     "with + 1e-08"),
     ("focal_loss", focal_weighted_mean, "the sum of the weights"),
     ("focal_loss", focal_detached, "the power is cut off from the gradient"),
     ("focal_loss", focal_of_mean, "share one probability and one weight"),
@@ -227,6 +250,12 @@ WRONG = [
     ("cross_entropy", lambda z, y, i: F.nll_loss(z.log_softmax(1), y), "pass ignore_index"),
     ("cross_entropy", lambda z, y, i: (-F.one_hot(y, z.shape[1]).movedim(-1, 1)
      * z.log_softmax(1)).sum(1).mean(), "has no probability"),
+    ("cross_entropy", lambda z, y, i: F.cross_entropy(z, y, ignore_index=i, reduction="sum")
+     / (y >= 0).sum().clamp(min=1), "a pixel with a positive number may be ignored"),
+    ("cross_entropy", lambda z, y, i: cross_entropy(z, y, i) / z.shape[1],
+     "divides by the number of classes"),
+    ("cross_entropy", lambda z, y, i: F.nll_loss(z.log_softmax(-1), y, ignore_index=i),
+     "softmax runs over the last axis"),
     ("dice_loss", lambda *case: dice_loss(*case, factor=1), "smooth needs a factor of 2"),
     ("dice_loss", lambda z, y, s: dice_loss((z == z.amax(1, keepdim=True)) * 1e4, y, s),
      "a hard mask"),
@@ -234,6 +263,8 @@ WRONG = [
     ("dice_loss", dice_background_zeroed, "is divided by K"),
     ("dice_loss", dice_of_squares, "V-Net's denominator"),
     ("dice_loss", dice_loop, "this is the sum over images and classes"),
+    ("dice_loss", dice_of_one_pool, "of all images and classes are pooled"),
+    ("dice_loss", dice_of_occurring, "pass it their number, K"),
     ("dice_loss", lambda *case: dice_loss(*case, axis=-1), "softmax runs over the last axis"),
     ("balancing_alpha", lambda z, y, gamma: (y == 0).float().mean(), "this counts pixels"),
     ("balancing_alpha", lambda *case: alpha_by_autograd(*case, size=lambda g: g), "opposite signs"),
