@@ -45,7 +45,8 @@ PAPERS = {
     if field in entry.fields
 }
 SHORTEST_ALT = 40  # characters
-SHOWN = re.compile(r"(\w+\.)?(show_table|HTML|check_\w+|\w+Explorer)\(")  # not by a print
+# Calls that return what Jupyter shows only at the end of a cell.
+SHOWN = re.compile(r"(\w+\.)?(show_table|HTML|exercises\.check_\w+|\w+Explorer)\(")
 
 # -- reading a notebook --------------------------------------------------------------------------
 
@@ -141,9 +142,9 @@ def shown_last(notebook) -> list[str]:
     """A table, an explorer or the answer of a check is shown only as the last value of a cell."""
     wrong = []
     for cell in code(notebook):
-        body = ast.parse(cell.source).body
-        for node in ast.walk(ast.Module(body)):
-            if isinstance(node, ast.Expr) and node is not body[-1]:
+        tree = ast.parse(cell.source)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and node is not tree.body[-1]:
                 value = ast.unparse(node.value)
                 silent = isinstance(node.value, ast.Call | ast.Constant | ast.Yield)
                 if SHOWN.match(value) or not silent:
