@@ -45,6 +45,8 @@ PAPERS = {
     if field in entry.fields
 }
 SHORTEST_ALT = 40  # characters
+# Calls that return what Jupyter shows only at the end of a cell.
+SHOWN = re.compile(r"(\w+\.)?(show_table|HTML|exercises\.check_\w+|\w+Explorer)\(")
 
 # -- reading a notebook --------------------------------------------------------------------------
 
@@ -134,6 +136,20 @@ def run_in_order(notebook) -> list[str]:
         for cell in code(notebook)
         if any(output.output_type == "error" for output in cell.outputs)
     ]
+
+
+def shown_last(notebook) -> list[str]:
+    """A table, an explorer or the answer of a check is shown only as the last value of a cell."""
+    wrong = []
+    for cell in code(notebook):
+        tree = ast.parse(cell.source)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and node is not tree.body[-1]:
+                value = ast.unparse(node.value)
+                silent = isinstance(node.value, ast.Call | ast.Constant | ast.Yield)
+                if SHOWN.match(value) or not silent:
+                    wrong.append(f"cell {cell.id} never shows {value!r}: put it last")
+    return wrong
 
 
 def few_ignored(notebook) -> list[str]:
@@ -366,8 +382,8 @@ def quiz(notebook) -> list[str]:
 
 
 FOR_ALL = [
-    headings_in_order, run_in_order, few_ignored, pictures_described, plain_markdown, sources_known,
-    formulas_named,
+    headings_in_order, run_in_order, shown_last, few_ignored, pictures_described, plain_markdown,
+    sources_known, formulas_named,
 ]  # fmt: skip
 FOR_CHAPTERS = [skeleton, pitfalls, exercises_answer_back, quiz]
 FOR_MADE = [*FOR_ALL, *FOR_CHAPTERS, short]
@@ -550,6 +566,9 @@ BROKEN = [
     (run_in_order, '"execution_count": 2', '"execution_count": null'),
     (run_in_order, '"execution_count": 2', '"execution_count": 3'),
     (run_in_order, '"name": "stdout", "output_type": "stream"', '"output_type": "error"'),
+    (shown_last, "print(2)", "show_table(2)\\nprint(2)"),
+    (shown_last, "print(2)", "if True:\\n    plotting.show_table(2)"),
+    (shown_last, "print(2)", "2 + 2\\nprint(2)"),
     (few_ignored, '"mystnb": {', '"tags": ["nbval-skip"], "mystnb": {'),
     (few_ignored, "print(2)", "# NBVAL_IGNORE_OUTPUT"),
     (few_ignored, '"text": "stream"', '"text": ""'),

@@ -1,6 +1,8 @@
 """Exercises of the chapter on results."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 import numpy as np
 from numpy import ndarray
@@ -75,6 +77,17 @@ def check_two_class_iou(submission: Callable[[int, int, int, int], float]) -> An
         ),
         "this is a percentage: return a number from 0 to 1": lambda *counts: (
             100 * mean_iou(*counts)
+        ),
+        "the background's union is TN + FP + FN: TP are background neither in the truth nor in the "
+        "prediction": lambda *counts: (ious(*counts)[0] + counts[3] / sum(counts)) / 2,
+        "the background's true positives are TN: its FP and FN belong to the union only": (
+            lambda tp, fp, fn, tn: (tp / (tp + fp + fn) + fn / (tn + fp + fn)) / 2
+        ),
+        "this weights each class by its number of pixels: take the plain mean of both": (
+            lambda tp, fp, fn, tn: np.average(ious(tp, fp, fn, tn), weights=(tp + fn, tn + fp))
+        ),
+        "// rounds down: divide with /": (
+            lambda tp, fp, fn, tn: (tp // (tp + fp + fn) + tn // (tn + fp + fn)) / 2
         ),
     }
     return check(submission, mean_iou, cases, misconceptions)
@@ -300,6 +313,7 @@ def check_leak(submission: Callable[[Sequence[str], Sequence[str]], float]) -> A
         (["a", "b", "b", "d"], ["b", "b", "b", "e"]),
         (["x", "y"], ["z", "z", "x"]),
         (["a", "b", "c", "d"], ["c"]),
+        (["10", "12"], ["1", "10", "3"]),
     ]
     misconceptions = {
         "this is a share of the groups: count images, because a group may have many": (
@@ -327,6 +341,24 @@ def check_leak(submission: Callable[[Sequence[str], Sequence[str]], float]) -> A
         "this is the share without a neighbour in training: the others leak": (
             lambda train, test: 1 - leak(train, test)
         ),
+        'compare whole names: "1" is a part of "10", but another group': (
+            lambda train, test: leak(" ".join(train), test)
+        ),
+        "this divides by the number of groups: divide by the number of test images": (
+            lambda train, test: hits(train, test) / len(set(test))
+        ),
+        "this divides the groups that leak by all groups of both lists: count test images, and "
+        "divide by their number": lambda train, test: (
+            len(set(train) & set(test)) / len(set(train) | set(test))
+        ),
+        "this says of each test image whether it leaks: return the share of those that do": (
+            lambda train, test: [group in train for group in test]
+        ),
+        "this compares images at the same position only: a test image leaks if its group is "
+        "anywhere in training": lambda train, test: sum(map(str.__eq__, train, test)) / len(test),
+        "this counts a group at most as often as training has it: every test image of the group "
+        "leaks": lambda train, test: (Counter(train) & Counter(test)).total() / len(test),
+        "// rounds down: divide with /": lambda train, test: hits(train, test) // len(test),
     }
     return check(submission, leak, cases, misconceptions)
 
@@ -563,6 +595,11 @@ def check_group_bootstrap(submission: Callable) -> Answer:
         sums, sizes = np.bincount(groups, values), np.bincount(groups)
         return [sums[draw].sum() / sizes[draw].sum() for draw in draws]
 
+    def last_run(values, groups, draws):
+        pairs = groupby(zip(groups, values, strict=True), lambda pair: pair[0])
+        last = {group: [value for _, value in run] for group, run in pairs}
+        return [np.concatenate([last[group] for group in draw]).mean() for draw in draws]
+
     random = np.random.default_rng(1)
     cases = [
         ([1.0, 2.0, 6.0], [0, 0, 1], [[0, 1], [1, 1], [0, 0]]),
@@ -601,5 +638,21 @@ def check_group_bootstrap(submission: Callable) -> Answer:
         "a group that is drawn twice counts twice": (
             lambda values, groups, draws: bootstrap(values, groups, map(set, draws))
         ),
+        "these are the values themselves: return the mean of each draw's": (
+            lambda values, groups, draws: [
+                np.concatenate(members(values, groups, draw)) for draw in draws
+            ]
+        ),
+        "this is the mean of the first draw only: return one mean for each draw": (
+            lambda *case: bootstrap(*case)[0]
+        ),
+        "this is the mean of all images, whatever is drawn: take the images of the groups drawn": (
+            lambda values, groups, draws: [np.mean(values)] * len(draws)
+        ),
+        "these are medians: return means": lambda values, groups, draws: [
+            np.median(np.concatenate(members(values, groups, draw))) for draw in draws
+        ],
+        "the images of a group need not follow each other: here only the last ones that do are "
+        "taken": last_run,
     }
     return check(submission, bootstrap, cases, misconceptions)

@@ -102,6 +102,14 @@ def by_index(values, groups, draws):
     return [np.concatenate([values[groups == known[k]] for k in draw]).mean() for draw in draws]
 
 
+def neighbours(values, groups, draws):
+    """Collects the images of a group only while they follow each other."""
+    runs = {}
+    for k, (group, value) in enumerate(zip(groups, values, strict=True)):
+        runs[group] = [*runs[group], value] if k and groups[k - 1] == group else [value]
+    return [np.mean([value for group in draw for value in runs[group]]) for draw in draws]
+
+
 def by_bincount(values, groups, draws):
     groups = np.array(groups, int)
     sums, sizes = np.bincount(groups, values), np.bincount(groups)
@@ -142,6 +150,15 @@ WRONG = [
     ("two_class_iou", lambda tp, fp, fn, tn: np.mean([tp / (tp + fn), tn / (tn + fp)]),
      "these are recalls"),
     ("two_class_iou", lambda *counts: round(100 * two_class_iou(*counts), 9), "a percentage"),
+    ("two_class_iou", lambda tp, fp, fn, tn: tp / (tp + fp + fn) / 2
+     + tn / (tn + fp + fn + tp) / 2, "TP are background neither"),
+    ("two_class_iou", lambda tp, fp, fn, tn: np.mean([tp / (tp + fp + fn), fn / (tn + fn + fp)]),
+     "true positives are TN"),
+    ("two_class_iou", lambda tp, fp, fn, tn: (
+        tp / (tp + fp + fn) * (tp + fn) + tn / (tn + fp + fn) * (tn + fp)) / (tp + fp + fn + tn),
+     "by its number of pixels"),
+    ("two_class_iou", lambda tp, fp, fn, tn: (tp // (tp + fp + fn) + tn // (tn + fn + fp)) / 2,
+     "rounds down"),
     ("worst_images", lambda scores, k: np.argsort(scores)[::-1][:k], "these are the best images"),
     ("worst_images", lambda scores, k: np.argsort(scores)[:k] + 1, "these numbers begin with 1"),
     ("worst_images", lambda scores, k: np.sort(np.argsort(scores)[:k]), "in the order of the data"),
@@ -243,6 +260,18 @@ WRONG = [
      "counts pairs"),
     ("leak", lambda train, test: bool({*train} & {*test}), "whether anything leaks"),
     ("leak", lambda train, test: 100 * np.isin(test, train).mean(), "this is a percentage"),
+    ("leak", lambda train, test: np.mean([any(a in b for b in train) for a in test]),
+     "compare whole names"),
+    ("leak", lambda train, test: np.mean([group in str(train) for group in test]),
+     "compare whole names"),
+    ("leak", lambda train, test: np.isin(test, train).sum() / len({*test}), "the number of groups"),
+    ("leak", lambda train, test: len({*train} & {*test}) / len({*train, *test}), "both lists"),
+    ("leak", lambda train, test: np.isin(test, train).sum() // len(test), "rounds down"),
+    ("leak", lambda train, test: np.isin(test, train), "of each test image"),
+    ("leak", lambda train, test: sum(a == b for a, b in zip(train, test, strict=False))
+     / len(test), "the same position"),
+    ("leak", lambda train, test: sum(min(train.count(g), test.count(g)) for g in {*test})
+     / len(test), "at most as often"),
     ("paired_interval", unpaired, "both networks saw the same images"),
     ("paired_interval", lambda a, b: (np.mean(a - b), 1.96 * np.std(a - b) / len(a) ** 0.5),
      "use ddof=1"),
@@ -266,4 +295,13 @@ WRONG = [
     ("group_bootstrap", lambda values, groups, draws: [
         np.mean([dict(zip(groups, values, strict=True))[g] for g in draw]) for draw in draws],
      "one image of each group"),
+    ("group_bootstrap", lambda values, groups, draws: [
+        drawn(values, groups, draw) for draw in draws], "these are the values"),
+    ("group_bootstrap", lambda values, groups, draws: drawn(values, groups, draws[0]).mean(),
+     "the first draw only"),
+    ("group_bootstrap", lambda values, groups, draws: np.full(len(draws), np.mean(values)),
+     "whatever is drawn"),
+    ("group_bootstrap", lambda values, groups, draws: [
+        np.median(drawn(values, groups, draw)) for draw in draws], "these are medians"),
+    ("group_bootstrap", neighbours, "need not follow each other"),
 ]  # fmt: skip
