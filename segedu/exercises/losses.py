@@ -589,6 +589,12 @@ def check_class_weights(submission: Callable[[Tensor, int], Tensor]) -> Answer:
         "a class without pixels gets an infinite weight: give it 0": with_infinity,
         "a class without pixels gets NaN, because infinity times 0 is NaN: choose its weight with "
         "torch.where": lambda *case: with_infinity(*case) * (share(*case) > 0),
+        "nan_to_num turns infinity into the largest float: choose 0 with torch.where": (
+            lambda *case: with_infinity(*case).nan_to_num()
+        ),
+        "a class without pixels gets 1: give it 0": (
+            lambda *case: torch.where(share(*case) > 0, solution(*case), 1.0)
+        ),
         "the classes after the last one that occurs have no weight: pass minlength=num_classes": (
             of_bincount
         ),
@@ -602,6 +608,17 @@ def check_class_weights(submission: Callable[[Tensor, int], Tensor]) -> Answer:
             lambda target, k: (
                 target.numel() / (k * torch.bincount(target.flatten(), minlength=k).clamp(min=1))
             )
+        ),
+        "N / K is multiplied by the number of pixels of the class: write N / (K * N_k), with "
+        "brackets": lambda y, k: share(y, k) * y.numel() ** 2 / k,
+        "K is taken from the highest class that occurs: K is num_classes": (
+            lambda y, k: k / (y.max() + 1) * solution(y, k)
+        ),
+        "only the first image is counted: count the pixels of all images": (
+            lambda y, k: solution(y[:1], k)
+        ),
+        "this is the mean of the weights of each image: count the pixels of all images first": (
+            lambda y, k: torch.stack([solution(image, k) for image in y]).mean(0)
         ),
         "this is the share times the number of classes: turn the fraction over": (
             lambda target, num_classes: num_classes * share(target, num_classes)

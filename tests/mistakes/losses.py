@@ -214,6 +214,17 @@ WRONG = [
     ("class_weights", lambda y, k: 1 / torch.bincount(y.flatten(), minlength=k).clamp(min=1),
      "not yet"),
     ("class_weights", lambda y, k: torch.bincount(y.flatten(), minlength=k) / y.numel(), "shares"),
+    ("class_weights", lambda y, k: torch.nan_to_num(
+        y.numel() / (k * torch.bincount(y.flatten(), minlength=k)), nan=0), "the largest float"),
+    ("class_weights", lambda y, k: y.numel() / k * torch.bincount(y.flatten(), minlength=k),
+     "with brackets"),
+    ("class_weights", lambda y, k: torch.where(
+        torch.bincount(y.flatten(), minlength=k) > 0, class_weights(y, k), 1.0),
+     "gets 1: give it 0"),
+    ("class_weights", lambda y, k: class_weights(y, k) * k / (y.max() + 1), "K is num_classes"),
+    ("class_weights", lambda y, k: class_weights(y[:1], k), "only the first image"),
+    ("class_weights", lambda y, k: torch.stack([class_weights(one[None], k) for one in y]).mean(0),
+     "the mean of the weights of each image"),
     ("focal_loss", focal_two_terms, "the gradient is NaN where the probability of the wrong"),
     ("focal_loss", lambda z, y, gamma, alpha: (
         weights(y, alpha) * F.logsigmoid((1 - 2 * y) * z).exp() ** gamma
