@@ -473,7 +473,7 @@ def check_held_out_iou(submission: Callable) -> Answer:
     cases = [(rows(*first), rows(*second), [0.25, 0.75]) for first, second in small]
     cases.append((*cases[1][:2], [0.75, 0.25]))  # a tie, and the larger one comes first
     missed = [0.2, 0.1, 0.1], on  # with an alarm: 0 at both thresholds
-    cases.append((rows(missed, always), rows(part, alarm), [0.25, 0.75]))
+    cases.append((rows(missed, always), rows(part, alarm), [0.75, 0.25]))
     thresholds = [k / 8 for k in range(1, 8)]
     shifts = [(-0.8, 0.8), (0.8, -0.8), (1.2, 0), (-1, 0.3)]
     large = [
