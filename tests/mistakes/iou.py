@@ -51,6 +51,22 @@ def mean_iou_empty_truth(split, threshold):
     return mean_iou(split, threshold, lambda a, b: mask_iou(a, b) if b.any() else 1.0)
 
 
+def mean_dice(split, threshold):
+    return mean_iou(split, threshold, lambda a, b: dice(a, b) if (a | b).any() else 1.0)
+
+
+def mean_plus_one(split, threshold):
+    return mean_iou(split, threshold, lambda a, b: ((a & b).sum() + 1) / ((a | b).sum() + 1))
+
+
+def best_from_0(validation, test, thresholds):
+    best = 0
+    for threshold in thresholds:
+        if (score := mean_iou(validation, threshold)) > best:
+            best, chosen = score, threshold
+    return mean_iou(test, chosen)
+
+
 def pooled_iou(batches, empty=1.0):
     overlap = sum((preds & truth).sum().item() for preds, truth in batches)
     union = sum((preds | truth).sum().item() for preds, truth in batches)
@@ -120,7 +136,7 @@ RIGHT = {
 WRONG = [
     ("iou", lambda tp, fp, fn: tp / max(tp + fp + fn, 1), "agree: return 1, not 0"),
     ("iou", lambda tp, fp, fn: tp / (tp + fp + fn + 1e-7), "agree: return 1, not 0"),
-    ("iou", lambda tp, fp, fn: (tp + 1) / (tp + fp + fn + 1), "(2, 1, 1) gave 0.6, expected 0.5"),
+    ("iou", lambda tp, fp, fn: (tp + 1) / (tp + fp + fn + 1), "adding 1 above and below"),
     ("mask_iou", lambda preds, truth: (preds * truth).sum() / max((preds + truth).sum(), 1),
      "agree: return 1, not 0"),
     ("pooled_iou", lambda batches: np.mean(
@@ -151,6 +167,8 @@ WRONG = [
      "this is the IoU of the pixels"),
     ("object_precision", of_equal_numbers, "numbers mean nothing"),
     ("object_precision", lambda *case: object_precision(*case, iou=dice), "by its Dice"),
+    ("object_precision", lambda preds, truth, _: object_precision(preds, truth, 0),
+     "any overlap was taken for a hit"),
     ("object_precision", lambda *case: object_precision(*case, iou=of_the_smaller),
      "the smaller of the two"),
     ("object_precision", lambda *case: object_precision(*case, empty=0.0), "score 1, not 0"),
@@ -167,6 +185,11 @@ WRONG = [
     ("iou", lambda tp, fp, fn: tp / (tp + fp), "this is precision"),
     ("iou", lambda tp, fp, fn: tp / (tp + fn) if tp + fp + fn else 1.0, "this is recall"),
     ("iou", lambda tp, fp, fn: tp // (tp + fp + fn) if tp + fp + fn else 1, "// rounds down"),
+    ("iou", lambda tp, fp, fn: 2 * tp / (tp + fp + fn) if tp + fp + fn else 1, "only above"),
+    ("iou", lambda tp, fp, fn: tp / (2 * tp + fp + fn) if tp + fp + fn else 1, "only below"),
+    ("iou", lambda tp, fp, fn: tp / (fp + fn) if fp + fn else 1, "contains TP too"),
+    ("iou", lambda tp, fp, fn: (fp + fn) / (tp + fp + fn) if tp + fp + fn else 1, "is 1 - IoU"),
+    ("mask_iou", lambda a, b: mask_iou(a, b) if a.any() else 1, "only if the truth is empty"),
     ("mask_iou", lambda a, b: (a & b).sum() / a.sum(), "this is precision"),
     ("mask_iou", lambda a, b: (a & b).sum() / b.sum() if (a | b).any() else 1, "this is recall"),
     ("mask_iou", lambda a, b: (a & b).sum() / (a ^ b).sum() if (a | b).any() else 1, "so use |"),
@@ -181,6 +204,13 @@ WRONG = [
      "only if the prediction is empty too"),
     ("pooled_iou", lambda batches: np.mean([(a & b).sum() / (a | b).sum() for a, b in batches]),
      "this is a mean over batches"),
+    ("pooled_iou", lambda batches: np.mean([
+        np.mean([mask_iou(*pair) for pair in zip(*batch, strict=True)]) for batch in batches]),
+     "over the images of each batch"),
+    ("pooled_iou", lambda batches: sum((a & b).sum() for a, b in batches)
+     / max(sum(a.sum() + b.sum() for a, b in batches), 1), "contains the overlap twice"),
+    ("pooled_iou", lambda batches: (sum((a & b).sum() for a, b in batches) + 1)
+     / (sum((a | b).sum() for a, b in batches) + 1), "adding 1 above and below"),
     ("pooled_iou", lambda batches: pooled_iou(batches) or 1.0, "Test the union"),
     ("pooled_iou", lambda batches: pooled_iou(batches, empty=0), "scores 1, not 0"),
     ("pooled_iou", lambda batches: pooled_iou(batches, empty=None), "an error in Python"),
@@ -194,6 +224,11 @@ WRONG = [
     ("class_scores", lambda matrix: (
         matrix.trace() / (2 * matrix.sum() - matrix.trace()), matrix.trace() / matrix.sum()),
      "both numbers pool all classes"),
+    ("class_scores", lambda matrix: (
+        np.nanmean(2 * matrix.diagonal() / (matrix.sum(0) + matrix.sum(1))),
+        class_scores(matrix)[1]), "this is Dice"),
+    ("class_scores", lambda matrix: classes_of_the_truth(matrix.T)[:1] + class_scores(matrix)[1:],
+     "left out of both means"),
     ("class_scores", precision_0_if_never_predicted, "got a precision of 0"),
     ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou, lambda _, cut: cut),
      "this is the threshold itself"),
@@ -208,5 +243,11 @@ WRONG = [
      "only if its prediction is empty too"),
     ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou_empty_0), "when the threshold is"),
     ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou_skipping), "when the threshold is"),
+    ("held_out_iou", lambda first, test, cuts: held_out_iou(first, test, sorted(cuts)),
+     "not the smallest"),
+    ("held_out_iou", best_from_0, "start below 0"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, mean_dice, mean_dice), "this is Dice"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, mean_plus_one, mean_plus_one),
+     "adding 1 above and below"),
     ("held_out_iou", lambda *case: 0.123, "[[[0.9, 0.6, 0.6]], [[0.6, 0.1, 0.1]]]"),
 ]  # fmt: skip
