@@ -385,12 +385,19 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
         edge = np.any([(side > 0) & (side != instances) for side in sides], axis=0)
         return np.where(edge & (instances > 0), 2, instances > 0)
 
+    def by_gradient(instances):
+        down, right = np.gradient(instances.astype(float))
+        return np.where(((down != 0) | (right != 0)) & (instances > 0), 2, instances > 0)
+
     def in_place(instances):
         instances[:] = inner(instances)
         return instances
 
     full = np.ones((5, 6), dtype=int)
+    cross = np.zeros((7, 7), dtype=int)
+    cross[3, 1:6] = cross[1:6, 3] = 5
     maps = [NUCLEI, CROWD, full, 0 * full, NUCLEI.T.copy(), NUCLEI[1:4, 1:7], 3 * (NUCLEI == 3)]
+    maps.append(cross)
     misconceptions = {
         "two nuclei that touch have no boundary between them: compare their numbers, not only "
         "whether a pixel is nucleus": without_numbers,
@@ -424,6 +431,8 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
             lambda instances: -inner(instances) % 3
         ),
         "only the neighbours above and to the left were compared: compare all four": above_and_left,
+        "parts one pixel wide are missed: compare a pixel with each of its neighbours, not two "
+        "neighbours with each other": by_gradient,
         "only nuclei that touch have a boundary, but the background, too, lies outside a nucleus": (
             between
         ),

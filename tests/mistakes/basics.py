@@ -120,6 +120,8 @@ WRONG = [
     ("three_class", lambda x: (x > 0).astype(int), "there is no boundary"),
     ("three_class", lambda x: np.stack([three_class(x) == k for k in range(3)]), "one-hot"),
     ("three_class", between, "only nuclei that touch have a boundary"),
+    ("three_class", lambda x: np.where(np.any(np.gradient(np.sqrt(x)), axis=0) & (x > 0), 2, x > 0),
+     "parts one pixel wide are missed"),
     ("binary_mask", lambda mask: mask.clamp_(max=1).float(), "that you were given has changed"),
     ("binary_mask", lambda mask: mask.clamp(max=1).double(), "the result is float64"),
     ("binary_mask", lambda mask: mask.clamp(max=1).half(), "the result is float16"),
