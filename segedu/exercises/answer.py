@@ -12,6 +12,10 @@ from ..checks import describe
 from .fresh import SEED, fresh_cases
 
 ARRAY = torch.Tensor | np.ndarray
+CHANGED = (
+    "the values are right, but what the function was given has changed, and with it the data of "
+    "the caller: make something new"
+)
 LARGE = 16  # a value of more numbers is described, not shown
 
 
@@ -45,6 +49,7 @@ def check(
     Parameters
     ----------
     submission : the learner's function. Any exception that it raises becomes part of the answer.
+        It must leave arrays, tensors and lists that it gets as they are.
     solution : a correct function.
     cases : the arguments of each call, copied before the call. Inside `with fresh(seed)` they are
         replaced by fresh ones that are like them.
@@ -86,6 +91,8 @@ def check(
         right = {s: f for s, f in misconceptions.items() if not problem(f, run, "result", {})}
         found = problem(submission, view, also, right)
         found = found and f"the values are right, but {found}"
+    if not found and any(_changes(run, submission, case) for case in cases):
+        found = CHANGED
     return Answer(not found, f"not yet: {found}" if found else f"correct: {len(cases)} cases")
 
 
@@ -137,6 +144,16 @@ def _outcome(view: Callable, function: Callable, case: tuple):
         return view(function, *copy.deepcopy(case))
     except Exception as error:
         return error
+
+
+def _changes(run: Callable, function: Callable, case: tuple) -> bool:
+    """Whether a call changes an array, a tensor or a list that it gets."""
+    values = [k for k, value in enumerate(case) if isinstance(value, ARRAY | list)]
+    if not values:
+        return False
+    given = copy.deepcopy(case)
+    run(function, *given)
+    return not all(_same(given[k], case[k], tolerance=0) for k in values)
 
 
 def _dtype(function: Callable, *case):

@@ -9,6 +9,13 @@ def cross_entropy_in_place(z, y):
     return F.softplus(-z)
 
 
+def ignoring_in_place(logits, target, ignore_index):
+    ignored = target == ignore_index
+    target[ignored] = 0
+    each = F.cross_entropy(logits, target, reduction="none")[~ignored]
+    return each.sum() / max(len(each), 1)
+
+
 def class_weights(target, num_classes):
     counts = F.one_hot(target, num_classes).sum((0, 1, 2))
     return torch.where(counts > 0, target.numel() / (num_classes * counts.clamp(min=1)), 0.0)
@@ -151,7 +158,6 @@ def alpha_by_autograd(z, y, gamma, *, alpha=0.5, leaf="z", size=torch.abs):
 
 RIGHT = {
     "binary_cross_entropy": [
-        cross_entropy_in_place,
         lambda z, y: F.softplus(z) - y * z,
         lambda z, y: -F.logsigmoid((2 * y - 1) * z),
         lambda z, y: torch.logaddexp(torch.zeros(()), (1 - 2 * y) * z),
@@ -165,6 +171,7 @@ RIGHT = {
 }
 
 WRONG = [
+    ("binary_cross_entropy", cross_entropy_in_place, "what the function was given has changed"),
     ("binary_cross_entropy", lambda z, y: torch.where(y == 1, -z.sigmoid().log(), F.softplus(z)),
      "expected [200, 100, 20"),
     ("binary_cross_entropy", lambda z, y: (1 + torch.exp(z)).log() - y * z, "exp(z) overflows:"),
@@ -249,6 +256,7 @@ WRONG = [
     ("focal_loss", lambda z, y, gamma, alpha: focal_loss(z, y, 2, alpha), "gamma is always 2"),
     ("focal_loss", lambda z, y, gamma, alpha: focal_loss(torch.sigmoid(z), y, gamma, alpha),
      "sigmoid is applied twice"),
+    ("cross_entropy", ignoring_in_place, "what the function was given has changed"),
     ("cross_entropy", in_place_background, "trained as background"),
     ("cross_entropy", zero_without_gradient(0), "does not get from this 0"),
     ("cross_entropy", zero_without_gradient(torch.tensor(0)), "does not get from this 0"),
