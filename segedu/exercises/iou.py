@@ -93,13 +93,6 @@ def check_mask_iou(submission: Callable[[Tensor, Tensor], float]) -> Answer:
     not yet: two empty masks are 0 / 0: test for them first, and return 1
     """
 
-    def of_areas(preds, truth, factor):
-        areas = preds.sum() + truth.sum()
-        return factor * (preds & truth).sum() / areas if areas else 1.0
-
-    def with_epsilon(preds, truth, above):
-        return ((preds & truth).sum() + above) / ((preds | truth).sum() + 1)
-
     def over(below, preds, truth):
         """Another denominator; where it is 0, learners get anything: no mistake is shown there."""
         return (preds & truth).sum() / below.sum() if below.any() else _iou(preds, truth)
@@ -114,10 +107,10 @@ def check_mask_iou(submission: Callable[[Tensor, Tensor], float]) -> Answer:
         ),
         "the background is averaged in, but only the foreground's IoU is asked for": _two_class_iou,
         "this is Dice, which counts the overlap twice: IoU divides it by the union": (
-            lambda *masks: of_areas(*masks, factor=2)
+            lambda *masks: _of_areas(*masks, factor=2)
         ),
         "the sum of the two areas contains the overlap twice: subtract it once": (
-            lambda *masks: of_areas(*masks, factor=1)
+            lambda *masks: _of_areas(*masks, factor=1)
         ),
         "this is precision, which divides by the predicted pixels: FN belongs to the union too": (
             lambda preds, truth: over(preds, preds, truth)
@@ -142,10 +135,10 @@ def check_mask_iou(submission: Callable[[Tensor, Tensor], float]) -> Answer:
         ),
         "an epsilon of 1 above and below changes the score: a false positive on an empty image "
         "scores above 0. Test for two empty masks instead": (
-            lambda *masks: with_epsilon(*masks, above=1)
+            lambda *masks: _with_epsilon(*masks, above=1)
         ),
         "an epsilon only in the denominator gives two empty masks 0, and an epsilon of 1 keeps a "
-        "perfect mask below 1": lambda *masks: with_epsilon(*masks, above=0),
+        "perfect mask below 1": lambda *masks: _with_epsilon(*masks, above=0),
     }
     return check(submission, _iou, cases, misconceptions)
 
@@ -172,17 +165,6 @@ def check_pooled_iou(submission: Callable[[list[tuple[Tensor, Tensor]]], float])
         """All predictions and all truths, in one row of pixels each."""
         masks = zip(*batches, strict=True) if batches else [[empty], [empty]]
         return [torch.cat([mask.flatten() for mask in part]) for part in masks]
-
-    def dice(preds, truth):
-        iou = _iou(preds, truth)
-        return 2 * iou / (1 + iou)
-
-    def of_areas(preds, truth):
-        areas = preds.sum() + truth.sum()
-        return (preds & truth).sum() / areas if areas else 1.0
-
-    def plus_one(preds, truth):
-        return ((preds & truth).sum() + 1) / ((preds | truth).sum() + 1)
 
     def each(batches):
         return [float(_iou(*batch)) for batch in batches]
@@ -239,10 +221,14 @@ def check_pooled_iou(submission: Callable[[list[tuple[Tensor, Tensor]]], float])
         "batches, and take the ratio last": (
             lambda batches: np.mean([np.mean(each(zip(*batch, strict=True))) for batch in batches])
         ),
-        "this is Dice, which counts the overlap twice: IoU divides it by the union": of_set(dice),
-        "the sum of the two areas contains the overlap twice: subtract it once": of_set(of_areas),
+        "this is Dice, which counts the overlap twice: IoU divides it by the union": (
+            lambda batches: _of_areas(*whole(batches), factor=2)
+        ),
+        "the sum of the two areas contains the overlap twice: subtract it once": (
+            lambda batches: _of_areas(*whole(batches), factor=1)
+        ),
         "adding 1 above and below changes the score: test for a data set without any foreground "
-        "instead": of_set(plus_one),
+        "instead": lambda batches: _with_epsilon(*whole(batches), above=1),
         "this is the last batch alone: keep the counts of the others": lambda x: _iou(*x[-1]),
         "a data set without any foreground is 0 / 0: test for it first, and return 1": (
             lambda batches: _iou(*whole(batches), empty=math.nan)
@@ -706,3 +692,14 @@ def _masks(count: int, *, size: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     truth = truth < torch.linspace(0.1, 0.6, count)[:, None, None]
     wrong = torch.rand(truth.shape, generator=generator) > 0.8
     return truth ^ wrong, truth
+
+
+def _of_areas(preds: Tensor, truth: Tensor, *, factor: int) -> Tensor | float:
+    """The overlap, `factor` times, over the sum of the two areas: Dice with 2."""
+    areas = preds.sum() + truth.sum()
+    return factor * (preds & truth).sum() / areas if areas else 1.0
+
+
+def _with_epsilon(preds: Tensor, truth: Tensor, *, above: int) -> Tensor:
+    """Foreground IoU with 1 added to the union, and `above` to the overlap."""
+    return ((preds & truth).sum() + above) / ((preds | truth).sum() + 1)
