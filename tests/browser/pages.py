@@ -115,9 +115,8 @@ def inaccessible(page) -> list[str]:
     scrolled = """[...document.querySelectorAll("pre")].every(
         ({ tabIndex, scrollWidth, clientWidth }) => tabIndex === 0 || scrollWidth <= clientWidth
     )"""
-    with suppress(
-        TimeoutError
-    ):  # the theme says a moment after a change which code can be scrolled
+    # The theme says a moment after a change which code can be scrolled.
+    with suppress(TimeoutError):
         page.wait_for_function(scrolled, timeout=5000)
     # Without preload: from file:// the style sheets cannot be fetched a second time.
     results = Axe().run(page, options={"resultTypes": ["violations"], "preload": False})
