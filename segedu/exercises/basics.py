@@ -123,6 +123,13 @@ def check_one_hot(submission: Callable[[Tensor, int], Tensor]) -> Answer:
     misconceptions = {
         "the channels come last, as F.one_hot leaves them, but PyTorch wants them first, "
         "(K, H, W)": lambda labels, k: solution(labels, k).permute(1, 2, 0),
+        "reshape keeps the order of the numbers, and so it mixes channels and pixels: move the "
+        "axis with permute(2, 0, 1)": (
+            lambda labels, k: solution(labels, k).permute(1, 2, 0).reshape(k, *labels.shape)
+        ),
+        "height and width are swapped: permute(2, 0, 1) only moves the channels to the front": (
+            lambda labels, k: solution(labels, k).transpose(1, 2)
+        ),
         "void became background: 255 means that nobody knows, not that nothing is there": (
             lambda labels, k: coded(labels.where(labels != VOID, 0), k)
         ),

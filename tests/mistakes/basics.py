@@ -15,6 +15,12 @@ def one_hot(labels, num_classes):
     return F.one_hot(labels * counts, num_classes).permute(2, 0, 1) * counts
 
 
+def reshaped(labels, num_classes):
+    counts = labels != 255
+    coded = F.one_hot(labels * counts, num_classes) * counts[..., None]
+    return coded.view(num_classes, *labels.shape)
+
+
 def double(image, labels):
     image = F.interpolate(image[None], scale_factor=2, mode="bilinear")[0]
     return image, labels.repeat_interleave(2, 0).repeat_interleave(2, 1)
@@ -90,6 +96,8 @@ WRONG = [
     ("binary_mask", lambda mask: (mask > 1).float(), "nucleus 1 is lost"),
     ("binary_mask", lambda mask: (mask > 0).float().tolist(), "not a tensor"),
     ("binary_mask", lambda mask: mask.float(), "the numbers are unchanged"),
+    ("one_hot", reshaped, "reshape keeps the order"),
+    ("one_hot", lambda labels, k: one_hot(labels, k).permute(0, 2, 1), "height and width"),
     ("one_hot", changing_one_hot, "what the function was given"),
     ("one_hot", lambda x, k: F.one_hot(x.clamp_(max=k), k + 1).permute(2, 0, 1)[:k],
      "what the function was given"),
