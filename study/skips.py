@@ -6,8 +6,9 @@ trains the U-Net of the chapter on U-Net with all skips, without any, and withou
 seeds each (about fifteen minutes on one core), and writes `study/results/skips.csv`: the
 foreground's IoU per image on 20 synthetic test images and on the sample field. The column `off`
 says in which rows of the grid the skip is switched off, `trained` whether the network was trained
-"without" these skips or "with" them. In "re-estimated" it was trained with them as well, but after
-the cut the statistics of batch normalisation were measured anew on the training images.
+"without" these skips or "with" them. In "refitted" it was trained with them as well, but after the
+cut the statistics of batch normalisation were measured anew on the training images, and then the
+threshold was chosen anew on the validation images.
 """
 
 import copy
@@ -19,7 +20,7 @@ from torch.optim.swa_utils import update_bn
 
 from segedu import UNet, losses
 from segedu.data import instances_to_target, normalize, nuclei_split, sample
-from segedu.evaluation import dataset_iou, evaluate, otsu_threshold
+from segedu.evaluation import dataset_iou, evaluate, otsu_threshold, validate
 from segedu.files import write_rows
 from segedu.inference import segmenter
 from segedu.training import TrainConfig, fit
@@ -77,7 +78,8 @@ def main():
                         cut = switch_off(copy.deepcopy(model), rows_later)
                         note(seed, later, "with", segmenter(cut))
                         update_bn(batches, cut)
-                        note(seed, later, "re-estimated", segmenter(cut))
+                        _, cut.threshold = validate(cut, validation_set)
+                        note(seed, later, "refitted", segmenter(cut))
         write_rows(RESULT, table)
 
 

@@ -34,7 +34,7 @@ def test_the_table_has_every_training():
     rows = {(row["seed"], row["off"], row["trained"]) for row in read_rows(RESULT)}
     seeds = [str(seed) for seed in SEEDS]
     wanted = {("", "", "otsu"), *((seed, "none", "without") for seed in seeds)}
-    for seed, off, trained in itertools.product(seeds, CUTS, ("with", "re-estimated", "without")):
+    for seed, off, trained in itertools.product(seeds, CUTS, ("with", "refitted", "without")):
         if off != "none":
             wanted.add((seed, off, trained))
     assert rows == wanted

@@ -141,6 +141,18 @@ class Built(nn.Module):
         return self.final(self.head(x))
 
 
+class OnlyEven(Built):
+    """A U-Net that stretches its maps, and refuses odd sides alone."""
+
+    def __init__(self, channels: Sequence[int]):
+        super().__init__(channels, up="fitted")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if any(side % 2 for side in x.shape[2:]):
+            raise ValueError("expected even sides")
+        return super().forward(x)
+
+
 def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
     """Check a class, or a function, that makes a U-Net from the channels of its rows.
 
@@ -171,7 +183,8 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
 
     generator = torch.Generator().manual_seed(0)
     shapes = [((4, 8), 8, 8), ((4, 8, 16), 16, 16), ((3, 5, 7), 16, 24), ((2, 4, 8, 16), 32, 16),
-              ((5, 3), 10, 6), ((4, 4, 4), 24, 16), ((4, 8), 9, 7)]  # fmt: skip
+              ((5, 3), 10, 6), ((4, 4, 4), 24, 16), ((4, 8), 9, 7), ((4, 8, 16), 18, 16),
+              ((4, 8, 16), 16, 18)]  # fmt: skip
     cases = [
         (list(channels), torch.rand(2, 1, height, width, generator=generator))
         for channels, height, width in shapes
@@ -208,6 +221,8 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         "stretch a map to the size of the skip, use scale_factor=2; pad before the network": made(
             up="fitted"
         ),
+        "an odd side raises an error, but other sides that do not fit get an answer: each pooling "
+        "halves them, so they have to be multiples of 2^L for L poolings": OnlyEven,
         "the image is pooled before the first block, so the answer has half its size: pool "
         "between the blocks": made(pool_image=True),
         "the maps are halved by their mean: the exercise asks for max pooling": made(

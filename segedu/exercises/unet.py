@@ -85,6 +85,9 @@ def check_decoder_channels(submission: Callable[[Sequence[int], int], int]) -> A
         "of the row above: take both numbers from the list": lambda channels, row: (
             3 * channels[row]
         ),
+        "the two numbers are multiplied: behind each other, channels add up": (
+            lambda channels, row: channels[row] * channels[row + 1]
+        ),
         "all rows below are counted: only the row directly below, row + 1, is upsampled to this "
         "one": lambda channels, row: sum(channels[row:]),
         "that is one number for each of the two maps: add them": (
@@ -139,6 +142,9 @@ def check_receptive_field(submission: Callable[[Sequence[tuple[int, int]]], int]
 
         return mistaken
 
+    def step(layers):
+        return math.prod(stride for _, stride in layers)
+
     conv, pool = (3, 1), (2, 2)
     stacks = [
         [conv], [conv] * 3, [(5, 1), conv], [pool], [pool, pool], [pool, conv],
@@ -181,6 +187,13 @@ def check_receptive_field(submission: Callable[[Sequence[tuple[int, int]]], int]
         ),
         "each layer adds (k - 1) times its own stride: it has to be the step s, the product of the "
         "strides before it": stepping(lambda step, stride: step, own=True),
+        "this is the step after the last layer: return the field": step,
+        "these are the field and the step: return the field alone": (
+            lambda layers: (field(layers), step(layers))
+        ),
+        "a layer is (kernel, stride), in this order; here they are swapped": (
+            lambda layers: field([layer[::-1] for layer in layers])
+        ),
     }
     return check(submission, field, [(layers,) for layers in stacks], misconceptions)
 
@@ -300,6 +313,15 @@ def check_pad_to_multiple(submission: Callable[[Tensor, int], Tensor]) -> Answer
         ),
         "the sides have to be multiples of 2^depth, not of depth: each pooling halves them": pad(
             lambda side, depth: -side % depth
+        ),
+        "in Python ^ is no power but exclusive or: write 2**depth": pad(
+            lambda side, depth: -side % (2 ^ depth)
+        ),
+        "the sides have to be multiples of 2^depth, not only even: each pooling halves them": pad(
+            lambda side, depth: -side % 2
+        ),
+        "the sides are multiples of 16 whatever the depth: take 2^depth": pad(
+            lambda side, depth: -side % 16
         ),
         "that is one pooling too few: the sides have to be multiples of 2^depth": pad(
             lambda side, depth: -side % 2 ** (depth - 1)

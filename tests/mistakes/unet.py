@@ -283,6 +283,22 @@ class Padded(Bottom):
         return x[..., :height, :width]
 
 
+def refusing(is_refused):
+    """A U-Net that stretches its maps, and refuses some images."""
+
+    class Refusing(Recursive):
+        def __init__(self, channels):
+            super().__init__(channels, fitted=True)
+            self.step = 2 ** (len(channels) - 1)
+
+        def forward(self, x):
+            if is_refused(*x.shape[2:], self.step):
+                raise ValueError("these sides do not fit")
+            return super().forward(x)
+
+    return Refusing
+
+
 def conv_norm_relu(*layers):
     """Convolutions of (channels in, channels out, kernel, whether normalised), each with a ReLU."""
     parts = []
@@ -367,6 +383,7 @@ RIGHT = {
         Recursive,
         Bottom,
         lambda channels: UNet(1, 1, channels=channels),
+        refusing(lambda height, width, step: height % step or width % step),
         lambda channels: nn.Sequential(Bottom(channels), nn.Dropout(0.5)),  # off in eval mode
     ],
 }
@@ -375,7 +392,13 @@ WRONG = [
     ("conv_size", lambda n, k, s, p: len(range(0, n - k + 1, s)), "padding is missing"),
     ("conv_size", lambda n, k, s, p: round((n + 2 * p - k) / s) + 1, "always down, also"),
     ("receptive_field", lambda layers: stack_field(layers[::-1]), "expected"),
-    ("receptive_field", lambda layers: math.prod(stride for _, stride in layers), "expected 3"),
+    ("receptive_field", lambda layers: math.prod(stride for _, stride in layers), "the step after"),
+    ("receptive_field", lambda layers: stack_field([(k, s) for s, k in layers]), "are swapped"),
+    ("receptive_field", lambda layers: 2 * stack_field(layers), "expected 3"),
+    ("decoder_channels", lambda channels, row: math.prod(channels[row : row + 2]), "multiplied"),
+    ("pad_to_multiple", to_multiples_of(lambda depth: 2 ^ depth), "exclusive or"),
+    ("pad_to_multiple", to_multiples_of(lambda depth: 2), "not only even"),
+    ("pad_to_multiple", to_multiples_of(lambda depth: 16), "whatever the depth"),
     ("stamps", lambda n, k, s: np.convolve(np.ones(n), np.ones(k)), "the stride is missing"),
     ("pad_to_multiple", pad_with_zeros, "the margin is zero"),
     ("pad_to_multiple", lambda x, d: pad_to_multiple(x, d).mT.contiguous(), "expected"),
@@ -430,6 +453,9 @@ WRONG = [
     ("unet", lambda c: Bottom(c, early=True), "a skip is too small"),
     ("unet", lambda c: Bottom(c, padding=0), "have no padding"),
     ("unet", lambda c: Recursive(c, fitted=True), "sides that do not fit gets an answer"),
+    ("unet", refusing(lambda height, width, step: height % 2 or width % 2), "an odd side raises"),
+    ("unet", refusing(lambda height, width, step: height % step), "answer to sides that do not"),
+    ("unet", refusing(lambda height, width, step: width % step), "answer to sides that do not"),
     ("unet", Padded, "sides that do not fit gets an answer"),
     ("unet", lambda c: Changed(c, takes=lambda c, row: 1), "raised RuntimeError: Given groups"),
     ("unet", lambda c: Changed(c, first=lambda c: c[0]), "but the image has 1"),
