@@ -661,11 +661,13 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
     not yet: this counts pixels, which balances only where both classes are equally wrong
     """
 
-    def pulls(z, y, gamma):
-        """The sum of the gradients of each class, without alpha."""
+    def each(z, y, gamma):
+        return losses.focal_loss(z, y, gamma=gamma, reduction="none")
+
+    def pulls(z, y, gamma, loss=each):
+        """The sum of the absolute gradients of each class, without alpha."""
         z = z.clone().requires_grad_()
-        loss = losses.focal_loss(z, y, gamma=gamma, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, z)
+        (gradient,) = torch.autograd.grad(loss(z, y, gamma).sum(), z)
         return (gradient.abs() * y).sum(), (gradient.abs() * (1 - y)).sum()
 
     def balance(positive, negative):
@@ -675,14 +677,12 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
         positive, negative = pulls(*case)
         return balance(-positive, negative)
 
-    def by_probability(z, y, gamma):
-        p = z.sigmoid().requires_grad_()
-        loss = losses.focal_loss(p.logit(), y, gamma=gamma, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, p)
-        return balance((gradient.abs() * y).sum(), (gradient.abs() * (1 - y)).sum())
+    def by_probability(z, *rest):
+        of_p = pulls(z.sigmoid(), *rest, lambda p, *rest: each(p.logit(), *rest))
+        return balance(*of_p)
 
-    def with_alpha(*case):
-        positive, negative = pulls(*case)
+    def with_alpha(*case, loss=each):
+        positive, negative = pulls(*case, loss)
         return balance(0.25 * positive, 0.75 * negative)
 
     def of_means(z, y, gamma):
@@ -690,13 +690,38 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
         return balance(positive / y.sum(), negative / (1 - y).sum())
 
     def of_losses(z, y, gamma):
-        loss = losses.focal_loss(z, y, gamma=gamma, reduction="none")
+        loss = each(z, y, gamma)
         return balance((loss * y).sum(), (loss * (1 - y)).sum())
+
+    def of_images(z, y, gamma):
+        images = zip(z[:, None], y[:, None], strict=True)
+        return torch.stack([balance(*pulls(*image, gamma)) for image in images]).mean()
+
+    def added_up(*case):
+        positive, negative = pulls(*case)
+        return balance(positive, positive + negative)
+
+    def with_power(z, y, gamma):
+        entropy = F.binary_cross_entropy_with_logits(z, y, reduction="none")
+        return (1 - (-entropy).exp()) ** gamma * entropy
+
+    def as_printed(z, y, gamma, small=0.0):
+        p = z.sigmoid().clamp(small, 1 - small)
+        p_t = torch.where(y == 1, p, 1 - p)
+        return -((1 - p_t) ** gamma) * p_t.log()
+
+    def clamped(small):
+        return lambda *case: balance(*pulls(*case, lambda *case: as_printed(*case, small)))
 
     def rare(p_positive: float, p_negative: float):
         """One foreground pixel in ten."""
         y = (torch.arange(100).view(1, 1, 10, 10) % 10 == 0).float()
         return torch.tensor([p_negative, p_positive]).logit()[y.long()], y
+
+    def certain(logit: float):
+        """Every third pixel has this logit for its class, the others have 1."""
+        third = torch.arange(128).view(2, 1, 8, 8) % 3 == 0
+        return (2 * random[1] - 1) * torch.where(third, logit, 1.0), random[1]
 
     random = _logits((2, 1, 8, 8), seed=1), _labels((2, 1, 8, 8), seed=2).float()
     cases = [
@@ -707,6 +732,8 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
         (*rare(0.9, 0.3), 2.0),
         (*random, 0.5),
         (*random, 5.0),
+        (*certain(50.0), 0.5),  # so sure that p is rounded to 0 or 1
+        (*certain(-50.0), 2.0),  # as sure, and wrong
     ]
     misconceptions = {
         "this counts pixels, which balances only where both classes are equally wrong": (
@@ -726,16 +753,37 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
         "these are the gradients with respect to p: take those with respect to the logit": (
             by_probability
         ),
-        "an alpha of 0.25 is still in the loss (torchvision's default): compute the gradients "
-        "without alpha": with_alpha,
+        "an alpha of 0.25 is still in the loss: compute the gradients without alpha": with_alpha,
+        "torchvision's focal loss has an alpha of 0.25 unless you pass another, and a gradient of "
+        "NaN below gamma 1: use losses.focal_loss without alpha": (
+            lambda *case: with_alpha(*case, loss=with_power)
+        ),
         "that is the ratio of the two pulls: divide by their sum": (
             lambda *case: pulls(*case)[1] / pulls(*case)[0]
         ),
         "this balances the losses, but weights are updated by gradients": of_losses,
-        "this balances the mean gradients, but the pull of a class is the sum over its pixels": (
-            of_means
+        "this balances the mean gradients, or has alpha=class_balance(y) in the loss, which comes "
+        "to the same: the pull of a class is the sum over its pixels, without alpha": of_means,
+        "z.grad still holds the gradients of the first backward() when the second adds its own: "
+        "set it to None in between, or use torch.autograd.grad": added_up,
+        "this is the mean of the alphas of each image: sum over the pixels of all images": (
+            of_images
         ),
+        "this is a tensor of shape (1,), or a list: return the number in it": (
+            lambda *case: balance(*pulls(*case)).view(1)
+        ),
+        "the gradient is NaN where a pixel is certain and right, because 1 - p is rounded to 0 and "
+        "a power below 1 is infinitely steep there: use losses.focal_loss": (
+            lambda *case: balance(*pulls(*case, with_power))
+        ),
+        "sigmoid rounds to 0 or 1, and the gradient is NaN where a pixel is so certain: use "
+        "losses.focal_loss": lambda *case: balance(*pulls(*case, as_printed)),
     }
+    for small in SMALL[:2]:  # 1 - 1e-8 is 1 in float32
+        misconceptions[
+            f"where the probability is cut off (clamp at {small:g}), a pixel that is certain and "
+            "wrong has gradient 0: use losses.focal_loss"
+        ] = clamped(small)
     return check(submission, lambda *case: balance(*pulls(*case)), cases, misconceptions)
 
 

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from torchvision.ops import sigmoid_focal_loss
 
 
 def cross_entropy_in_place(z, y):
@@ -149,11 +150,52 @@ def alpha_by_backward(z, y, gamma):
 
 def alpha_by_autograd(z, y, gamma, *, alpha=0.5, leaf="z", size=torch.abs):
     p = z.sigmoid().requires_grad_()
-    z = p.logit()
+    z = p.logit() if leaf == "p" else z.requires_grad_()
     loss = 2 * y.numel() * focal_loss(z, y, gamma, alpha)
     (gradient,) = torch.autograd.grad(loss, {"z": z, "p": p}[leaf])
     positive, negative = size(gradient)[y == 1].sum(), size(gradient)[y == 0].sum()
     return negative / (positive + negative)
+
+
+def alpha_of(loss):
+    """The answer with another implementation of the focal loss, one value per pixel."""
+
+    def alpha(z, y, gamma):
+        (gradient,) = torch.autograd.grad(loss(z.requires_grad_(), y, gamma).sum(), z)
+        return gradient[y == 0].abs().sum() / gradient.abs().sum()
+
+    return alpha
+
+
+def focal_of_p(z, y, gamma, small=0.0):
+    p = z.sigmoid().clamp(small, 1 - small)
+    return -y * (1 - p) ** gamma * p.log() - (1 - y) * p**gamma * (1 - p).log()
+
+
+def focal_of_p_t(z, y, gamma):
+    p_t = torch.where(y == 1, z.sigmoid(), 1 - z.sigmoid())
+    return -((1 - p_t) ** gamma) * p_t.log()
+
+
+def focal_of_bce(z, y, gamma):
+    bce = F.binary_cross_entropy_with_logits(z, y, reduction="none")
+    return (1 - torch.exp(-bce)) ** gamma * bce
+
+
+def focal_softplus(z, y, gamma):
+    margin = (2 * y - 1) * z
+    return torch.exp(-gamma * F.softplus(margin)) * F.softplus(-margin)
+
+
+def alpha_by_backward_twice(z, y, gamma, *, clear=False):
+    z.requires_grad_()
+    pulls = []
+    for k in (1, 0):
+        if clear:
+            z.grad = None
+        focal_softplus(z, y, gamma)[y == k].sum().backward()
+        pulls.append(z.grad.abs().sum())
+    return pulls[1] / sum(pulls)
 
 
 RIGHT = {
@@ -167,7 +209,12 @@ RIGHT = {
     "focal_loss": [focal_loss],
     "cross_entropy": [cross_entropy, zero_if_nothing_counts, nan_to_zero],
     "dice_loss": [dice_loss],
-    "balancing_alpha": [alpha_by_backward, alpha_by_autograd],
+    "balancing_alpha": [
+        alpha_by_backward,
+        alpha_by_autograd,
+        alpha_of(focal_softplus),
+        lambda *case: alpha_by_backward_twice(*case, clear=True).item(),
+    ],
 }
 
 WRONG = [
@@ -290,4 +337,20 @@ WRONG = [
     ("balancing_alpha", lambda *case: alpha_by_autograd(*case, leaf="p"), "with respect to p"),
     ("balancing_alpha", lambda *case: alpha_by_autograd(*case, alpha=0.25), "still in the loss"),
     ("balancing_alpha", lambda z, y, gamma: alpha_by_autograd(z, y, 2), "gamma is always 2"),
+    ("balancing_alpha", lambda *case: alpha_by_autograd(*case)[None], "shape (1,)"),
+    ("balancing_alpha", lambda *case: [alpha_by_autograd(*case).item()], "or a list"),
+    ("balancing_alpha", alpha_by_backward_twice, "z.grad still holds"),
+    ("balancing_alpha", lambda z, y, gamma: sum(
+        alpha_by_autograd(z[k : k + 1], y[k : k + 1], gamma) for k in range(len(z))
+    ) / len(z), "the alphas of each image"),
+    ("balancing_alpha", lambda z, y, gamma: alpha_by_autograd(
+        z, y, gamma, alpha=1 - y.mean()), "class_balance(y) in the loss"),
+    ("balancing_alpha", alpha_of(lambda z, y, gamma: sigmoid_focal_loss(z, y, gamma=gamma)),
+     "torchvision's focal loss has an alpha"),
+    ("balancing_alpha", alpha_of(lambda z, y, gamma: sigmoid_focal_loss(z, y, -1, gamma)),
+     "1 - p is rounded to 0"),
+    ("balancing_alpha", alpha_of(focal_of_bce), "1 - p is rounded to 0"),
+    ("balancing_alpha", alpha_of(focal_of_p_t), "sigmoid rounds to 0 or 1"),
+    ("balancing_alpha", alpha_of(focal_of_p), "sigmoid rounds to 0 or 1"),
+    ("balancing_alpha", alpha_of(lambda *case: focal_of_p(*case, 1e-6)), "clamp at 1e-06"),
 ]  # fmt: skip
