@@ -710,8 +710,8 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
         p_t = torch.where(y == 1, p, 1 - p)
         return -((1 - p_t) ** gamma) * p_t.log()
 
-    def clamped(small):
-        return lambda *case: balance(*pulls(*case, lambda *case: as_printed(*case, small)))
+    def clamped(*case):
+        return as_printed(*case, small=1e-6)
 
     def rare(p_positive: float, p_negative: float):
         """One foreground pixel in ten."""
@@ -778,12 +778,9 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
         ),
         "sigmoid rounds to 0 or 1, and the gradient is NaN where a pixel is so certain: use "
         "losses.focal_loss": lambda *case: balance(*pulls(*case, as_printed)),
+        "where the probability is cut off by a clamp, a pixel that is certain and wrong has "
+        "gradient 0: use losses.focal_loss": lambda *case: balance(*pulls(*case, clamped)),
     }
-    for small in SMALL[:2]:  # 1 - 1e-8 is 1 in float32
-        misconceptions[
-            f"where the probability is cut off (clamp at {small:g}), a pixel that is certain and "
-            "wrong has gradient 0: use losses.focal_loss"
-        ] = clamped(small)
     return check(submission, lambda *case: balance(*pulls(*case)), cases, misconceptions)
 
 

@@ -352,5 +352,5 @@ WRONG = [
     ("balancing_alpha", alpha_of(focal_of_bce), "1 - p is rounded to 0"),
     ("balancing_alpha", alpha_of(focal_of_p_t), "sigmoid rounds to 0 or 1"),
     ("balancing_alpha", alpha_of(focal_of_p), "sigmoid rounds to 0 or 1"),
-    ("balancing_alpha", alpha_of(lambda *case: focal_of_p(*case, 1e-6)), "clamp at 1e-06"),
+    ("balancing_alpha", alpha_of(lambda *case: focal_of_p(*case, 1e-7)), "cut off by a clamp"),
 ]  # fmt: skip
