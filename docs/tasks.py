@@ -8,7 +8,9 @@ And a page with exercises or a quiz has an empty line at its top, for _static/pr
 from docutils import nodes
 from sphinx.transforms import SphinxTransform
 
-UNSOLVED = "returns nothing; write it, then run this again"
+UNSOLVED = (
+    "returns nothing: it is not written yet, has no `return`, or returns None as list.sort() does"
+)
 SENTENCE = "Run this cell in JupyterLab or Colab to have your answer checked."
 
 

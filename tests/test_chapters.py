@@ -487,7 +487,7 @@ use_style()
 _ = torch.manual_seed(0)
 {DEFAULTS}"""
 STARTER = "def iou(tp, fp, fn): ...\nexercises.check_iou(iou)"
-TOLD = "not yet: iou returns nothing; write it, then run this again\n"
+TOLD = "not yet: iou returns nothing: it is not written yet\n"
 SOLUTION = """\
 <details><summary>Solution</summary>
 

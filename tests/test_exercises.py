@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from segedu import exercises
-from segedu.exercises.answer import Answer, check
+from segedu.exercises.answer import NOTHING, Answer, check
 from tests.helpers import handed_over
 from tests.mistakes import basics, iou, losses, results, unet, unetpp
 
@@ -99,9 +99,7 @@ def test_nothing_is_not_wrong_but_missing(nothing):
     def submission(a, b):
         return nothing
 
-    assert answer(submission).message == (
-        "not yet: submission returns nothing; write it, then run this again"
-    )
+    assert answer(submission).message == f"not yet: submission {NOTHING}"
 
 
 def test_an_exception_becomes_part_of_the_answer():
@@ -364,9 +362,7 @@ def test_a_learner_who_begins_gets_an_answer(name):
     def starter(*arguments): ...
 
     exercise = getattr(exercises, name)
-    assert exercise(starter).message == (
-        "not yet: starter returns nothing; write it, then run this again"
-    )
+    assert exercise(starter).message == f"not yet: starter {NOTHING}"
     for garbage in ("raises", "text", "an empty list", "a module without a forward"):
         refuse(exercise(GARBAGE[garbage]))
 

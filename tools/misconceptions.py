@@ -37,7 +37,7 @@ STOPPED = "it took too long, or ended Python"
 INVALID = "the cell is not valid Python"
 KINDS = {  # by what an answer has in common with those of other students
     r"^correct: \d+ cases$": "correct",
-    r"returns nothing; write it, then run this again$": "not written",
+    r" returns nothing: it is not written yet, ": "not written",
     r" raised NotImplementedError": "not written",
     r" raised \w+": "it raised an exception",
     r"\bin \d+ of \d+ cases the \w+ is wrong; ": "another mistake",

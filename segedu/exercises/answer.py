@@ -16,6 +16,9 @@ CHANGED = (
     "the values are right, but what the function was given has changed, and with it the data of "
     "the caller: make something new"
 )
+NOTHING = (
+    "returns nothing: it is not written yet, has no `return`, or returns None as list.sort() does"
+)
 LARGE = 16  # a value of more numbers is described, not shown
 
 
@@ -113,7 +116,7 @@ def _problem(
     name = getattr(submission, "__name__", "your function")
     got, expected = views(submission), views(solution)
     if any(result is None or result is ... for result in got):
-        return f"{name} returns nothing; write it, then run this again"
+        return f"{name} {NOTHING}"
     wrong = _different(got, expected, tolerance)
     if not wrong:
         return None

@@ -65,6 +65,14 @@ def check_node_channels(submission: Callable[[Sequence[int], int, int, int], int
         "it gives itself": takes(up=0),
         "X(0, 0) takes the image, which has in_channels: no row is above it, and channels[-1] is "
         "the last row": lambda channels, i, j, in_channels: takes()(channels, i, j, channels[-1]),
+        "the first column has no map from below: X(i, 0) takes the map of the row above, X(0, 0) "
+        "the image": lambda channels, i, j, in_channels: j * channels[i] + channels[i + 1],
+        "these are the channels that the node gives, not those that it takes": (
+            lambda channels, i, j, in_channels: channels[i]
+        ),
+        "the image has in_channels channels, not always 1": (
+            lambda channels, i, j, in_channels: takes()(channels, i, j, 1)
+        ),
         "the map from below comes from row i + 1, not i - 1": (
             lambda channels, i, j, in_channels: (
                 j * channels[i] + channels[i - 1] if j else takes()(channels, i, j, in_channels)
@@ -96,7 +104,9 @@ def check_evaluation_order(submission: Callable[[list[Node]], list[Node]]) -> An
             needs = [*left, (i + 1, j - 1)] if j else [(i - 1, 0)] if i else []
             faults += [f"X{i, j} comes before X{node}" for node in needs if node not in done]
             done.add((i, j))
-        if len(result) != len(nodes) or done != set(nodes):
+        if len(result) != len(nodes):
+            faults.append(f"{len(result)} nodes were returned, expected {len(nodes)}")
+        elif done != set(nodes):
             faults.append(f"other nodes than the {len(nodes)} of the network")
         return ", ".join(faults) or "each node after those that it needs"
 
@@ -419,6 +429,8 @@ def check_accurate_mode(submission: Callable[[list[Tensor]], Tensor]) -> Answer:
             lambda heads: heads.sigmoid().amax(0)
         ),
         "this is the sum: divide by the number of heads": lambda heads: heads.sigmoid().sum(0),
+        "this is one number, the mean over heads, images and pixels: average the heads only, "
+        "dim=0": lambda heads: heads.sigmoid().mean(),
         "this is a mask: return the probabilities": lambda heads: heads.sigmoid().mean(0) > 0.5,
         "this is the mean over the images: of a stack of heads, (L, N, 1, H, W), average the first "
         "dimension": lambda heads: heads.sigmoid().mean(1),
@@ -427,7 +439,11 @@ def check_accurate_mode(submission: Callable[[list[Tensor]], Tensor]) -> Answer:
         "torch.cat makes one batch of all heads, so images and heads are averaged together: "
         "torch.stack gives the heads a dimension of their own": (
             lambda logits: torch.cat(logits).sigmoid().mean(0)
-        )
+        ),
+        "torch.cat makes one batch of all heads, and a single image is left of it: torch.stack "
+        "gives the heads a dimension of their own": (
+            lambda logits: torch.cat(logits).sigmoid().mean(0, keepdim=True)
+        ),
     }
     solution = stacked(lambda heads: heads.sigmoid().mean(0))
     return check(submission, solution, cases, misconceptions)
@@ -586,6 +602,9 @@ def check_choose_level(submission: Callable) -> Answer:
         "the level is counted from 0: the first level is 1": chosen(smallest, counted_from=0),
         "the deepest level need not be the best: compare with the best": chosen(near_deepest),
         "the level comes first, then its IoU": (lambda *case: chosen(smallest)(*case)[::-1]),
+        "the second value is a list, the IoU of each image: return their mean": (
+            chosen(smallest, mean=list)
+        ),
         "return the level and its IoU, both": lambda *case: chosen(smallest)(*case)[0],
         "the IoU is that on validation, on which the level was chosen: return the one on test": (
             chosen(smallest, report=lambda validation, test: validation)

@@ -209,4 +209,4 @@ def test_every_exercise_has_its_tick_and_every_question_its_button(open_page, bo
     expect(page.locator("details.quiz")).to_have_count(0)
     expect(page.locator("p.progress-line")).to_have_count(int(bool(exercises or questions)))
     expect(page.get_by_text("to have your answer checked.")).to_have_count(exercises)
-    assert "returns nothing; write it" not in (book.folder / f"{name}.html").read_text("utf-8")
+    assert "it is not written yet" not in (book.folder / f"{name}.html").read_text("utf-8")
