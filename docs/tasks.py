@@ -8,9 +8,7 @@ And a page with exercises or a quiz has an empty line at its top, for _static/pr
 from docutils import nodes
 from sphinx.transforms import SphinxTransform
 
-UNSOLVED = (
-    "returns nothing: it is not written yet, has no `return`, or returns None as list.sort() does"
-)
+UNSOLVED = "returns nothing: it is not written yet, has no `return`, or returns None"
 SENTENCE = "Run this cell in JupyterLab or Colab to have your answer checked."
 
 

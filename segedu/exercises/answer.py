@@ -16,9 +16,7 @@ CHANGED = (
     "the values are right, but what the function was given has changed, and with it the data of "
     "the caller: make something new"
 )
-NOTHING = (
-    "returns nothing: it is not written yet, has no `return`, or returns None as list.sort() does"
-)
+NOTHING = "returns nothing: it is not written yet, has no `return`, or returns None"
 LARGE = 16  # a value of more numbers is described, not shown
 
 
