@@ -54,7 +54,7 @@ def test_every_exercise_of_every_student_has_its_answer(out):
     }
     name_error = "it raised NameError: name 'iou_from_dice' is not defined"
     assert answers == {
-        ("ada", "iou"): "correct: 6 cases",
+        ("ada", "iou"): "correct: 7 cases",
         ("ada", "iou_from_dice"): "correct: 7 cases",
         ("ben/iou", "iou"): f"not yet: {DICE_SENTENCE}",
         ("ben/iou", "iou_from_dice"): "correct: 7 cases",

@@ -25,7 +25,7 @@ from .iou import (
     check_iou,
     check_iou_from_dice,
     check_mask_iou,
-    check_object_precision,
+    check_object_score,
     check_pooled_iou,
 )
 from .losses import (
@@ -96,7 +96,7 @@ __all__ = [
     "check_leak",
     "check_mask_iou",
     "check_node_channels",
-    "check_object_precision",
+    "check_object_score",
     "check_one_hot",
     "check_pad_to_multiple",
     "check_paired_interval",

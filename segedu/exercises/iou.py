@@ -25,7 +25,7 @@ def check_iou(submission: Callable[[int, int, int], float]) -> Answer:
     def iou(tp, fp, fn):
         return ratio(tp, tp + fp + fn)
 
-    cases = [(2, 1, 1), (0, 3, 0), (5, 0, 0), (0, 0, 0), (0, 0, 4), (40, 2, 9)]
+    cases = [(2, 1, 1), (0, 3, 0), (5, 0, 0), (0, 0, 0), (0, 0, 4), (40, 2, 9), (2, 2, 2)]
     misconceptions = {
         "this is Dice, which counts TP twice. IoU divides TP by the union of the two masks": (
             lambda tp, fp, fn: ratio(2 * tp, 2 * tp + fp + fn)
@@ -61,6 +61,14 @@ def check_iou(submission: Callable[[int, int, int], float]) -> Answer:
         ),
         "TP = 0 does not mean that both masks are empty: with FP or FN the IoU is 0. Test the "
         "union": lambda tp, fp, fn: ratio(tp, tp + fp + fn) if tp else 1.0,
+        "TP + FN = 0 means that the truth is empty, but with FP the IoU is 0: test the union": (
+            lambda tp, fp, fn: iou(tp, fp, fn) if tp + fn else 1.0
+        ),
+        "TP + FP = 0 means that the prediction is empty, but with FN the IoU is 0: test the "
+        "union": lambda tp, fp, fn: iou(tp, fp, fn) if tp + fp else 1.0,
+        "three counts that are equal need not be 0: test the union": (
+            lambda tp, fp, fn: 1.0 if tp == fp == fn else iou(tp, fp, fn)
+        ),
     }
     return check(submission, iou, cases, misconceptions)
 
@@ -77,7 +85,7 @@ def check_iou_from_dice(submission: Callable[[float], float]) -> Answer:
         "this divides by 1 + Dice: solve Dice (1 + IoU) = 2 IoU for IoU": lambda d: d / (1 + d),
         "IoU is not half of Dice: for perfect masks both are 1": lambda d: d / 2,
         "a sign is wrong: this divides by 1 - Dice, so it is above 1 from a Dice of 0.5 on. Solve "
-        "Dice (1 + IoU) = 2 IoU for IoU": lambda d: d / (1 - d),
+        "Dice (1 + IoU) = 2 IoU for IoU": lambda d: d / (1 - d) if d < 1 else 1.0,
         "a sign is wrong: this divides by 2 + Dice, so perfect masks get 1/3. Solve "
         "Dice (1 + IoU) = 2 IoU for IoU": lambda d: d / (2 + d),
     }
@@ -132,6 +140,9 @@ def check_mask_iou(submission: Callable[[Tensor, Tensor], float]) -> Answer:
         ),
         "two empty masks are 0 / 0: test for them first, and return 1": (
             lambda *masks: _iou(*masks, empty=math.nan)
+        ),
+        "two empty masks are 0 / 0, an error in Python: test for them first, and return 1": (
+            _unguarded
         ),
         "an epsilon of 1 above and below changes the score: a false positive on an empty image "
         "scores above 0. Test for two empty masks instead": (
@@ -214,6 +225,10 @@ def check_pooled_iou(submission: Callable[[list[tuple[Tensor, Tensor]]], float])
         "this is a mean over images, but one pooled ratio for the whole set is asked for": (
             of_images(lambda images: np.mean(each(images)))
         ),
+        "this is a mean over the images that are not empty, but one pooled ratio for the whole set "
+        "is asked for": of_images(
+            lambda images: np.mean(each(pair for pair in images if (pair[0] | pair[1]).any()) or 1)
+        ),
         "the background is averaged in, but only the foreground's IoU is asked for": (
             lambda batches: _two_class_iou(*whole(batches))
         ),
@@ -230,11 +245,12 @@ def check_pooled_iou(submission: Callable[[list[tuple[Tensor, Tensor]]], float])
         "adding 1 above and below changes the score: test for a data set without any foreground "
         "instead": lambda batches: _with_epsilon(*whole(batches), above=1),
         "this is the last batch alone: keep the counts of the others": lambda x: _iou(*x[-1]),
+        "this is the first batch alone: a return inside the loop ends it": lambda x: _iou(*x[0]),
         "a data set without any foreground is 0 / 0: test for it first, and return 1": (
             lambda batches: _iou(*whole(batches), empty=math.nan)
         ),
         "a data set without any foreground is 0 / 0, an error in Python: test for it first, and "
-        "return 1": of_set(lambda a, b: (a & b).sum().item() / (a | b).sum().item()),
+        "return 1": of_set(_unguarded),
         "a data set without any foreground, in truth and prediction, scores 1, not 0": (
             of_set(lambda preds, truth: _iou(preds, truth, empty=0.0))
         ),
@@ -340,6 +356,10 @@ def check_class_scores(submission: Callable[[Tensor], tuple[float, float]]) -> A
         "the classes": scores(iou=pooled),
         "both numbers pool all classes, so the largest class dominates: compute the ratio of each "
         "class first, then take the mean": scores(iou=pooled, precision=accuracy),
+        "these are the ratios of each class: return their mean": scores(mean=lambda ratios: ratios),
+        "// rounds down to a whole number: divide with /": scores(
+            mean=lambda r: r.floor().nanmean()
+        ),
         "the two numbers are swapped: the mean IoU comes first, then the mean precision": swapped,
         "the background was left out, but here it is a class like the others": without_background,
         "a class whose ratio is 0 / 0 was counted as 1: leave it out of that mean": scores(
@@ -407,6 +427,10 @@ def check_held_out_iou(submission: Callable) -> Answer:
         preds, truth = split[0] > threshold, split[1]
         overlap, union = (pixels.sum((1, 2)) + 1 for pixels in (preds & truth, preds | truth))
         return (overlap / union).mean().item()
+
+    def unguarded(split, threshold):
+        pairs = zip(split[0] > threshold, split[1], strict=True)
+        return np.mean([_unguarded(*masks) for masks in pairs])
 
     def skipping(split, threshold):
         return np.nanmean(each(split, threshold, empty=math.nan))
@@ -482,6 +506,9 @@ def check_held_out_iou(submission: Callable) -> Answer:
         "validation": best_of_each,
         "this is the score on validation, where the threshold was chosen: score the test images "
         "with it": lambda validation, _, cuts: held_out(validation, validation, cuts),
+        "the two splits are swapped: choose the threshold on validation, score the test images": (
+            lambda validation, test, cuts: held_out(test, validation, cuts)
+        ),
         "this uses the threshold 0.5, whatever validation says": lambda _, test, cuts: score(
             test, 0.5
         ),
@@ -530,14 +557,19 @@ def check_held_out_iou(submission: Callable) -> Answer:
         "first, and score it 1": (
             lambda *case: held_out(*case, score=lambda *at: score_empty(*at, math.nan))
         ),
+        "an image that is empty and stays empty is 0 / 0, an error in Python: test for it first, "
+        "and score it 1": lambda *case: held_out(*case, score=unguarded),
         "a pixel at the threshold counts as foreground, but it has to exceed the threshold": (
             lambda *case: held_out(*case, score=score_at_threshold)
+        ),
+        "the pixels below the threshold were taken for foreground, but a pixel has to exceed it": (
+            lambda *case: held_out(*case, score=lambda *at: np.mean(each(*at, operator.lt)))
         ),
     }
     return check(submission, held_out, cases, misconceptions)
 
 
-def check_object_precision(submission: Callable[[Tensor, Tensor, float], float]) -> Answer:
+def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> Answer:
     """Check a function of (preds, truth, threshold) that returns TP / (TP + FP + FN) of objects.
 
     Both are (H, W) label images, 0 for background and another number for each object. A predicted
@@ -545,9 +577,9 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
     images without objects score 1.
 
     >>> from segedu.metrics import average_precision
-    >>> def object_precision(preds, truth, threshold):
+    >>> def object_score(preds, truth, threshold):
     ...     return average_precision(preds, truth, thresholds=[threshold]).mean
-    >>> check_object_precision(object_precision)
+    >>> check_object_score(object_score)
     correct: 15 cases
     """
 
@@ -578,6 +610,17 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
     def overlap(a, b):
         return _iou(a, b, empty=0.0)
 
+    def per_pair(counts):
+        """One FP for each pair that is no hit and that `counts(a, b)` is true for."""
+
+        def score(preds, truth, threshold):
+            preds, truth = objects(preds), objects(truth)
+            ious = [_iou(a, b) for a in preds for b in truth if counts(a, b)]
+            tp = sum(bool(iou > threshold) for iou in ious)
+            return of_all(tp, len(ious) - tp, len(truth) - tp)
+
+        return score
+
     def scored(formula=of_all, ratio=_iou, above=operator.gt, split=objects):
         """A function that matches the objects, and scores the three counts by a formula."""
 
@@ -604,8 +647,8 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
         (most, whole, 0.5),
         (most, whole, 0.75),
         (bit, whole, 0.5),
-        (whole, bit, 0.5),
-        (moved, whole, 0.5),
+        (whole, several, 0.75),
+        (moved, whole, 0.7),
         (whole, spread, 0.5),
         (spread, whole, 0.5),
         (several, whole, 0.75),
@@ -643,6 +686,10 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
         "threshold": scored(ratio=lambda a, b: 2 * (a & b).sum() / (a.sum() + b.sum())),
         "the overlap is divided by the smaller of the two objects, so a piece matches the whole: "
         "divide by the union": scored(ratio=lambda a, b: (a & b).sum() / min(a.sum(), b.sum())),
+        "the overlap is divided by the larger of the two objects, or compared with both of them, "
+        "but an IoU above the threshold needs more: divide by the union": scored(
+            ratio=lambda a, b: (a & b).sum() / max(a.sum(), b.sum())
+        ),
         "objects with equal numbers were paired, but numbers mean nothing: compare every predicted "
         "with every true object": same_number,
         "two images without objects score 1, not 0": scored(
@@ -658,6 +705,15 @@ def check_object_precision(submission: Callable[[Tensor, Tensor, float], float])
         ),
         "the predicted and the true objects together contain each hit twice: subtract TP once": (
             scored(lambda tp, fp, fn: of_all(tp, tp + fp, fn))
+        ),
+        "an FP was counted for each pair that is no hit, but a prediction without a partner is one "
+        "FP, however many pairs it is in": per_pair(lambda a, b: True),
+        "an FP was counted for each overlap that is no hit, but a prediction without a partner is "
+        "one FP, whether it overlaps several nuclei or none": per_pair(lambda a, b: (a & b).any()),
+        "this divides by the larger number of objects, but FP and FN may both be above 0: divide "
+        "by TP + FP + FN": scored(lambda tp, fp, fn: of_all(tp, max(fp, fn), 0)),
+        "all pixels together were compared with the threshold: match the objects one by one": (
+            lambda preds, truth, threshold: float(_iou(preds > 0, truth > 0) > threshold)
         ),
         "this is the IoU of the pixels: count objects": (
             lambda preds, truth, _: _iou(preds > 0, truth > 0)
@@ -679,6 +735,11 @@ def _iou(preds: Tensor, truth: Tensor, *, empty: float = 1.0) -> Tensor | float:
     """Foreground IoU of all the pixels together."""
     union = (preds | truth).sum()
     return (preds & truth).sum() / union if union else empty
+
+
+def _unguarded(preds: Tensor, truth: Tensor) -> float:
+    """Foreground IoU of Python's numbers; two empty masks raise ZeroDivisionError."""
+    return (preds & truth).sum().item() / (preds | truth).sum().item()
 
 
 def _two_class_iou(preds: Tensor, truth: Tensor) -> Tensor | float:

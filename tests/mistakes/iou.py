@@ -10,6 +10,10 @@ def mask_iou(preds, truth):
     return (preds & truth).sum().item() / union if union else 1.0
 
 
+def unguarded(preds, truth):
+    return int((preds & truth).sum()) / int((preds | truth).sum())
+
+
 def class_scores(matrix, mean=np.nanmean):
     matrix = matrix.numpy().astype(float)
     hits, true, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
@@ -55,6 +59,14 @@ def mean_dice(split, threshold):
     return mean_iou(split, threshold, lambda a, b: dice(a, b) if (a | b).any() else 1.0)
 
 
+def mean_unguarded(split, threshold):
+    return mean_iou(split, threshold, unguarded)
+
+
+def mean_of_the_dark(split, threshold):
+    return mean_iou((-split[0], split[1]), -threshold)
+
+
 def mean_plus_one(split, threshold):
     return mean_iou(split, threshold, lambda a, b: ((a & b).sum() + 1) / ((a | b).sum() + 1))
 
@@ -73,6 +85,17 @@ def pooled_iou(batches, empty=1.0):
     return overlap / union if union or empty is None else empty
 
 
+def first_batch(batches):
+    for preds, truth in batches:
+        return mask_iou(preds, truth)
+
+
+def mean_of_images_not_empty(batches):
+    pairs = [pair for batch in batches for pair in zip(*batch, strict=True)]
+    ious = [mask_iou(preds, truth) for preds, truth in pairs if preds.any() or truth.any()]
+    return sum(ious) / len(ious) if ious else 1.0
+
+
 def precision_0_if_never_predicted(matrix):
     hits, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
     precision = [
@@ -85,12 +108,33 @@ def all_but_overlap(tp, found, there):
     return found + there - tp
 
 
-def object_precision(preds, truth, threshold, iou=mask_iou, empty=1.0, union=all_but_overlap):
+def object_score(preds, truth, threshold, iou=mask_iou, empty=1.0, union=all_but_overlap):
     found, there = (sorted(set(labels.flatten().tolist()) - {0}) for labels in (preds, truth))
     table = np.array([[iou(preds == p, truth == t) for t in there] for p in found])
     tp = int((table > threshold).sum())
     below = union(tp, len(found), len(there))
     return tp / below if below or empty is None else empty
+
+
+def areas_compared(preds, truth, threshold):
+    found, there = ([x == n for n in x.unique() if n > 0] for x in (preds, truth))
+    pairs = [((p & t).sum(), p.sum(), t.sum()) for p in found for t in there]
+    tp = sum(int(both > threshold * p and both > threshold * t) for both, p, t in pairs)
+    union = len(found) + len(there) - tp
+    return tp / union if union else 1.0
+
+
+def fp_per_pair(preds, truth, threshold, counts=lambda p, t: True):
+    found, there = ([x == n for n in x.unique() if n > 0] for x in (preds, truth))
+    tp = fp = 0
+    for p in found:
+        for t in there:
+            if mask_iou(p, t) > threshold:
+                tp += 1
+            elif counts(p, t):
+                fp += 1
+    union = fp + len(there)  # TP + FN are all there are
+    return tp / union if union else 1.0
 
 
 def dice(a, b):
@@ -130,7 +174,7 @@ RIGHT = {
     "iou_from_dice": [lambda dice: 1 / (2 / dice - 1) if dice else 0.0],
     "class_scores": [class_scores],
     "held_out_iou": [held_out_iou],
-    "object_precision": [object_precision],
+    "object_score": [object_score],
 }
 
 WRONG = [
@@ -157,31 +201,47 @@ WRONG = [
      "was left out of the mean"),
     ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou, mean_iou_skipping),
      "was left out of the mean"),
-    ("object_precision", numbered_without_gaps, "ask for those that occur"),
-    ("object_precision", up_to_the_largest, "one object with the number 4 is one object"),
-    ("object_precision", lambda preds, truth, _: object_precision(preds, truth, 0.5),
+    ("object_score", numbered_without_gaps, "ask for those that occur"),
+    ("object_score", up_to_the_largest, "one object with the number 4 is one object"),
+    ("object_score", lambda preds, truth, _: object_score(preds, truth, 0.5),
      "this uses 0.5"),
-    ("object_precision", lambda preds, truth, cut: object_precision(preds + 1, truth + 1, cut),
+    ("object_score", lambda preds, truth, cut: object_score(preds + 1, truth + 1, cut),
      "the background was matched"),
-    ("object_precision", lambda preds, truth, cut: mask_iou(preds > 0, truth > 0),
+    ("object_score", lambda preds, truth, cut: mask_iou(preds > 0, truth > 0),
      "this is the IoU of the pixels"),
-    ("object_precision", of_equal_numbers, "numbers mean nothing"),
-    ("object_precision", lambda *case: object_precision(*case, iou=dice), "by its Dice"),
-    ("object_precision", lambda preds, truth, _: object_precision(preds, truth, 0),
+    ("object_score", of_equal_numbers, "numbers mean nothing"),
+    ("object_score", lambda *case: object_score(*case, iou=dice), "by its Dice"),
+    ("object_score", lambda preds, truth, _: object_score(preds, truth, 0),
      "any overlap was taken for a hit"),
-    ("object_precision", lambda *case: object_precision(*case, iou=of_the_smaller),
+    ("object_score", lambda *case: object_score(*case, iou=of_the_smaller),
      "the smaller of the two"),
-    ("object_precision", lambda *case: object_precision(*case, empty=0.0), "score 1, not 0"),
-    ("object_precision", lambda *case: object_precision(*case, empty=None), "are 0 / 0"),
-    ("object_precision", lambda preds, truth, cut: (
-        object_precision(preds, truth, cut) if (truth > 0).any() else 1.0),
+    ("object_score", lambda *case: object_score(*case, empty=0.0), "score 1, not 0"),
+    ("object_score", lambda *case: object_score(*case, empty=None), "are 0 / 0"),
+    ("object_score", lambda preds, truth, cut: (
+        object_score(preds, truth, cut) if (truth > 0).any() else 1.0),
      "only if nothing was predicted there"),
-    ("object_precision", lambda *case: object_precision(*case, union=lambda tp, a, b: a + b),
+    ("object_score", lambda *case: object_score(*case, union=lambda tp, a, b: a + b),
      "subtract TP once"),
-    ("object_precision", lambda preds, truth, cut: object_precision(
+    ("object_score", lambda preds, truth, cut: object_score(
         *(torch.tensor(label(labels.numpy() > 0)) for labels in (preds, truth)), cut),
      "connected components"),
-    ("object_precision", lambda *case: 0.5, "[[0, 0, 0, 0, 1, 1, 1, 1, 2,"),
+    ("object_score", lambda *case: 0.5, "[[0, 0, 0, 0, 1, 1, 1, 1, 2,"),
+    ("object_score", areas_compared, "the larger of the two objects"),
+    ("object_score", lambda *case: object_score(
+        *case, iou=lambda a, b: (a & b).sum() / max(a.sum(), b.sum())),
+     "the larger of the two objects"),
+    ("object_score", fp_per_pair, "for each pair that is no hit"),
+    ("object_score", lambda *case: fp_per_pair(*case, lambda p, t: (p & t).any()),
+     "for each overlap that is no hit"),
+    ("object_score", lambda *case: object_score(*case, union=lambda tp, a, b: max(a, b)),
+     "the larger number of objects"),
+    ("object_score", lambda preds, truth, cut: mask_iou(preds > 0, truth > 0) > cut,
+     "all pixels together were compared"),
+    ("iou", lambda tp, fp, fn: 1 if tp == fp == fn else tp / (tp + fp + fn), "three counts"),
+    ("iou", lambda tp, fp, fn: tp / (tp + fp + fn) if tp + fn else 1, "the truth is empty"),
+    ("iou", lambda tp, fp, fn: tp / (tp + fp + fn) if tp + fp else 1, "the prediction is empty"),
+    ("iou_from_dice", lambda dice: dice / (1 - dice), "divides by 1 - Dice"),
+    ("iou_from_dice", lambda dice: dice / (1 - dice) if dice < 1 else 1, "divides by 1 - Dice"),
     ("iou", lambda tp, fp, fn: tp / (tp + fp), "this is precision"),
     ("iou", lambda tp, fp, fn: tp / (tp + fn) if tp + fp + fn else 1.0, "this is recall"),
     ("iou", lambda tp, fp, fn: tp // (tp + fp + fn) if tp + fp + fn else 1, "// rounds down"),
@@ -189,6 +249,7 @@ WRONG = [
     ("iou", lambda tp, fp, fn: tp / (2 * tp + fp + fn) if tp + fp + fn else 1, "only below"),
     ("iou", lambda tp, fp, fn: tp / (fp + fn) if fp + fn else 1, "contains TP too"),
     ("iou", lambda tp, fp, fn: (fp + fn) / (tp + fp + fn) if tp + fp + fn else 1, "is 1 - IoU"),
+    ("mask_iou", unguarded, "an error in Python"),
     ("mask_iou", lambda a, b: mask_iou(a, b) if a.any() else 1, "only if the truth is empty"),
     ("mask_iou", lambda a, b: (a & b).sum() / a.sum(), "this is precision"),
     ("mask_iou", lambda a, b: (a & b).sum() / b.sum() if (a | b).any() else 1, "this is recall"),
@@ -214,6 +275,8 @@ WRONG = [
     ("pooled_iou", lambda batches: pooled_iou(batches) or 1.0, "Test the union"),
     ("pooled_iou", lambda batches: pooled_iou(batches, empty=0), "scores 1, not 0"),
     ("pooled_iou", lambda batches: pooled_iou(batches, empty=None), "an error in Python"),
+    ("pooled_iou", first_batch, "the first batch alone"),
+    ("pooled_iou", mean_of_images_not_empty, "the images that are not empty"),
     ("pooled_iou", lambda batches: pooled_iou(batches) / 2,
      "([[[[[False, True, True, True]], [[True, True, False, False]]]"),
     ("class_scores", lambda matrix: class_scores(matrix)[::-1], "the two numbers are swapped"),
@@ -230,6 +293,9 @@ WRONG = [
     ("class_scores", lambda matrix: classes_of_the_truth(matrix.T)[:1] + class_scores(matrix)[1:],
      "left out of both means"),
     ("class_scores", precision_0_if_never_predicted, "got a precision of 0"),
+    ("class_scores", lambda matrix: class_scores(matrix, mean=lambda x: x), "of each class"),
+    ("class_scores", lambda matrix: class_scores(matrix, lambda x: np.nanmean(x // 1)),
+     "// rounds down"),
     ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou, lambda _, cut: cut),
      "this is the threshold itself"),
     ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou, pooled),
@@ -246,6 +312,12 @@ WRONG = [
     ("held_out_iou", lambda first, test, cuts: held_out_iou(first, test, sorted(cuts)),
      "not the smallest"),
     ("held_out_iou", best_from_0, "start below 0"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, mean_unguarded, mean_unguarded),
+     "an error in Python"),
+    ("held_out_iou", lambda first, test, cuts: held_out_iou(test, first, cuts),
+     "the two splits are swapped"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, mean_of_the_dark, mean_of_the_dark),
+     "the pixels below the threshold"),
     ("held_out_iou", lambda *case: held_out_iou(*case, mean_dice, mean_dice), "this is Dice"),
     ("held_out_iou", lambda *case: held_out_iou(*case, mean_plus_one, mean_plus_one),
      "adding 1 above and below"),
