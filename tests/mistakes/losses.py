@@ -263,6 +263,13 @@ WRONG = [
         len(y) / (k * torch.bincount(y.flatten(), minlength=k)), 0), "target.numel()"),
     ("class_weights", lambda y, k: class_weights(y, k) / len(y), "pixels of one image"),
     ("class_weights", lambda y, k: class_weights(y, k)[y], "one weight per pixel"),
+    ("class_weights", lambda y, k: torch.stack([class_weights(one[None], k) for one in y]),
+     "one row per image"),
+    ("class_weights", lambda y, k: torch.where(
+        torch.bincount(y.flatten(), minlength=k) > 0,
+        y.numel() // (k * torch.bincount(y.flatten(), minlength=k).clamp(min=1)), 0.0),
+     "whole-number division"),
+    ("class_weights", lambda y, k: class_weights(y, k) * k / 4, "divides by 4"),
     ("class_weights", lambda y, k: class_weights(y, k) / class_weights(y, k).mean(),
      "these sum to the number of classes"),
     ("class_weights", lambda y, k: 1 / torch.bincount(y.flatten(), minlength=k).clamp(min=1),
