@@ -18,7 +18,7 @@ PAGE = DOCS / "study.md"
 NAMES = {
     "unet": "U-Net",
     **{f"unet-depth-{depth}": f"U-Net of depth {depth}" for depth in (1, 2, 3)},
-    "unet-wide": "U-Net, as wide as U-Net++ is large",
+    "unet-wide": "U-Net, wide",
     "unetpp": "U-Net++",
     "unetpp-ds": "U-Net++, deep supervision",
     **{
