@@ -334,10 +334,7 @@ def check_double(submission: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) 
             lambda *case: double(*case, lambda x: nearest(x)[None])
         ),
         "image and labels have axes too many: remove what you added for F.interpolate": (
-            lambda image, labels: (
-                resized(image, "bilinear")[None],
-                nearest(labels)[None, None],
-            )
+            lambda image, labels: (resized(image, "bilinear")[None], nearest(labels)[None, None])
         ),
     }
     return check(submission, double, cases, misconceptions, also="dtype")

@@ -162,7 +162,8 @@ WRONG = [
         F.interpolate(image[None], scale_factor=2, mode="bilinear"), double(image, labels)[1]),
      "the image has an axis too many"),
     ("double", lambda image, labels: (
-        double(image, labels)[0], F.interpolate(labels[None, None].float(), scale_factor=2)[0].long()),
+        double(image, labels)[0],
+        F.interpolate(labels[None, None].float(), scale_factor=2)[0].long()),
      "the labels have an axis too many"),
     ("double", lambda image, labels: (
         F.interpolate(image[None], scale_factor=2, mode="bilinear"),
