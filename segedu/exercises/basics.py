@@ -276,7 +276,7 @@ def check_double(submission: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) 
     """Check a function of an image (1, H, W) and labels (H, W) that doubles the sides of both.
 
     The image is resized bilinearly, as `F.interpolate` does it; the labels by nearest neighbour,
-    and they stay integers.
+    and they stay integers, which can be large: numbered nuclei are labels too.
 
     >>> def double(image, labels):
     ...     image = F.interpolate(image[None], scale_factor=2, mode="bilinear")[0]
@@ -303,7 +303,7 @@ def check_double(submission: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) 
 
     generator = torch.Generator().manual_seed(0)
     nuclei = torch.from_numpy(NUCLEI)
-    maps = [2 * (nuclei > 0), nuclei, torch.tensor([[0, 2], [2, 0]]), 3 * (nuclei == 3)]
+    maps = [2 * (nuclei > 0), nuclei, torch.tensor([[0, 2], [2, 0]]), 3001 * (nuclei == 3)]
     maps += [torch.tensor([[0, 0, 5]]), torch.tensor([[7], [0], [0], [3]])]
     cases = [(torch.rand(1, *labels.shape, generator=generator), labels) for labels in maps]
     misconceptions = {
@@ -319,6 +319,22 @@ def check_double(submission: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) 
         "with align_corners=True the image no longer lies on its labels: leave it False": stretched,
         "the labels came back from F.interpolate as floats: convert them back to integers": (
             lambda *case: double(*case, lambda x: nearest(x).float())
+        ),
+        "8 bits hold only 0 to 255, but a picture can have more nuclei: use .long()": (
+            lambda *case: double(*case, lambda x: nearest(x).to(torch.uint8))
+        ),
+        "the image was resized bicubically, but bilinear is asked for": (
+            lambda image, labels: (resized(image, "bicubic"), nearest(labels))
+        ),
+        "labels and image are swapped: return the image first": lambda *case: double(*case)[::-1],
+        "the image has an axis too many: remove what you added for F.interpolate": (
+            lambda image, labels: (resized(image, "bilinear")[None], nearest(labels))
+        ),
+        "the labels have an axis too many: remove all that you added for F.interpolate": (
+            lambda *case: double(*case, lambda x: nearest(x)[None])
+        ),
+        "image and labels have axes too many: remove what you added for F.interpolate": (
+            lambda image, labels: (resized(image, "bilinear")[None], nearest(labels)[None, None])
         ),
     }
     return check(submission, double, cases, misconceptions, also="dtype")

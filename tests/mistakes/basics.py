@@ -149,6 +149,26 @@ WRONG = [
     ("count_nuclei", lambda mask: ndimage.label(mask)[1], "connected along sides"),
     ("count_nuclei", lambda mask: len(np.unique(label(mask > 0))), "the background was counted"),
     ("double", lambda *case: (double(*case)[0], double(*case)[1] / 1), "convert them back"),
+    ("double", lambda *case: (double(*case)[0], double(*case)[1].byte()), "8 bits hold only"),
+    ("double", lambda image, labels: (double(image, labels)[0],
+     F.interpolate(labels[None, None].float(), scale_factor=2)[0, 0].to(torch.uint8)),
+     "8 bits hold only"),
+    ("double", lambda image, labels: double(image, labels.to(torch.uint8)), "8 bits hold only"),
+    ("double", lambda *case: (double(*case)[1], double(*case)[0]), "swapped"),
+    ("double", lambda image, labels: (
+        F.interpolate(image[None], scale_factor=2, mode="bicubic")[0], double(image, labels)[1]),
+     "resized bicubically"),
+    ("double", lambda image, labels: (
+        F.interpolate(image[None], scale_factor=2, mode="bilinear"), double(image, labels)[1]),
+     "the image has an axis too many"),
+    ("double", lambda image, labels: (
+        double(image, labels)[0],
+        F.interpolate(labels[None, None].float(), scale_factor=2)[0].long()),
+     "the labels have an axis too many"),
+    ("double", lambda image, labels: (
+        F.interpolate(image[None], scale_factor=2, mode="bilinear"),
+        F.interpolate(labels[None, None].float(), scale_factor=2).long()),
+     "image and labels have axes too many"),
     ("double", lambda image, labels: (double(image, labels)[0], labels),
      "(7, 9))[1] gave torch.int64 (7, 9), expected torch.int64 (14, 18)"),
     ("three_class", lambda x: (x > 0) + 2 * find_boundaries(x, connectivity=1, mode="inner"),
