@@ -191,33 +191,30 @@ def result() -> Figure:
 
 
 def study() -> Figure:
-    """Each network of the long study: its difference to the U-Net over the time of an image."""
+    """Each network of the long study, the fastest first: its difference to the U-Net, its time."""
     runs, fields = read_runs(RESULTS), fields_of_test(RESULTS)
-    times = long_times(RESULTS)
-    figure, ax = plt.subplots(figsize=(7, 4.6))
-    ax.axhline(0, color="#555555", linewidth=1)
-    text = {"fontsize": 10, "textcoords": "offset points"}
-    start = float(times["unet"]["inference_ms"]), 0
-    ax.plot(*start, "o", color="black")
-    ax.annotate("U-Net", start, xytext=(-6, 5), ha="right", **text)
-    for arm in NETWORKS:
-        if arm == "unet" or (arm, 0) not in runs:
-            continue
-        milliseconds = float(times[arm]["inference_ms"])
-        interval = crossed_interval(paired(runs, arm, "unet", "iou"), fields)
-        error = [[interval.mean - interval.low], [interval.high - interval.mean]]
+    milliseconds = {arm: float(row["inference_ms"]) for arm, row in long_times(RESULTS).items()}
+    arms = sorted((arm for arm in NETWORKS if (arm, 0) in runs), key=milliseconds.get)
+    size = 7, 1 + 0.3 * len(arms)
+    figure, (quality, time) = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=(3, 1))
+    quality.axvline(0, color="#555555", linewidth=1)
+    for row, arm in enumerate(arms):
         color = COLOURS["orange" if arm.startswith("unetpp") else "blue"]
-        ax.errorbar(milliseconds, interval.mean, error, fmt="o", color=color, capsize=3)
-        head = arm.partition("-ds-")[2]  # L1 to L4, below their bars
-        place = (milliseconds, interval.low) if head else (milliseconds, interval.high)
-        name = head or network_label(arm).removeprefix("U-Net of ").replace(", ", ",\n")
-        where = {"xytext": (0, -13 if head else 5), "ha": "center"}
-        ax.annotate(name, place, **where, **text)
-    ax.set(xscale="log", xlabel="milliseconds an image", ylabel="IoU, difference to the U-Net")
-    ticks = [10, 20, 30, 50, 80]
-    ax.set_xticks(ticks, ticks)
-    ax.minorticks_off()
-    ax.margins(x=0.15, y=0.15)
+        if arm == "unet":
+            quality.plot(0, row, "o", color="black")
+        else:
+            interval = crossed_interval(paired(runs, arm, "unet", "iou"), fields)
+            error = [[interval.mean - interval.low], [interval.high - interval.mean]]
+            quality.errorbar(interval.mean, row, xerr=error, fmt="o", color=color, capsize=3)
+        time.plot(milliseconds[arm], row, "o", color="black" if arm == "unet" else color)
+    names = [network_label(arm).replace("deep supervision, head", "head") for arm in arms]
+    quality.set_yticks(range(len(arms)), names)
+    quality.invert_yaxis()
+    quality.set_xlabel("IoU, difference to the U-Net")
+    time.set(xscale="log", xlim=(9, 120), xlabel="ms an image")
+    ticks = [10, 20, 40, 80]
+    time.set_xticks(ticks, ticks)
+    time.minorticks_off()
     return figure
 
 
