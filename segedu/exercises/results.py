@@ -1,7 +1,7 @@
 """Exercises of the chapter on results."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -88,6 +88,9 @@ def check_two_class_iou(submission: Callable[[int, int, int, int], float]) -> An
         ),
         "// rounds down: divide with /": (
             lambda tp, fp, fn, tn: (tp // (tp + fp + fn) + tn // (tn + fp + fn)) / 2
+        ),
+        "this is rounded to two digits: return the number itself": (
+            lambda *counts: round(mean_iou(*counts), 2)
         ),
     }
     return check(submission, mean_iou, cases, misconceptions)
@@ -351,6 +354,12 @@ def check_leak(submission: Callable[[Sequence[str], Sequence[str]], float]) -> A
         "divide by their number": lambda train, test: (
             len(set(train) & set(test)) / len(set(train) | set(test))
         ),
+        "this is a share of the training groups: count test images, and divide by their number": (
+            lambda train, test: len(set(train) & set(test)) / len(set(train))
+        ),
+        "these are the test images that leak: return their share of all test images": (
+            lambda train, test: [group for group in test if group in train]
+        ),
         "this says of each test image whether it leaks: return the share of those that do": (
             lambda train, test: [group in train for group in test]
         ),
@@ -573,7 +582,7 @@ def check_group_bootstrap(submission: Callable) -> Answer:
 
     def over(divisor):  # the sum of each draw, divided by something else
         return lambda values, groups, draws: [
-            np.concatenate(members(values, groups, draw)).sum() / divisor(values, draw)
+            np.concatenate(members(values, groups, draw)).sum() / divisor(values, groups, draw)
             for draw in draws
         ]
 
@@ -582,9 +591,16 @@ def check_group_bootstrap(submission: Callable) -> Answer:
             values, groups, draws
         )
 
-    def one_of_each(values, groups, draws):
+    def last_of_each(values, groups, draws):
         last = dict(zip(groups, values, strict=True))
         return [np.mean([last[group] for group in draw]) for draw in draws]
+
+    def as_list(function, *case):
+        """The means as a list, also those of a generator, an array, a tensor or a pandas Series."""
+        means = function(*case)
+        if isinstance(means, Iterator):
+            return list(means)
+        return means.tolist() if hasattr(means, "tolist") else means
 
     def by_position(values, groups, draws):
         known = sorted(set(groups))
@@ -617,17 +633,25 @@ def check_group_bootstrap(submission: Callable) -> Answer:
         "this draws single images, but a group comes with all its images": with_numbers(
             lambda values, groups, draws: [np.mean([values[k] for k in draw]) for draw in draws]
         ),
-        "this takes one image of each group, but a group comes with all its images": one_of_each,
+        "this takes the last image of each group, but a group comes with all its images": (
+            last_of_each
+        ),
+        "this takes the first image of each group, but a group comes with all its images": (
+            lambda values, groups, draws: last_of_each(values[::-1], groups[::-1], draws)
+        ),
         "a group is a name, not a position: here the groups are 10 and 20": (
             with_numbers(by_position)
         ),
         'a group is a name, not a position: it may be "a" or "b"': counted,
         "these are sums: divide each by the number of its images": over(lambda *_: 1),
         "this divides by the number of groups drawn: divide by the number of their images": (
-            over(lambda values, draw: len(draw))
+            over(lambda values, groups, draw: len(draw))
         ),
         "this divides by the number of all images: divide by the number of those drawn": (
-            over(lambda values, draw: len(values))
+            over(lambda values, groups, draw: len(values))
+        ),
+        "a group that is drawn twice is in the sum twice: count its images twice, too": (
+            over(lambda values, groups, draw: sum(group in draw for group in groups))
         ),
         "this is one mean over all draws: return one mean for each draw": (
             lambda *case: np.mean(bootstrap(*case))
@@ -646,6 +670,18 @@ def check_group_bootstrap(submission: Callable) -> Answer:
         "this is the mean of the first draw only: return one mean for each draw": (
             lambda *case: bootstrap(*case)[0]
         ),
+        "this has the first draw's mean only, perhaps because `return` stands inside the loop: "
+        "return one mean for each draw": lambda *case: bootstrap(*case)[:1],
+        "this is one mean for each drawn group: take one mean over all images of a draw": (
+            lambda values, groups, draws: [
+                np.mean(group) for draw in draws for group in members(values, groups, draw)
+            ]
+        ),
+        "this is the mean of each group, whatever is drawn: return one mean for each draw": (
+            lambda values, groups, draws: [
+                np.mean(group) for group in members(values, groups, sorted(set(groups)))
+            ]
+        ),
         "this is the mean of all images, whatever is drawn: take the images of the groups drawn": (
             lambda values, groups, draws: [np.mean(values)] * len(draws)
         ),
@@ -655,4 +691,4 @@ def check_group_bootstrap(submission: Callable) -> Answer:
         "the images of a group need not follow each other: here only the last ones that do are "
         "taken": last_run,
     }
-    return check(submission, bootstrap, cases, misconceptions)
+    return check(submission, bootstrap, cases, misconceptions, run=as_list)

@@ -1,6 +1,8 @@
 """Exercises of the chapter on results: other ways to get them right, and wrong."""
 
 import numpy as np
+import pandas as pd
+import torch
 from scipy.ndimage import binary_erosion, correlate
 from scipy.ndimage import distance_transform_edt as edt
 from scipy.stats import t
@@ -82,6 +84,20 @@ def group_bootstrap(values, groups, draws):
     return means
 
 
+def series(values, groups, draws):
+    """The means as a pandas Series."""
+    table = pd.DataFrame({"value": values, "group": groups}).groupby("group")["value"]
+    sums, sizes = table.sum(), table.size()
+    draws = pd.DataFrame(draws).stack()
+    return draws.map(sums).groupby(level=0).sum() / draws.map(sizes).groupby(level=0).sum()
+
+
+def one_by_one(values, groups, draws):
+    """A generator of the means."""
+    for draw in draws:
+        yield drawn(values, groups, draw).mean()
+
+
 def mean_of_means(values, groups, draws):
     of_group = {g: np.array(values)[np.array(groups) == g].mean() for g in set(groups)}
     return [np.mean([of_group[g] for g in draw]) for draw in draws]
@@ -131,7 +147,13 @@ RIGHT = {
     "crossed_error": [crossed_error],
     "leak": [lambda train, test: np.isin(test, train).mean()],
     "paired_interval": [paired_interval],
-    "group_bootstrap": [group_bootstrap, sums_and_sizes],
+    "group_bootstrap": [
+        group_bootstrap,
+        sums_and_sizes,
+        series,
+        one_by_one,
+        lambda *case: torch.tensor(group_bootstrap(*case)),
+    ],
 }
 
 WRONG = [
@@ -159,6 +181,7 @@ WRONG = [
      "by its number of pixels"),
     ("two_class_iou", lambda tp, fp, fn, tn: (tp // (tp + fp + fn) + tn // (tn + fn + fp)) / 2,
      "rounds down"),
+    ("two_class_iou", lambda *counts: round(two_class_iou(*counts), 2), "rounded to two digits"),
     ("worst_images", lambda scores, k: np.argsort(scores)[::-1][:k], "these are the best images"),
     ("worst_images", lambda scores, k: np.argsort(scores)[:k] + 1, "these numbers begin with 1"),
     ("worst_images", lambda scores, k: np.sort(np.argsort(scores)[:k]), "in the order of the data"),
@@ -267,6 +290,9 @@ WRONG = [
     ("leak", lambda train, test: np.isin(test, train).sum() / len({*test}), "the number of groups"),
     ("leak", lambda train, test: len({*train} & {*test}) / len({*train, *test}), "both lists"),
     ("leak", lambda train, test: np.isin(test, train).sum() // len(test), "rounds down"),
+    ("leak", lambda train, test: len({*train} & {*test}) / len({*train}), "of the training groups"),
+    ("leak", lambda train, test: [group for group in test if group in {*train}],
+     "these are the test images"),
     ("leak", lambda train, test: np.isin(test, train), "of each test image"),
     ("leak", lambda train, test: sum(a == b for a, b in zip(train, test, strict=False))
      / len(test), "the same position"),
@@ -294,7 +320,19 @@ WRONG = [
         drawn(values, groups, draw).mean() for draw in draws], (2.5, 97.5)), "percentiles"),
     ("group_bootstrap", lambda values, groups, draws: [
         np.mean([dict(zip(groups, values, strict=True))[g] for g in draw]) for draw in draws],
-     "one image of each group"),
+     "the last image of each group"),
+    ("group_bootstrap", lambda values, groups, draws: [
+        np.mean([values[groups.index(g)] for g in draw]) for draw in draws],
+     "the first image of each group"),
+    ("group_bootstrap", lambda values, groups, draws: [
+        drawn(values, groups, draw).sum() / np.isin(groups, draw).sum() for draw in draws],
+     "in the sum twice"),
+    ("group_bootstrap", lambda values, groups, draws: [drawn(values, groups, draws[0]).mean()],
+     "inside the loop"),
+    ("group_bootstrap", lambda values, groups, draws: [
+        drawn(values, groups, [g]).mean() for draw in draws for g in draw], "each drawn group"),
+    ("group_bootstrap", lambda values, groups, draws: pd.Series(values).groupby(groups).mean(),
+     "the mean of each group, whatever"),
     ("group_bootstrap", lambda values, groups, draws: [
         drawn(values, groups, draw) for draw in draws], "these are the values"),
     ("group_bootstrap", lambda values, groups, draws: drawn(values, groups, draws[0]).mean(),
