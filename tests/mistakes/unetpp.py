@@ -162,7 +162,7 @@ WRONG = [
     ("node_channels", lambda channels, i, j, image: (
         j * channels[i] + channels[i + 1] if j else (1, *channels)[i]),
      "in_channels channels, not always 1"),
-    ("evaluation_order", lambda nodes: nodes.sort(), "returns None as list.sort() does"),
+    ("evaluation_order", lambda nodes: nodes.sort(), "or returns None"),
     ("evaluation_order", lambda nodes: [
         node for node in sorted(nodes, key=lambda node: node[::-1]) for _ in "12"],
      "6 nodes were returned, expected 3"),
