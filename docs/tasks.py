@@ -8,7 +8,8 @@ And a page with exercises or a quiz has an empty line at its top, for _static/pr
 from docutils import nodes
 from sphinx.transforms import SphinxTransform
 
-UNSOLVED = "returns nothing: it is not written yet, has no `return`, or returns None"
+from segedu.exercises.answer import NOTHING
+
 SENTENCE = "Run this cell in JupyterLab or Colab to have your answer checked."
 
 
@@ -33,7 +34,7 @@ def is_unsolved(node: nodes.Node) -> bool:
     if not isinstance(node, nodes.container) or node.get("nb_element") != "cell_code_output":
         return False
     text = node.astext().strip()
-    return text.startswith("not yet: ") and text.endswith(UNSOLVED)
+    return text.startswith("not yet: ") and text.endswith(NOTHING)
 
 
 def setup(app):

@@ -199,14 +199,15 @@ def study() -> Figure:
     figure, (quality, time) = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=(3, 1))
     quality.axvline(0, color="#555555", linewidth=1)
     for row, arm in enumerate(arms):
-        color = COLOURS["orange" if arm.startswith("unetpp") else "blue"]
         if arm == "unet":
-            quality.plot(0, row, "o", color="black")
+            color = "black"
+            quality.plot(0, row, "o", color=color)
         else:
+            color = COLOURS["orange" if arm.startswith("unetpp") else "blue"]
             interval = crossed_interval(paired(runs, arm, "unet", "iou"), fields)
             error = [[interval.mean - interval.low], [interval.high - interval.mean]]
             quality.errorbar(interval.mean, row, xerr=error, fmt="o", color=color, capsize=3)
-        time.plot(milliseconds[arm], row, "o", color="black" if arm == "unet" else color)
+        time.plot(milliseconds[arm], row, "o", color=color)
     names = [network_label(arm).replace("deep supervision, head", "head") for arm in arms]
     quality.set_yticks(range(len(arms)), names)
     quality.invert_yaxis()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from segedu import exercises
-from segedu.exercises.answer import NOTHING, Answer, check
+from segedu.exercises.answer import Answer, check
 from tests.helpers import handed_over
 from tests.mistakes import basics, iou, losses, results, unet, unetpp
 
@@ -24,6 +24,7 @@ RIGHT = [
 ]
 
 CASES = [(1.0, 3.0), (0.0, 2.0), (5.0, 5.0), (-4.0, 8.0)]
+NOTHING = "returns nothing: it is not written yet, has no `return`, or returns None"
 EARLY = "division comes before the sum"
 SUM = "that is the sum"
 
