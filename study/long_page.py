@@ -11,7 +11,7 @@ from pathlib import Path
 from segedu.files import read_rows
 
 from .compare import RESULTS
-from .long import EQUAL_TIME, long_times
+from .long import EQUAL_TIME, TWICE, long_times
 from .pages import DOCS, markdown_table, write_part
 
 PAGE = DOCS / "study.md"
@@ -86,8 +86,9 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
 
 def label(arm: str) -> str:
     """What an arm is called in the page."""
-    if arm.endswith(EQUAL_TIME):
-        return f"{NAMES[arm.removesuffix(EQUAL_TIME)]}, in the U-Net's time"
+    for suffix, trained in ((EQUAL_TIME, "in the U-Net's time"), (TWICE, "twice the steps")):
+        if arm.endswith(suffix):
+            return f"{NAMES[arm.removesuffix(suffix)]}, {trained}"
     return NAMES[arm]
 
 

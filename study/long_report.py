@@ -22,7 +22,7 @@ from segedu.evaluation import best_iou
 from segedu.files import atomic_path, read_rows, write_rows
 
 from .compare import RESULTS, RUNS, Arm, count_used, data_sets, probabilities, with_levels
-from .long import EQUAL_TIME, LONG_ARMS, SEEDS, is_flat, load_run
+from .long import EQUAL_TIME, LONG_ARMS, SEEDS, TWICE, is_flat, load_run
 from .measures import BASELINES, differences, fields_of_test, measure, read_runs, table, write_runs
 
 # What is compared with what, by which score; Holm's correction is for each family by itself.
@@ -36,6 +36,10 @@ FAMILIES = {
         *((arm, "unet", "iou") for arm in ("half", "half-bf16")),
     ],
     "equal time": [(arm, "unet", "iou") for arm in LONG_ARMS if arm.endswith(EQUAL_TIME)],
+    "more steps": [
+        ("unet" + TWICE, "unet", "iou"),
+        ("half-bf16" + EQUAL_TIME, "half-bf16", "iou"),
+    ],
     "libraries": [
         *(("unet", arm, "iou") for arm in ("monai-unet", "smp-unet")),
         *(("unetpp", arm, "iou") for arm in ("monai-unetpp", "smp-unetpp")),

@@ -103,9 +103,10 @@ def test_a_finished_run_is_not_repeated(runs, monkeypatch):
     long.train_all(Path(), ["unet"], steps=2)
 
 
-def test_equal_time_is_the_time_of_the_unet(monkeypatch):
+def test_an_arm_in_equal_time_takes_as_long_as_the_unet_and_one_twice_the_steps(monkeypatch):
     rows = [{"preset": "long", "arm": arm, "step_ms": ms} for arm, ms in TIMES.items()]
     monkeypatch.setattr(long, "read_rows", lambda path: rows)
     assert long.steps_of("unetpp-ds", 3000) == 3000
     assert long.steps_of("unetpp-ds-equal-time", 3000) == 1200
     assert long.steps_of("half-bf16-equal-time", 3000) == 7500
+    assert long.steps_of("unet-twice", 3000) == 6000
