@@ -45,10 +45,11 @@ class StatScores(NamedTuple):
 
 
 class AveragePrecision(NamedTuple):
-    """Object-level scores at each threshold, and their mean."""
+    """Object-level scores and true positives at each threshold, and the scores' mean."""
 
     mean: float
     scores: list[float]
+    tp: list[int]
 
 
 def _labels(name: str, mask: Tensor | np.ndarray) -> Tensor:
@@ -308,8 +309,9 @@ def average_precision(
     pred_labels, true_labels : (H, W) integers, 0 for background and any other for each object.
     thresholds : at least 0.5 and below 1. ValueError otherwise, or where the images do not fit.
 
-    >>> average_precision(torch.tensor([[1, 1, 1, 0, 2]]), torch.tensor([[5, 5, 5, 5, 0]]))
-    AveragePrecision(mean=0.25, scores=[0.5, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0])
+    >>> pred, true = torch.tensor([[1, 1, 1, 0, 2]]), torch.tensor([[5, 5, 5, 5, 0]])
+    >>> average_precision(pred, true, thresholds=[0.5, 0.9])
+    AveragePrecision(mean=0.25, scores=[0.5, 0.0], tp=[1, 0])
     """
     pred, true = _labels("pred_labels", pred_labels), _labels("true_labels", true_labels)
     if pred.ndim != 2 or pred.shape != true.shape or pred.device != true.device:
@@ -327,9 +329,7 @@ def average_precision(
     score = overlap.double() / (true_sizes[true] + pred_sizes[pred] - overlap)
     score = score[(true_ids[true] > 0) & (pred_ids[pred] > 0)]  # without the background
     number = int((true_ids > 0).sum() + (pred_ids > 0).sum())
-    scores = []
-    for threshold in thresholds:
-        tp = int((score > threshold).sum())
-        objects = number - tp  # TP + FP + FN
-        scores.append(tp / objects if objects else 1.0)
-    return AveragePrecision(sum(scores) / len(scores), scores)
+    found = [int((score > threshold).sum()) for threshold in thresholds]
+    # number counts a true positive twice, so number - tp is TP + FP + FN.
+    scores = [tp / (number - tp) if number else 1.0 for tp in found]
+    return AveragePrecision(sum(scores) / len(scores), scores, found)

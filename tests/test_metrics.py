@@ -246,7 +246,8 @@ def rows(*lengths_and_labels, width=40):
 def test_average_precision_by_hand():
     truth = rows((3, 0, 10), (7, 20, 30))
     preds = rows((1, 0, 8), (2, 20, 26), (9, 35, 40))  # IoU 0.8, 0.6, and a false alarm
-    mean, scores = M.average_precision(preds, truth)
+    mean, scores, tp = M.average_precision(preds, truth)
+    assert tp == [2] * 2 + [1] * 4 + [0] * 4
     assert scores == [2 / 3] * 2 + [1 / 4] * 4 + [0] * 4  # IoU has to be above the threshold
     assert mean == pytest.approx(sum(scores) / 10)
     assert M.average_precision(preds, truth, thresholds=[0.5]).mean == 2 / 3
@@ -273,13 +274,15 @@ def test_average_precision_equals_a_plain_loop(seed):
     generator = np.random.default_rng(seed)
     truth = np.repeat(generator.integers(0, 5, (4, 6)), 3, axis=1)
     preds = np.where(generator.random(truth.shape) < 0.15, 0, truth * 11)
-    expected = []
+    expected, matched = [], []
     for threshold in (0.5, 0.75):
         objects = [(truth == i, preds == j) for i in range(1, 5) for j in (11, 22, 33, 44)]
         tp = sum((t & p).sum() > threshold * (t | p).sum() for t, p in objects if (t | p).any())
         total = len(set(truth[truth > 0])) + len(set(preds[preds > 0])) - tp
         expected.append(tp / total if total else 1)
-    assert M.average_precision(preds, truth, thresholds=(0.5, 0.75)).scores == expected
+        matched.append(tp)
+    found = M.average_precision(preds, truth, thresholds=(0.5, 0.75))
+    assert (found.scores, found.tp) == (expected, matched)
 
 
 # -- bad input ---------------------------------------------------------------------------------
