@@ -42,8 +42,10 @@ def check_iou(submission: Callable[[int, int, int], float]) -> Answer:
         "this is 1 - IoU, the share of the union that is wrong: divide TP by the union": (
             lambda tp, fp, fn: 1 - iou(tp, fp, fn) if tp + fp + fn else 1.0
         ),
-        "adding 1 above and below changes the score: false positives alone score above 0. Test for "
-        "the empty union instead": lambda tp, fp, fn: (tp + 1) / (tp + fp + fn + 1),
+        "adding 1 to numerator and denominator changes the score: false positives alone score "
+        "above 0. Test for the empty union instead": lambda tp, fp, fn: (
+            (tp + 1) / (tp + fp + fn + 1)
+        ),
         "this is precision: FN belongs to the union too": (
             lambda tp, fp, fn: ratio(tp, tp + fp, empty=iou(tp, fp, fn))
         ),
@@ -138,14 +140,17 @@ def check_mask_iou(submission: Callable[[Tensor, Tensor], float]) -> Answer:
         "is missed, and the IoU is 0": (
             lambda preds, truth: _iou(preds, truth) if preds.any() else 1.0
         ),
+        "masks without any overlap need not be empty: with FP or FN the IoU is 0. Test the union": (
+            lambda preds, truth: _iou(preds, truth) if (preds & truth).any() else 1.0
+        ),
         "two empty masks are 0 / 0: test for them first, and return 1": (
             lambda *masks: _iou(*masks, empty=math.nan)
         ),
         "two empty masks are 0 / 0, an error in Python: test for them first, and return 1": (
             _unguarded
         ),
-        "an epsilon of 1 above and below changes the score: a false positive on an empty image "
-        "scores above 0. Test for two empty masks instead": (
+        "an epsilon of 1 in numerator and denominator changes the score: a false positive on an "
+        "empty image scores above 0. Test for two empty masks instead": (
             lambda *masks: _with_epsilon(*masks, above=1)
         ),
         "an epsilon only in the denominator gives two empty masks 0, and an epsilon of 1 keeps a "
@@ -242,8 +247,8 @@ def check_pooled_iou(submission: Callable[[list[tuple[Tensor, Tensor]]], float])
         "the sum of the two areas contains the overlap twice: subtract it once": (
             lambda batches: _of_areas(*whole(batches), factor=1)
         ),
-        "adding 1 above and below changes the score: test for a data set without any foreground "
-        "instead": lambda batches: _with_epsilon(*whole(batches), above=1),
+        "adding 1 to numerator and denominator changes the score: test for a data set without any "
+        "foreground instead": lambda batches: _with_epsilon(*whole(batches), above=1),
         "this is the last batch alone: keep the counts of the others": lambda x: _iou(*x[-1]),
         "this is the first batch alone: a return inside the loop ends it": lambda x: _iou(*x[0]),
         "a data set without any foreground is 0 / 0: test for it first, and return 1": (
@@ -348,8 +353,8 @@ def check_class_scores(submission: Callable[[Tensor], tuple[float, float]]) -> A
         "row plus column counts the diagonal twice: subtract it once to get the union": scores(
             iou=lambda hits, rows, columns: hits / (rows + columns)
         ),
-        "this is Dice, which counts the diagonal twice above and below: IoU divides it by the "
-        "union": scores(iou=lambda hits, rows, columns: 2 * hits / (rows + columns)),
+        "this is Dice, which counts the diagonal twice, in numerator and denominator: IoU divides "
+        "it by the union": scores(iou=lambda hits, rows, columns: 2 * hits / (rows + columns)),
         "this is accuracy, the diagonal divided by all pixels: compute the IoU of each class "
         "first": scores(iou=accuracy),
         "this pools all classes into one IoU, which the largest class dominates: take the mean of "
@@ -519,6 +524,9 @@ def check_held_out_iou(submission: Callable) -> Answer:
         "is asked for": chosen_by(pooled),
         "the threshold is right, but this pools the pixels of the test images: return their mean "
         "IoU per image": lambda first, test, cuts: pooled(test, best(first, cuts, score)),
+        "this is the IoU of each test image: return their mean": (
+            lambda first, test, cuts: each(test, best(first, cuts, score))
+        ),
         "this is the threshold itself: score the test images with it": (
             lambda validation, _, cuts: best(validation, cuts, score)
         ),
@@ -535,9 +543,8 @@ def check_held_out_iou(submission: Callable) -> Answer:
         "this is Dice, which counts the overlap twice: IoU divides it by the union": (
             lambda *case: held_out(*case, score=dice)
         ),
-        "adding 1 above and below changes the score: test for two empty masks instead": (
-            lambda *case: held_out(*case, score=plus_one)
-        ),
+        "adding 1 to numerator and denominator changes the score: test for two empty masks "
+        "instead": (lambda *case: held_out(*case, score=plus_one)),
         "an image with an empty truth scores 1 only if its prediction is empty too: otherwise "
         "every predicted pixel is a false positive, and the IoU is 0": (
             lambda *case: held_out(*case, score=score_empty_truth)
@@ -599,6 +606,9 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
         parts, number = ndimage.label(labels > 0)
         return [torch.from_numpy(parts == k + 1) for k in range(number)]
 
+    def connected(labels):
+        return [part for one in objects(labels) for part in components(one)]
+
     def same_number(preds, truth, threshold):
         common = set(preds.unique().tolist()) & set(truth.unique().tolist()) - {0}
         tp = sum(bool(_iou(preds == n, truth == n) > threshold) for n in common)
@@ -632,7 +642,7 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
         return score
 
     line = torch.zeros(1, 16, dtype=torch.int64)  # so small that a message shows it
-    whole, halves, most, bit, moved, several, pieces = (line.clone() for _ in range(7))
+    whole, halves, most, bit, moved, several, pieces, others = (line.clone() for _ in range(8))
     whole[0, 4:12] = 4  # 8 pixels
     halves[0, 4:8], halves[0, 8:12] = 1, 2  # its two halves: IoU 0.5 each
     most[0, 4:10] = 7  # three quarters of it
@@ -641,6 +651,7 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
     spread = line + 3  # all of the image: IoU 8 / 16
     several[0, :3], several[0, 4:12], several[0, 13:] = 2, 3, 9
     pieces[0, 1:4], pieces[0, 5:9], pieces[0, 9:14] = 2, 4, 2  # 2 is one object in two pieces
+    others[0, 5:9], others[0, 9:14], others[0, 15] = 3, 2, 2  # here, too, with an IoU of 5 / 9
     left, right = (1 + (torch.arange(16) >= border).long()[None] for border in (7, 8))
     cases = [
         (halves, whole, 0.5),
@@ -657,7 +668,7 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
         (line, line, 0.5),
         (left, right, 0.88),
         (halves, halves.flip(1), 0.5),  # the numbers change places
-        (pieces, pieces.where(pieces != 4, 3), 0.75),
+        (others, pieces, 0.75),
     ]
     misconceptions = {
         "a hit needs an IoU above the threshold: at exactly 0.5, both halves of a nucleus would "
@@ -669,10 +680,12 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
         "nucleus: divide by the union": scored(ratio=lambda a, b: (a & b).sum() / a.sum()),
         "the overlap is divided by the true object alone, so a prediction that covers everything "
         "matches it: divide by the union": scored(ratio=lambda a, b: (a & b).sum() / b.sum()),
-        "this is TP / (TP + FP), which ignores every nucleus that was missed: add FN": scored(
+        "this is TP divided by the number of predictions, so a nucleus that was missed costs "
+        "nothing: FN are the nuclei without a partner, FP the predictions without one": scored(
             lambda tp, fp, fn: of_all(tp, fp, 0) if tp + fp else of_all(0, 0, fn)
         ),
-        "this is TP / (TP + FN), which ignores every false positive: add FP": scored(
+        "this is TP divided by the number of nuclei, so a false positive costs nothing: FP are the "
+        "predictions without a partner, FN the nuclei without one": scored(
             lambda tp, fp, fn: of_all(tp, fn, 0) if tp + fn else of_all(0, 0, fp)
         ),
         "this is F1, which counts a hit twice: TP / (TP + FP + FN) is asked for": scored(
@@ -684,6 +697,10 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
         ),
         "a pair was matched by its Dice, which is larger than its IoU: compare the IoU with the "
         "threshold": scored(ratio=lambda a, b: 2 * (a & b).sum() / (a.sum() + b.sum())),
+        "a pair was matched by the share of pixels on which its masks agree, which counts the "
+        "background (TN): divide the overlap by the union": scored(
+            ratio=lambda a, b: (a == b).float().mean()
+        ),
         "the overlap is divided by the smaller of the two objects, so a piece matches the whole: "
         "divide by the union": scored(ratio=lambda a, b: (a & b).sum() / min(a.sum(), b.sum())),
         "the overlap is divided by the larger of the two objects, or compared with both of them, "
@@ -698,6 +715,11 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
         "an image without a true object scores 1 only if nothing was predicted there": (
             lambda preds, truth, threshold: (
                 scored()(preds, truth, threshold) if truth.any() else 1.0
+            )
+        ),
+        "an image without a predicted object scores 1 only if there is no true one either": (
+            lambda preds, truth, threshold: (
+                scored()(preds, truth, threshold) if preds.any() else 1.0
             )
         ),
         "two images without objects are 0 / 0: test for them first, and return 1": scored(
@@ -720,6 +742,8 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
         ),
         "connected components were taken for objects: touching objects have different numbers, and "
         "all pixels with the same number are one object": scored(split=components),
+        "an object was split into its connected pieces, but all pixels with the same number are "
+        "one object": scored(split=connected),
         "this uses 0.5, whatever the threshold is": (
             lambda preds, truth, _: scored()(preds, truth, 0.5)
         ),

@@ -37,6 +37,10 @@ def pooled(split, threshold):
     return mask_iou(split[0] > threshold, split[1])
 
 
+def iou_of_each(split, threshold):
+    return [mask_iou(*pair) for pair in zip(split[0] > threshold, split[1], strict=True)]
+
+
 def held_out_iou(validation, test, thresholds, choose_by=mean_iou, score=mean_iou):
     scores = [choose_by(validation, threshold) for threshold in thresholds]
     return score(test, thresholds[np.argmax(scores)])
@@ -180,7 +184,8 @@ RIGHT = {
 WRONG = [
     ("iou", lambda tp, fp, fn: tp / max(tp + fp + fn, 1), "agree: return 1, not 0"),
     ("iou", lambda tp, fp, fn: tp / (tp + fp + fn + 1e-7), "agree: return 1, not 0"),
-    ("iou", lambda tp, fp, fn: (tp + 1) / (tp + fp + fn + 1), "adding 1 above and below"),
+    ("iou", lambda tp, fp, fn: (tp + 1) / (tp + fp + fn + 1),
+     "adding 1 to numerator and denominator"),
     ("mask_iou", lambda preds, truth: (preds * truth).sum() / max((preds + truth).sum(), 1),
      "agree: return 1, not 0"),
     ("pooled_iou", lambda batches: np.mean(
@@ -225,6 +230,18 @@ WRONG = [
     ("object_score", lambda preds, truth, cut: object_score(
         *(torch.tensor(label(labels.numpy() > 0)) for labels in (preds, truth)), cut),
      "connected components"),
+    ("object_score", lambda preds, truth, cut: object_score(
+        *(torch.tensor(label(labels.numpy())) for labels in (preds, truth)), cut),
+     "into its connected pieces"),
+    ("object_score", lambda *case: object_score(*case, union=lambda tp, a, b: tp + a - tp + b - a),
+     "TP divided by the number of nuclei"),
+    ("object_score", lambda *case: object_score(*case, union=lambda tp, a, b: tp + b - tp + a - b),
+     "TP divided by the number of predictions"),
+    ("object_score", lambda *case: object_score(*case, iou=lambda a, b: (a == b).float().mean()),
+     "its masks agree"),
+    ("object_score", lambda preds, truth, cut: (
+        object_score(preds, truth, cut) if (preds > 0).any() else 1.0),
+     "only if there is no true one"),
     ("object_score", lambda *case: 0.5, "[[0, 0, 0, 0, 1, 1, 1, 1, 2,"),
     ("object_score", areas_compared, "the larger of the two objects"),
     ("object_score", lambda *case: object_score(
@@ -254,6 +271,7 @@ WRONG = [
     ("mask_iou", lambda a, b: (a & b).sum() / a.sum(), "this is precision"),
     ("mask_iou", lambda a, b: (a & b).sum() / b.sum() if (a | b).any() else 1, "this is recall"),
     ("mask_iou", lambda a, b: (a & b).sum() / (a ^ b).sum() if (a | b).any() else 1, "so use |"),
+    ("mask_iou", lambda a, b: mask_iou(a, b) or 1.0, "without any overlap"),
     ("pooled_iou", lambda batches: pooled_iou([
         (a[b.flatten(1).any(1)], b[b.flatten(1).any(1)]) for a, b in batches]),
      "images whose truth is empty were left out"),
@@ -271,7 +289,7 @@ WRONG = [
     ("pooled_iou", lambda batches: sum((a & b).sum() for a, b in batches)
      / max(sum(a.sum() + b.sum() for a, b in batches), 1), "contains the overlap twice"),
     ("pooled_iou", lambda batches: (sum((a & b).sum() for a, b in batches) + 1)
-     / (sum((a | b).sum() for a, b in batches) + 1), "adding 1 above and below"),
+     / (sum((a | b).sum() for a, b in batches) + 1), "adding 1 to numerator and denominator"),
     ("pooled_iou", lambda batches: pooled_iou(batches) or 1.0, "Test the union"),
     ("pooled_iou", lambda batches: pooled_iou(batches, empty=0), "scores 1, not 0"),
     ("pooled_iou", lambda batches: pooled_iou(batches, empty=None), "an error in Python"),
@@ -298,6 +316,8 @@ WRONG = [
      "// rounds down"),
     ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou, lambda _, cut: cut),
      "this is the threshold itself"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou, iou_of_each),
+     "the IoU of each test image"),
     ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou, pooled),
      "the threshold is right, but this pools"),
     ("held_out_iou", lambda first, test, cuts: mean_iou(test, max(cuts, key=lambda cut: sum(
@@ -320,6 +340,6 @@ WRONG = [
      "the pixels below the threshold"),
     ("held_out_iou", lambda *case: held_out_iou(*case, mean_dice, mean_dice), "this is Dice"),
     ("held_out_iou", lambda *case: held_out_iou(*case, mean_plus_one, mean_plus_one),
-     "adding 1 above and below"),
+     "adding 1 to numerator and denominator"),
     ("held_out_iou", lambda *case: 0.123, "[[[0.9, 0.6, 0.6]], [[0.6, 0.1, 0.1]]]"),
 ]  # fmt: skip
