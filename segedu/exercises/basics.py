@@ -1,6 +1,7 @@
 """Exercises of the chapter on the basics."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -112,6 +113,9 @@ def check_one_hot(submission: Callable[[Tensor, int], Tensor]) -> Answer:
     def coded(labels, k):
         return F.one_hot(labels, k).permute(2, 0, 1)
 
+    def of_all_present(labels, k):
+        return torch.stack([labels == c for c in labels.unique()])
+
     def of_those_present(labels, k):
         return torch.stack([labels == c for c in labels.unique() if c != VOID])
 
@@ -140,6 +144,10 @@ def check_one_hot(submission: Callable[[Tensor, int], Tensor]) -> Answer:
             lambda labels, k: coded(labels.where(labels != VOID, k), k + 1)
         ),
         "F.one_hot refuses 255, which is not a class: take the void pixels out first": coded,
+        "F.one_hot made a channel for every number up to the largest, and void is 255: give it "
+        "num_classes, and take the void pixels out first": lambda labels, k: coded(labels, -1),
+        "there is a channel for every number that occurs, even for 255: make one for each of the "
+        "num_classes classes": of_all_present,
         "a class that is absent from this picture still needs its channel: return K of them": (
             of_those_present
         ),
@@ -240,7 +248,7 @@ def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
     corner = np.array([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 1]])
     classes = np.array([[0, 1, 2, 0, 0], [0, 1, 2, 0, 2], [0, 0, 0, 0, 2]])
     squares = np.kron(np.eye(4, dtype=int)[::2], np.ones((2, 2), dtype=int))
-    masks = [corner, 255 * corner, classes, squares, NUCLEI, CROWD, 0 * corner, corner[::-1].copy()]
+    masks = [corner, 256 * corner, classes, squares, NUCLEI, CROWD, 0 * corner, corner[::-1].copy()]
     masks += [np.ones((3, 4), dtype=int)]  # no background
     misconceptions = {
         "these pieces are connected along sides (connectivity 1), but pixels that touch at a "
@@ -260,6 +268,9 @@ def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
         ),
         "this is the number of different numbers in the mask: two pieces can have the same": (
             lambda mask: len(np.unique(mask[mask > 0]))
+        ),
+        "8 bits hold only 0 to 255, and nucleus 256 became 0: compare with 0 before you convert": (
+            lambda mask: count(mask.astype(np.uint8))
         ),
         "len of a map is the number of its rows: take the largest number, with .max()": len,
         "this is the number of pixels: count the pieces": np.count_nonzero,
@@ -361,24 +372,26 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
     def without_numbers(instances):
         return inner((instances > 0).astype(int))
 
-    def in_zeros(make, instances):
-        return make(np.pad(instances, 1))[1:-1, 1:-1]
+    def padded(make, instances, mode="constant"):
+        return make(np.pad(instances, 1, mode=mode))[1:-1, 1:-1]
 
-    def rolled(instances):
-        near = [np.roll(instances, step, axis) for step in (-1, 1) for axis in (0, 1)]
-        edge = np.any([other != instances for other in near], axis=0)
-        return np.where(edge & (instances > 0), 2, instances > 0)
+    def wrapped(instances):
+        before = np.pad(instances, (1, 0), mode="wrap")
+        return inner(np.pad(before, (0, 1), mode="edge"))[1:-1, 1:-1]
 
-    def above_and_left(instances):
-        padded = np.pad(instances, 1, mode="edge")
-        edge = (instances != padded[:-2, 1:-1]) | (instances != padded[1:-1, :-2])
+    sides = {"above": (0, 1), "below": (2, 1), "to the left": (1, 0), "to the right": (1, 2)}
+
+    def compared(instances, chosen, differ=np.not_equal):
+        around, (height, width) = np.pad(instances, 1, mode="edge"), instances.shape
+        near = [around[y : y + height, x : x + width] for y, x in map(sides.get, chosen)]
+        edge = np.any([differ(neighbour, instances) for neighbour in near], axis=0)
         return np.where(edge & (instances > 0), 2, instances > 0)
 
     def between(instances):
-        padded = np.pad(instances, 1, mode="edge")
-        sides = padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]
-        edge = np.any([(side > 0) & (side != instances) for side in sides], axis=0)
-        return np.where(edge & (instances > 0), 2, instances > 0)
+        return compared(instances, sides, lambda near, own: (near > 0) & (near != own))
+
+    def all_but(side, instances):
+        return compared(instances, sides.keys() - {side})
 
     def by_gradient(instances):
         down, right = np.gradient(instances.astype(float))
@@ -394,7 +407,7 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
         "whether a pixel is nucleus": without_numbers,
         "the whole mask was eroded, so two nuclei that touch have no boundary between them, and "
         "the edge of the picture has one: compare the numbers of neighbours": (
-            lambda instances: in_zeros(without_numbers, instances)
+            lambda instances: padded(without_numbers, instances)
         ),
         "some boundary lies on the background: only pixels of a nucleus can be boundary": bounded,
         "the boundary lies outside the nuclei, but it is their own outermost pixels": (
@@ -404,9 +417,21 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
             lambda instances: bounded(instances, connectivity=2, mode="inner")
         ),
         "the edge of the picture became boundary, but nobody knows what lies beyond it. Pad with "
-        'the pixels at the edge (mode="edge"), not with 0': lambda x: in_zeros(inner, x),
+        'the pixels at the edge (mode="edge"), not with 0; binary_erosion needs border_value=1': (
+            lambda instances: padded(inner, instances)
+        ),
         "np.roll wraps around, so pixels at the left edge get neighbours from the right edge: pad "
-        "instead": rolled,
+        "instead": lambda instances: padded(inner, instances, "wrap"),
+        "in the first row and column, y - 1 and x - 1 are -1, which is the last row and column: "
+        "compare only with neighbours that exist": wrapped,
+        "a nucleus is missing where the picture has no background: np.unique(...)[1:] drops the "
+        "first number, even if it is not 0": (
+            lambda instances: inner(instances) * (instances != instances.min())
+        ),
+        "the edge of the picture became boundary (binary_erosion needs border_value=1), and where "
+        "there is no background, np.unique(...)[1:] drops a nucleus": (
+            lambda instances: padded(inner, instances) * (instances != instances.min())
+        ),
         "there is no boundary in the result: make its pixels 2. (+ of two boolean arrays means "
         "`or`: use integers)": lambda instances: instances > 0,
         "the boundary is 3: class 2 was added to class 1. Use np.where": (
@@ -421,7 +446,13 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
         "interior and boundary are swapped: interior is 1, boundary 2": (
             lambda instances: -inner(instances) % 3
         ),
-        "only the neighbours above and to the left were compared: compare all four": above_and_left,
+        "only the neighbours above and to the left were compared: compare all four": (
+            lambda instances: compared(instances, ["above", "to the left"])
+        ),
+        **{
+            f"the neighbour {side} was not compared: compare all four": partial(all_but, side)
+            for side in sides
+        },
         "parts one pixel wide are missed: compare a pixel with each of its neighbours, not two "
         "neighbours with each other": by_gradient,
         "only nuclei that touch have a boundary, but the background, too, lies outside a nucleus": (

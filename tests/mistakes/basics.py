@@ -41,6 +41,25 @@ def three_class_eroded(instances):
     return mask.astype(int) + (mask & ~ndimage.binary_erosion(mask))
 
 
+def three_class_one_by_one(instances, border_value=0):
+    result = np.zeros(instances.shape, dtype=int)
+    for number in np.unique(instances)[1:]:
+        nucleus = instances == number
+        result[nucleus] = 2
+        result[ndimage.binary_erosion(nucleus, border_value=border_value)] = 1
+    return result
+
+
+def three_class_in_loops(instances, steps, lowest=0):
+    result, (height, width) = (instances > 0).astype(int), instances.shape
+    for y, x in np.argwhere(instances):
+        for v, u in [(y + down, x + right) for down, right in steps]:
+            inside = lowest <= v < height and lowest <= u < width
+            if inside and instances[v, u] != instances[y, x]:
+                result[y, x] = 2
+    return result
+
+
 def changing_one_hot(labels, num_classes):
     labels[labels == 255] = num_classes
     return torch.stack([labels == k for k in range(num_classes)])
@@ -68,6 +87,8 @@ def between(instances):
     return result
 
 
+STEPS = [(-1, 0), (1, 0), (0, -1), (0, 1)]  # up, down, left, right
+
 RIGHT = {
     "binary_mask": [lambda mask: mask.clamp(max=1).float()],
     "one_hot": [
@@ -83,7 +104,11 @@ RIGHT = {
         lambda mask: int(ndimage.label(mask, structure=np.ones((3, 3)))[1]),
     ],
     "double": [double],
-    "three_class": [three_class, lambda instances: instances_to_target(instances, "three_class")],
+    "three_class": [
+        three_class,
+        lambda instances: instances_to_target(instances, "three_class"),
+        lambda instances: three_class_in_loops(instances, STEPS),
+    ],
 }
 
 WRONG = [
@@ -176,6 +201,17 @@ WRONG = [
     ("three_class", lambda x: 2 * find_boundaries(x, connectivity=1, mode="inner"),
      "the interior is missing"),
     ("three_class", three_class_eroded, "the whole mask was eroded"),
+    ("three_class", lambda x: three_class_one_by_one(x, border_value=1), "drops the first number"),
+    ("three_class", three_class_one_by_one, "border_value=1), and where there is no background"),
+    ("three_class", lambda x: three_class_one_by_one(np.pad(x, 1))[1:-1, 1:-1],
+     "binary_erosion needs border_value=1"),
+    ("three_class", lambda x: three_class_in_loops(x, STEPS, lowest=-1), "which is the last row"),
+    ("three_class", lambda x: three_class_in_loops(x, STEPS[1:]), "the neighbour above"),
+    ("three_class", lambda x: three_class_in_loops(x, STEPS[:-1]), "the neighbour to the right"),
+    ("one_hot", lambda x, k: F.one_hot(x).permute(2, 0, 1), "every number up to the largest"),
+    ("one_hot", lambda x, k: torch.stack([x == c for c in x.unique()]), "even for 255"),
+    ("count_nuclei", lambda mask: ndimage.label(mask.astype(np.uint8), np.ones((3, 3)))[1],
+     "8 bits hold only"),
     ("three_class", lambda x: three_class(x).astype(float), "gave 'floats', expected 'integers'"),
     ("three_class", lambda x: np.where(x == 4, 1, three_class(x)), "[5][0] gave 1, expected 2"),
 ]  # fmt: skip
