@@ -158,10 +158,13 @@ def _changes(run: Callable, function: Callable, case: tuple) -> bool:
 
 
 def _dtype(function: Callable, *case):
-    """The kind of number that a call returns; for several tensors, the kind of each."""
+    """The kind of number that a call returns; for several tensors, the kind of each.
+
+    A list of single numbers may be one of tensors without axes, as a loop over a tensor gives.
+    """
 
     def kind(value):
-        if isinstance(value, list | tuple) and isinstance(value[0], ARRAY):
+        if isinstance(value, list | tuple) and isinstance(value[0], ARRAY) and value[0].ndim:
             return [kind(part) for part in value]
         dtype = torch.as_tensor(value).dtype
         if dtype == torch.bool:

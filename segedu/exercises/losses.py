@@ -606,6 +606,8 @@ def check_class_weights(submission: Callable[[Tensor, int], Tensor]) -> Answer:
                 target.numel() / (k * torch.bincount(target.flatten(), minlength=k).clamp(min=1))
             )
         ),
+        "1 is added to each count, which changes all weights: add nothing; give a class without "
+        "pixels 0": lambda y, k: y.numel() / (k * (share(y, k) * y.numel() + 1)),
         "N / K is multiplied by the number of pixels of the class: write N / (K * N_k), with "
         "brackets": lambda y, k: share(y, k) * y.numel() ** 2 / k,
         "K is taken from the highest class that occurs: K is num_classes": (

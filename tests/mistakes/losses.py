@@ -205,7 +205,7 @@ RIGHT = {
         lambda z, y: torch.logaddexp(torch.zeros(()), (1 - 2 * y) * z),
     ],
     "class_balance": [lambda mask: 1 - mask.double().mean().item()],
-    "class_weights": [class_weights],
+    "class_weights": [class_weights, lambda *case: list(class_weights(*case))],
     "focal_loss": [focal_loss],
     "cross_entropy": [cross_entropy, zero_if_nothing_counts, nan_to_zero],
     "dice_loss": [dice_loss],
@@ -258,6 +258,8 @@ WRONG = [
      "the others need their places"),
     ("class_weights", lambda y, k: y.numel() / (
         k * (torch.bincount(y.flatten(), minlength=k) + 1e-6)), "a huge weight: give it 0"),
+    ("class_weights", lambda y, k: y.numel() / (
+        k * (torch.bincount(y.flatten(), minlength=k) + 1)), "1 is added to each count"),
     ("class_weights", lambda y, k: torch.where(
         torch.bincount(y.flatten(), minlength=k) > 0,
         len(y) / (k * torch.bincount(y.flatten(), minlength=k)), 0), "target.numel()"),
