@@ -320,8 +320,6 @@ def check_pad_to_multiple(submission: Callable[[Tensor, int], Tensor]) -> Answer
         "F.pad takes (left, right, top, bottom): both margins of the columns come first": pad(
             order=(0, 2, 1, 3)
         ),
-        "F.pad takes (left, right, top, bottom): the columns come first, each side with both of "
-        "its margins": pad(order=(0, 2, 3, 1)),
         "the columns are padded, the rows are not: both sides have to fit": pad(order=(0, 1, 0, 0)),
         "the rows are padded, the columns are not: both sides have to fit": pad(order=(0, 0, 0, 3)),
         "the margin is added at both ends: pad on the right and at the bottom only": pad(

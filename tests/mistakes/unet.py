@@ -489,7 +489,6 @@ WRONG = [
     ("pad_to_multiple", lambda x, d: F.pad(x, (0, -x.shape[3] % 2**d), mode="replicate"),
      "F.pad wants four numbers"),
     ("pad_to_multiple", with_margin(lambda down, right: (0, 0, right, down)), "margins of the col"),
-    ("pad_to_multiple", with_margin(lambda down, right: (0, 0, down, right)), "with both of its"),
     ("pad_to_multiple", with_margin(lambda down, right: (0, right, 0, 0)), "the rows are not"),
     ("pad_to_multiple", with_margin(lambda down, right: (0, 0, 0, down)), "the columns are not"),
     ("pad_to_multiple", with_margin(lambda down, right: (right, right, down, down)),
