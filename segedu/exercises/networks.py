@@ -89,14 +89,14 @@ class Built(nn.Module):
     skips : the maps of the way down as the way up sees them.
     from_encoder : every row of the way up takes the encoder's map of the row below.
     holder : what holds the blocks. A plain list does not register them.
-    head : the kernel of the head; 0 for none.
+    head : the kernel of the head; 0 for none. `head_bias`: whether it has a bias.
     """
 
     def __init__(
         self, channels: Sequence[int], *, first=lambda channels: 1, takes=None, join="cat",
         up="bilinear", pool=F.max_pool2d, pool_image=False, pool_bottom=False,
         skips=lambda maps: maps, from_encoder=False, holder=nn.ModuleList, classes=1, head=1,
-        final=None, **options,
+        head_bias=True, final=None, **options,
     ):  # fmt: skip
         super().__init__()
         self.join, self.up, self.pool, self.pool_image = join, up, pool, pool_image
@@ -113,7 +113,9 @@ class Built(nn.Module):
         ])  # fmt: skip
         takes = takes or self._takes
         self.back = holder([block(takes(*pair), pair[0], **options) for pair in pairs])
-        self.head = nn.Conv2d(channels[0], classes, head, padding="same") if head else nn.Identity()
+        self.head = nn.Identity()
+        if head:
+            self.head = nn.Conv2d(channels[0], classes, head, padding="same", bias=head_bias)
 
     def _takes(self, own: int, below: int) -> int:
         from_below = own if self.up == "transposed" else below
@@ -156,10 +158,10 @@ class OnlyEven(Built):
 def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
     """Check a class, or a function, that makes a U-Net from the channels of its rows.
 
-    The network maps (N, 1, H, W) images to (N, 1, H, W) logits; full resolution is the first of the
-    channels. The check gives every weight numbers that depend on its shape only, so layers may be
-    registered in any order. Then it compares the answers in evaluation mode. An image with a side
-    that does not fit has to raise an error.
+    The network maps (N, 1, H, W) images to (N, 1, H, W) logits; `channels` is a tuple, full
+    resolution first. The check gives every weight numbers that depend on its shape only, and the
+    head a bias, so layers may be registered in any order. Then it compares the answers in
+    evaluation mode. An image with a side that does not fit has to raise an error.
 
     >>> check_unet(lambda channels: Built(channels, join="none"))
     not yet: the skips are missing: each block on the way up also takes the map from the way down
@@ -171,9 +173,9 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
             return network
         with torch.no_grad():
             if not any(side % 2 ** (len(channels) - 1) for side in images.shape[2:]):
-                return uses_only_its_own(fill(network), images)
+                return uses_only_its_own(filled(network), images)
             try:
-                fill(network)(images)
+                filled(network)(images)
             except Exception:  # of any kind: torch.cat raises one, a network may raise its own
                 return REFUSED
             return ANSWERED
@@ -181,12 +183,19 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
     def made(**mistake):
         return lambda channels: Built(channels, **mistake)
 
+    def filled(network):
+        fill(network)
+        for part in network.modules():
+            if isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and part.bias is not None:
+                part.bias.fill_(0.5)  # of the head: no normalisation follows it
+        return network
+
     generator = torch.Generator().manual_seed(0)
     shapes = [((4, 8), 8, 8), ((4, 8, 16), 16, 16), ((3, 5, 7), 16, 24), ((2, 4, 8, 16), 32, 16),
               ((5, 3), 10, 6), ((4, 4, 4), 24, 16), ((4, 8), 9, 7), ((4, 8, 16), 18, 16),
               ((4, 8, 16), 16, 18)]  # fmt: skip
     cases = [
-        (list(channels), torch.rand(2, 1, height, width, generator=generator))
+        (channels, torch.rand(2, 1, height, width, generator=generator))
         for channels, height, width in shapes
     ]
     misconceptions = {
@@ -205,8 +214,10 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         "a skip is too small: keep each map before it is pooled, and begin with the row above the "
         "bottom, whose map is no skip": made(skips=lambda maps: [F.max_pool2d(x, 2) for x in maps]),
         "the maps are added: concatenate them along the channels, torch.cat([skip, x], dim=1)": (
-            made(join="added")
+            made(join="added", takes=lambda own, below: own)
         ),
+        "the maps are added, and the block is made for their concatenation: write "
+        "torch.cat([skip, x], dim=1)": made(join="added", takes=lambda own, below: own + below),
         "a block on the way up is made for twice the channels of its row, but it gets those of "
         "its row and those of the row below": made(takes=lambda own, below: 2 * own),
         "a block on the way up is made for the channels of the row below, but the skip comes on "
@@ -245,9 +256,21 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         "the network ends in a ReLU, but the logits of the background are negative": made(
             final=nn.ReLU()
         ),
+        "the network ends in a threshold, through which no gradient flows: return logits": made(
+            final=lambda logits: logits > 0
+        ),
+        "the channel has been taken out of the answer: logits are (N, 1, H, W)": made(
+            final=lambda logits: logits[:, 0]
+        ),
         "the answer has two channels: one logit per pixel is enough for one class": made(classes=2),
         "the head is missing: a 1x1 convolution makes one logit of the channels": made(head=0),
         "the head is a 3x3 convolution: the exercise asks for 1x1": made(head=3),
+        "the head has no bias: only a convolution that is followed by a normalisation can do "
+        "without": made(head_bias=False),
+        "the head is normalised: it is the 1x1 convolution alone": made(final=nn.BatchNorm2d(1)),
+        "the head is a whole block, which ends in a ReLU: it is a 1x1 convolution alone": (
+            lambda channels: nn.Sequential(Built(channels, head=0), block(channels[0], 1))
+        ),
         "batch normalisation is missing in the blocks": made(norm=False),
         "the ReLUs are missing in the blocks": made(relu=False),
         "the convolutions of the blocks have no padding, so each removes 2 rows and columns": made(

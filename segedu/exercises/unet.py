@@ -185,6 +185,15 @@ def check_receptive_field(submission: Callable[[Sequence[tuple[int, int]]], int]
         "the stride is added to the step (s += t): multiply": (
             stepping(lambda step, stride: step + stride)
         ),
+        "the step grows by t - 1, but each stride multiplies it: s *= t": (
+            stepping(lambda step, stride: step + stride - 1)
+        ),
+        "the step is doubled for every stride above 1: multiply it by the stride": (
+            stepping(lambda step, stride: step * min(stride, 2))
+        ),
+        "k // 2 steps are added, what a kernel sees on one side: both sides count, k - 1": growing(
+            lambda kernel, stride: kernel // 2
+        ),
         "each layer adds (k - 1) times its own stride: it has to be the step s, the product of the "
         "strides before it": stepping(lambda step, stride: step, own=True),
         "this is the step after the last layer: return the field": step,
@@ -307,6 +316,17 @@ def check_pad_to_multiple(submission: Callable[[Tensor, int], Tensor]) -> Answer
         ),
         "height and width are swapped: F.pad starts with the last dimension": pad(
             order=(2, 3, 0, 1)
+        ),
+        "F.pad takes (left, right, top, bottom): both margins of the columns come first": pad(
+            order=(0, 2, 1, 3)
+        ),
+        "the columns are padded, the rows are not: both sides have to fit": pad(order=(0, 1, 0, 0)),
+        "the rows are padded, the columns are not: both sides have to fit": pad(order=(0, 0, 0, 3)),
+        "the margin is added at both ends: pad on the right and at the bottom only": pad(
+            order=(1, 1, 3, 3)
+        ),
+        "the sides become powers of 2, but multiples of 2^depth are enough": pad(
+            lambda side, depth: 2 ** math.ceil(math.log2(side)) - side
         ),
         "each pooling halves the sides, so they must be multiples of 2^depth, not of 2 * depth": (
             pad(lambda side, depth: -side % (2 * depth))
@@ -503,6 +523,13 @@ def check_conv_block(submission: Callable[[int, int], nn.Module]) -> Answer:
         "the last ReLU is missing: one follows each of the two convolutions": block("cnrcn"),
         "the normalisation after each convolution is missing": block("crcr"),
         "there is only one convolution: a block has two": block("cnr"),
+        "there are three convolutions: a block has two": block("cnrcnrcnr", kernels=(3, 3, 3)),
+        "the normalisation and the ReLU stand before each convolution: here they follow it": block(
+            "nrcnrc"
+        ),
+        "the block pools its result, but the size has to stay: pool between the blocks": (
+            lambda *channels: nn.Sequential(block()(*channels), nn.MaxPool2d(2))
+        ),
         "the first convolution has to change the number of channels, and the second to keep it": (
             block(widen_last=True)
         ),

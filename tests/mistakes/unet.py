@@ -180,7 +180,7 @@ class UNetOfModules(nn.Module):
     def __init__(self, channels):
         super().__init__()
         pairs = list(pairwise(channels))
-        self.head = nn.Conv2d(channels[0], 1, kernel_size=1, bias=False)
+        self.head = nn.Conv2d(channels[0], 1, kernel_size=1)
         self.ups = nn.ModuleList(Up(a, b) for a, b in reversed(pairs))
         self.downs = nn.ModuleList(Down(a, b) for a, b in pairs)
         self.first = block(1, channels[0])
@@ -251,7 +251,9 @@ class Bottom(nn.Module):
 class Changed(Bottom):
     """Layers made for other numbers of channels, maps that are added, or one pooling too many."""
 
-    def __init__(self, channels, *, first=None, takes=None, added=False, pooled=False, head=1):
+    def __init__(
+        self, channels, *, first=None, takes=None, added=False, pooled=False, head=1, bias=True
+    ):
         super().__init__(channels)
         self.added, self.pooled = added, pooled
         if first:
@@ -259,7 +261,7 @@ class Changed(Bottom):
         if takes:
             for row, width in enumerate(channels[:-1]):
                 self.decoder[row] = block(takes(channels, row), width)
-        self.head = nn.Conv2d(channels[0], 1, head, padding=head // 2)
+        self.head = nn.Conv2d(channels[0], 1, head, padding=head // 2, bias=bias)
 
     def forward(self, x):
         maps = []
@@ -322,6 +324,19 @@ def without_pooling(counts):
     return mistaken
 
 
+def reaching(grow, step):
+    """A stack's field from what a layer adds per step, and from how the step changes."""
+
+    def mistaken(layers):
+        r = s = 1
+        for k, t in layers:
+            r += grow(k) * s
+            s = step(s, t)
+        return r
+
+    return mistaken
+
+
 def whole_kernel(layers):
     r = s = 1
     for k, t in layers:
@@ -357,6 +372,43 @@ def to_multiples_of(step):
         return F.pad(images, margin, mode="replicate")
 
     return padded
+
+
+def with_margin(margin):
+    """Pads by what `margin` makes of the missing rows and columns, as F.pad takes it."""
+
+    def padded(images, depth):
+        down, right = (-side % 2**depth for side in images.shape[2:])
+        return F.pad(images, margin(down, right), mode="replicate")
+
+    return padded
+
+
+def to_power(images, depth):
+    height, width = images.shape[2:]
+    rows, columns = (2 ** (side - 1).bit_length() for side in (height, width))
+    return F.pad(images, (0, columns - width, 0, rows - height), mode="replicate")
+
+
+def ending(end):
+    """A U-Net whose logits go through one more function."""
+
+    class Ending(Bottom):
+        def forward(self, x):
+            return end(super().forward(x))
+
+    return Ending
+
+
+def with_head(make):
+    """A U-Net whose head is made from the number of its channels."""
+
+    def made(channels):
+        network = Bottom(channels)
+        network.head = make(channels[0])
+        return network
+
+    return made
 
 
 def to_square(images, depth):
@@ -417,6 +469,10 @@ WRONG = [
     ("receptive_field", wrong_step, "(s = t)"),
     ("receptive_field", own_stride, "its own stride"),
     ("receptive_field", added_step, "(s += t)"),
+    ("receptive_field", reaching(lambda k: k - 1, lambda s, t: s + (t - 1)), "s *= t"),
+    ("receptive_field", reaching(lambda k: k - 1, lambda s, t: 2 * s if t > 1 else s),
+     "is doubled for every stride"),
+    ("receptive_field", reaching(lambda k: k // 2, lambda s, t: s * t), "both sides count"),
     ("stamps", marked, "they add up"),
     ("stamps", stamps_too_short, "the last pixel of each stamp"),
     ("conv_size", lambda n, k, s, p: (n - 1) * s - 2 * p + k, "a transposed convolution"),
@@ -432,6 +488,12 @@ WRONG = [
     ("pad_to_multiple", to_square, "a margin of its own"),
     ("pad_to_multiple", lambda x, d: F.pad(x, (0, -x.shape[3] % 2**d), mode="replicate"),
      "F.pad wants four numbers"),
+    ("pad_to_multiple", with_margin(lambda down, right: (0, 0, right, down)), "margins of the col"),
+    ("pad_to_multiple", with_margin(lambda down, right: (0, right, 0, 0)), "the rows are not"),
+    ("pad_to_multiple", with_margin(lambda down, right: (0, 0, 0, down)), "the columns are not"),
+    ("pad_to_multiple", with_margin(lambda down, right: (right, right, down, down)),
+     "added at both ends"),
+    ("pad_to_multiple", to_power, "powers of 2"),
     ("pad_to_multiple", left_over, "what is missing is -side % step"),
     ("pad_to_multiple", to_fit, "stretched by bilinear"),
     ("crop_and_concat", same_margin, "the slice d:-d is empty"),
@@ -447,6 +509,12 @@ WRONG = [
      "the second kernel is 1x1"),
     ("conv_block", lambda a, b: conv_norm_relu((a, b, 3, True), (a, b, 3, True)),
      "but the second gets the out_channels"),
+    ("conv_block", lambda a, b: nn.Sequential(block(a, b), conv_norm_relu((b, b, 3, True))),
+     "three convolutions"),
+    ("conv_block", lambda a, b: nn.Sequential(*block(a, b), nn.MaxPool2d(2)), "pools its result"),
+    ("conv_block", lambda a, b: nn.Sequential(
+        nn.BatchNorm2d(a), nn.ReLU(), nn.Conv2d(a, b, 3, padding=1),
+        nn.BatchNorm2d(b), nn.ReLU(), nn.Conv2d(b, b, 3, padding=1)), "here they follow it"),
     ("unet", from_the_encoder, "the encoder's map of the row below"),
     ("unet", lambda c: Bottom(c, made=False), "some layers are not registered"),
     ("unet", lambda c: Bottom(c, skips=slice(None)), "from the first to the last: the way up"),
@@ -461,7 +529,14 @@ WRONG = [
     ("unet", lambda c: Changed(c, first=lambda c: c[0]), "but the image has 1"),
     ("unet", lambda c: Changed(c, takes=lambda c, row: 2 * c[row]), "twice the channels of"),
     ("unet", lambda c: Changed(c, takes=lambda c, row: c[row + 1]), "the skip comes on top"),
-    ("unet", lambda c: Changed(c, added=True), "the maps are added"),
+    ("unet", lambda c: Changed(c, added=True), "made for their concatenation"),
+    ("unet", lambda c: Changed(c, added=True, takes=lambda c, row: c[row]), "the maps are added"),
+    ("unet", lambda c: Changed(c, bias=False), "the head has no bias"),
+    ("unet", with_head(lambda width: conv_norm_relu((width, 1, 1, True))[:2]), "is normalised"),
+    ("unet", with_head(lambda width: block(width, 1)), "the head is a whole block"),
+    ("unet", ending(lambda z: (z.sigmoid() > 0.5).float()), "ends in a threshold"),
+    ("unet", ending(lambda z: z.squeeze(1)), "logits are (N, 1, H, W)"),
+    ("unet", lambda c: Bottom([1] + c), "can only concatenate list"),  # noqa: RUF005
     ("unet", lambda c: Changed(c, pooled=True), "the last map is pooled too"),
     ("unet", lambda c: Changed(c, head=3), "the head is a 3x3 convolution"),
     ("unet", lambda c: Bottom(c)(torch.zeros(1, 1, 8, 8)), "expected"),
