@@ -88,6 +88,7 @@ def check_binary_cross_entropy(submission: Callable[[Tensor, Tensor], Tensor]) -
         "both terms are softplus(z): that of y = 1 needs softplus(-z)": lambda z, y: F.softplus(z),
         "both terms are softplus(-z): that of y = 0 needs softplus(z)": lambda z, y: F.softplus(-z),
         "y z has the wrong sign: softplus(z) - y z": lambda z, y: F.softplus(z) + y * z,
+        "z has the wrong sign in softplus: softplus(z) - y z": lambda z, y: F.softplus(-z) - y * z,
         "this is the mean: return the loss of each pixel": of_logits,
         "this is the sum: return the loss of each pixel": (
             lambda z, y: of_logits(z, y, reduction="sum")
@@ -123,6 +124,9 @@ def check_class_balance(submission: Callable[[Tensor], float]) -> Answer:
     misconceptions = {
         "this is the share of nuclei, which gives the rare class less weight, not more": (
             lambda mask: mask.float().mean()
+        ),
+        "this is the larger share: alpha is that of background, also where nuclei are common": (
+            lambda mask: max((mask == 0).float().mean(), (mask == 1).float().mean())
         ),
         "this is N_neg / N_pos, PyTorch's pos_weight: divide by the number of all pixels": (
             lambda mask: (mask == 0).sum() / (mask == 1).sum()
@@ -188,6 +192,9 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
     def of_wrong_class(z, y, gamma, alpha):
         margin = (2 * y - 1) * z
         return (weights(y, alpha) * (-margin).sigmoid() ** gamma * -F.logsigmoid(margin)).mean()
+
+    def exchanged(z, y, gamma, alpha):
+        return (weights(y, gamma) * each(z, y, alpha)).mean()
 
     def from_probability(p, y, gamma, alpha, small=0.0):
         positive = -alpha * (1 - p) ** gamma * y * (p + small).log()
@@ -272,6 +279,10 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         "F.logsigmoid of the logit": as_printed,
         "sigmoid is applied twice: F.logsigmoid and the losses of PyTorch that take logits apply "
         "one themselves": lambda z, *rest: solution(z.sigmoid(), *rest),
+        "gamma and alpha are exchanged: gamma is the exponent, alpha the weight": exchanged,
+        "gamma is a factor here: it is the exponent": with_power(
+            lambda p_t, h, gamma, p: (1 - p_t) * gamma * h
+        ),
         "gamma is always 2: use the argument": (
             lambda z, y, gamma, alpha: solution(z, y, 2.0, alpha)
         ),
@@ -376,6 +387,9 @@ def check_cross_entropy(submission: Callable[[Tensor, Tensor, int], Tensor]) -> 
         ),
         "this is the mean of the means of the images, but every pixel counts the same: pool the "
         "pixels of all images": of_images,
+        "this is the loss of each pixel: return the mean over those that count": (
+            lambda z, y, i: F.cross_entropy(z, y, ignore_index=i, reduction="none")
+        ),
         "this is the sum: divide it by the number of pixels that count": (
             lambda z, y, i: F.cross_entropy(z, y, ignore_index=i, reduction="sum")
         ),
@@ -461,6 +475,9 @@ def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> An
     misconceptions = {
         "the background is included: average over the classes from 1 on": (
             lambda z, y, s: losses.dice_loss(z, y, smooth=s)
+        ),
+        "the last class is left out: it is class 0, the background, that does not count": (
+            lambda z, y, s: losses.dice_loss(z, y, smooth=s, reduction="none")[:, :-1].mean()
         ),
         "the counts are pooled over the batch: compute the loss of each image, then average": (
             lambda z, y, s: dice(z, y, s, s, dim=(0, 2, 3))

@@ -239,6 +239,7 @@ WRONG = [
     ("binary_cross_entropy", lambda z, y: (1 - y) * F.softplus(z), "the term with y"),
     ("binary_cross_entropy", lambda z, y: F.softplus(z) - z, "both terms are softplus(-z)"),
     ("binary_cross_entropy", lambda z, y: F.softplus(z) + y * z, "y z has the wrong sign"),
+    ("binary_cross_entropy", lambda z, y: F.softplus(-z) - z * y, "wrong sign in softplus"),
     ("class_balance", lambda mask: mask.sum() / (mask.numel() - mask.sum()), "N_pos / N_neg"),
     ("class_balance", lambda mask: (1 - mask).sum() / (mask.shape[-1] * mask.shape[-2]),
      "mask.numel() counts its pixels"),
@@ -249,6 +250,8 @@ WRONG = [
     ("class_balance", lambda mask: (mask < 1).sum() / (mask.shape[0] * mask.shape[1]),
      "any shape"),
     ("class_balance", lambda mask: (mask.numel() - mask.sum()) / mask.sum(), "pos_weight"),
+    ("class_balance", lambda mask: max(mask.sum(), (1 - mask).sum()) / mask.numel(),
+     "the larger share"),
     ("class_weights", lambda y, k: y.numel() / (k * torch.bincount(y.flatten(), minlength=k)),
      "infinite weight: give it 0"),
     ("class_weights", lambda y, k: y.numel() / (k * torch.bincount(y.flatten(), minlength=k))
@@ -310,6 +313,11 @@ WRONG = [
     ("focal_loss", lambda z, *rest: focal_loss(z.detach().requires_grad_(), *rest),
      "the gradient is 0"),
     ("focal_loss", lambda z, y, gamma, alpha: focal_loss(z, y, 2, alpha), "gamma is always 2"),
+    ("focal_loss", lambda z, y, gamma, alpha: focal_loss(z, y, alpha, gamma),
+     "gamma and alpha are exchanged"),
+    ("focal_loss", lambda z, y, gamma, alpha: (
+        weights(y, alpha) * gamma * (1 - ((2 * y - 1) * z).sigmoid())
+        * F.binary_cross_entropy_with_logits(z, y, reduction="none")).mean(), "gamma is a factor"),
     ("focal_loss", lambda z, y, gamma, alpha: focal_loss(torch.sigmoid(z), y, gamma, alpha),
      "sigmoid is applied twice"),
     ("cross_entropy", ignoring_in_place, "what the function was given has changed"),
@@ -322,6 +330,8 @@ WRONG = [
     ("cross_entropy", of_softmax(lambda p: p + 1e-8), "with + 1e-08"),
     ("cross_entropy", of_softmax(lambda p: p.clamp(min=1e-7)), "with + 1e-07, or a clamp"),
     ("cross_entropy", lambda *case: cross_entropy(*case).item(), "the gradient is 0"),
+    ("cross_entropy", lambda z, y, i: F.cross_entropy(z, y, ignore_index=i, reduction="none"),
+     "this is the loss of each pixel"),
     ("cross_entropy", lambda z, y, i: F.nll_loss(z.log_softmax(1), y), "pass ignore_index"),
     ("cross_entropy", lambda z, y, i: (-F.one_hot(y, z.shape[1]).movedim(-1, 1)
      * z.log_softmax(1)).sum(1).mean(), "has no probability"),
@@ -336,6 +346,8 @@ WRONG = [
      "a hard mask"),
     ("dice_loss", lambda z, y, s: dice_loss(z.transpose(2, 3), y, s), "rows and columns exchanged"),
     ("dice_loss", dice_background_zeroed, "is divided by K"),
+    ("dice_loss", lambda z, y, s: dice_loss(z.flip(1), z.shape[1] - 1 - y, s),
+     "the last class is left out"),
     ("dice_loss", dice_of_squares, "V-Net's denominator"),
     ("dice_loss", dice_loop, "this is the sum over images and classes"),
     ("dice_loss", dice_of_one_pool, "of all images and classes are pooled"),
