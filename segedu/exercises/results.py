@@ -112,7 +112,8 @@ def check_worst_images(submission: Callable[[Sequence[float], int], Sequence[int
 
     cases = [(SCORES[0], 2), (SCORES[0], 3), (SCORES[1], 2), (SCORES[2], 1), (SCORES[3], 3)]
     cases += [(SCORES[3], 7), (SCORES[4], 2), (SCORES[5], 3)]
-    cases.append((np.random.default_rng(0).permutation(30).tolist(), 8))
+    random = np.random.default_rng(0)
+    cases += [(random.permutation(count).tolist(), k) for count, k in ((30, 8), (600, 300))]
 
     def first_of_equals(function, scores, k):
         """Images of the same score may come in any order: name the first of them first."""
@@ -162,6 +163,9 @@ def check_worst_images(submission: Callable[[Sequence[float], int], Sequence[int
         "this is one index: return a list of k of them": lambda scores, k: worst(scores, 1)[0],
         "removing an image shifts the indices of all later ones: keep the list as it is": (
             lambda scores, k: after_removals(worst(scores, k))
+        ),
+        "np.argpartition puts the k lowest in front, but need not sort them: use np.argsort": (
+            lambda scores, k: np.argpartition(scores, k - 1)[:k]  # sorts what is short
         ),
     }
     return check(submission, worst, cases, misconceptions, run=first_of_equals)
@@ -464,6 +468,12 @@ def check_paired_interval(submission: Callable[[ndarray, ndarray], tuple[float, 
         "these are the two networks' errors, added: take the error of the differences": (
             lambda first, second: ((first - second).mean(), 1.96 * (error(first) + error(second)))
         ),
+        "this is the difference of the two spreads: take the spread of the differences": (
+            lambda first, second: ((first - second).mean(), 1.96 * (error(first) - error(second)))
+        ),
+        "the root belongs to N alone: the standard deviation is a root already": (
+            lambda *scores: interval(*scores, lambda v: (spread(v) / len(v)) ** 0.5)
+        ),
     }
     return check(submission, interval, [case(*size) for size in sizes], misconceptions)
 
@@ -529,6 +539,13 @@ image
             lambda d: (
                 (d.var(1, ddof=1).mean() / len(d) + d.var(0, ddof=1).mean() / d.shape[1]) ** 0.5
             )
+        ),
+        "these are variances of single numbers, not of means: take the means over rows and columns "
+        "first": lambda d: (
+            (d.var(0, ddof=1).mean() / len(d) + d.var(1, ddof=1).mean() / d.shape[1]) ** 0.5
+        ),
+        "ddof=1 has subtracted the 1 already: divide by S and N": (
+            lambda d: divided(d, len(d) - 1, d.shape[1] - 1)
         ),
         "these are standard deviations where variances belong: square them, or use var": (
             lambda d: sum(d.mean(k).std(ddof=1) / d.shape[1 - k] for k in (0, 1)) ** 0.5

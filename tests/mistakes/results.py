@@ -195,6 +195,8 @@ WRONG = [
      "pairs of a score and an index"),
     ("worst_images", lambda scores, k: np.argmin(scores), "this is one index"),
     ("worst_images", popped, "shifts the indices"),
+    ("worst_images", lambda scores, k: np.argpartition(scores, k - 1)[:k].tolist(),
+     "need not sort them"),
     ("edge_share", lambda preds, truth: (truth & ~binary_erosion(truth))[preds ^ truth].mean(),
      "erosion leaves the inner side"),
     ("edge_share", lambda preds, truth: (distance(truth) <= 2)[preds ^ truth].mean(),
@@ -247,6 +249,12 @@ WRONG = [
                                  / d.shape[1]) ** 0.5, "the rows' means lacks ddof=1"),
     ("crossed_error", lambda d: (np.var(d.mean(1), ddof=1) / len(d) + np.var(d.mean(0))
                                  / d.shape[1]) ** 0.5, "the columns' means lacks ddof=1"),
+    ("crossed_error", lambda d: (np.var(d, 0, ddof=1).mean() / len(d)
+                                 + np.var(d, 1, ddof=1).mean() / d.shape[1]) ** 0.5,
+     "variances of single numbers"),
+    ("crossed_error", lambda d: np.hypot(d.mean(1).std(ddof=1) / (len(d) - 1) ** 0.5,
+                                         d.mean(0).std(ddof=1) / (d.shape[1] - 1) ** 0.5),
+     "the 1 already"),
     ("crossed_error", lambda d: (d.mean(), crossed_error(d)), "return the error alone"),
     ("crossed_error", lambda d: max(d.mean(1).std(ddof=1) / len(d) ** 0.5,
                                     d.mean(0).std(ddof=1) / d.shape[1] ** 0.5), "the larger of"),
@@ -268,6 +276,10 @@ WRONG = [
      "this is 2 standard errors"),
     ("paired_interval", lambda a, b: (np.mean(a - b), 1.96 * np.std(a, ddof=1) / len(a) ** 0.5),
      "the first network's mean"),
+    ("paired_interval", lambda a, b: (np.mean(a - b), 1.96 * (np.std(a, ddof=1)
+     - np.std(b, ddof=1)) / len(a) ** 0.5), "the spread of the differences"),
+    ("paired_interval", lambda a, b: (np.mean(a - b), 1.96 * (np.std(a - b, ddof=1)
+     / len(a)) ** 0.5), "the root belongs to N alone"),
     ("paired_interval", lambda a, b: (np.mean(a - b), 1.96 * np.std(b, ddof=1) / len(b) ** 0.5),
      "the second network's mean"),
     ("paired_interval", lambda a, b: (np.mean(a - b), 1.96 * (np.std(a, ddof=1)
