@@ -316,7 +316,8 @@ def check_double(submission: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) 
     nuclei = torch.from_numpy(NUCLEI)
     maps = [2 * (nuclei > 0), nuclei, torch.tensor([[0, 2], [2, 0]]), 3001 * (nuclei == 3)]
     maps += [torch.tensor([[0, 0, 5]]), torch.tensor([[7], [0], [0], [3]])]
-    cases = [(torch.rand(1, *labels.shape, generator=generator), labels) for labels in maps]
+    # As in a normalized image, some values are below 0 or above 1.
+    cases = [(torch.randn(1, *labels.shape, generator=generator), labels) for labels in maps]
     misconceptions = {
         "the labels were interpolated and rounded, which puts class 1 between 0 and 2: take the "
         "nearest neighbour": lambda *case: double(*case, lambda x: smooth(x).round()),

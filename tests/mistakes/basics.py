@@ -194,6 +194,8 @@ WRONG = [
         F.interpolate(image[None], scale_factor=2, mode="bilinear"),
         F.interpolate(labels[None, None].float(), scale_factor=2).long()),
      "image and labels have axes too many"),
+    ("double", lambda *case: (double(*case)[0].clamp(0, 1), double(*case)[1]),
+     "gave 0, expected -1.126"),
     ("double", lambda image, labels: (double(image, labels)[0], labels),
      "(7, 9))[1] gave torch.int64 (7, 9), expected torch.int64 (14, 18)"),
     ("three_class", lambda x: (x > 0) + 2 * find_boundaries(x, connectivity=1, mode="inner"),
