@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..models import unet_nodes, unetpp_nodes
 from .answer import Answer, _same, check
 from .losses import NO_GRADIENT
-from .networks import block, fill
+from .networks import block, error_of, fill
 
 Node = tuple[int, int]
 
@@ -70,6 +70,11 @@ def check_node_channels(submission: Callable[[Sequence[int], int, int, int], int
         "these are the channels that the node gives, not those that it takes": (
             lambda channels, i, j, in_channels: channels[i]
         ),
+        "only X(0, 0) takes the image: X(i, 0) takes the map of the row above": (
+            lambda channels, i, j, in_channels: (
+                takes()(channels, i, j, in_channels) if j > 0 else in_channels
+            )
+        ),
         "the image has in_channels channels, not always 1": (
             lambda channels, i, j, in_channels: takes()(channels, i, j, 1)
         ),
@@ -105,9 +110,9 @@ def check_evaluation_order(submission: Callable[[list[Node]], list[Node]]) -> An
             faults += [f"X{i, j} comes before X{node}" for node in needs if node not in done]
             done.add((i, j))
         if len(result) != len(nodes):
-            faults.append(f"{len(result)} nodes were returned, expected {len(nodes)}")
-        elif done != set(nodes):
-            faults.append(f"other nodes than the {len(nodes)} of the network")
+            return f"{len(result)} nodes were returned, expected {len(nodes)}"
+        if done != set(nodes):
+            return f"other nodes than the {len(nodes)} of the network"
         return ", ".join(faults) or "each node after those that it needs"
 
     def by(key, **options):
@@ -142,7 +147,8 @@ class Triangle(nn.Module):
     `skips` and `below` say what a node takes, `join` in which order, `mode` how the map from below
     is enlarged, `pool` how a map is halved, `at` which X(0, j) have a head, `used` in which order
     the heads are used, `answer` what becomes of their logits, and `name` under which key a head is
-    kept. The other options are those of `block`.
+    kept; `order` is that of the nodes, and `counted` how many left neighbours the blocks are made
+    for. The other options are those of `block`.
     """
 
     def __init__(
@@ -158,18 +164,20 @@ class Triangle(nn.Module):
         used: Callable = list,
         answer: Callable = list,
         name: Callable = str,
+        order: Callable = list,
+        counted: Callable = lambda j: j,
         shared: bool = False,
         registered: bool = True,
         **options,
     ):
         super().__init__()
-        self.nodes = unetpp_nodes(len(channels) - 1)
+        self.nodes = order(unetpp_nodes(len(channels) - 1))
         self.skips, self.below, self.join, self.answer = skips, below, join, answer
         self.mode, self.pool, self.used = mode, pool, used
         self.columns = at(len(channels) - 1)
         blocks, self.ups = {}, nn.ModuleDict()
         for i, j in self.nodes:
-            widths = [channels[i] for _ in skips(range(j))]
+            widths = [channels[i] for _ in skips(range(counted(j)))]
             if j > 0:
                 widths.append(channels[i + (mode != "transposed")])
             before = sum(widths) or (1 if i == 0 else channels[i - 1])
@@ -210,6 +218,14 @@ TOO_FEW_HEADS = (
     "there are fewer 1 x 1 convolutions than logits: each X(0, j), j > 0, has a head of its own, "
     "kept in an nn.ModuleDict"
 )
+TOO_EARLY = (
+    "a node needs a map that is not computed yet: compute all nodes of the triangle, in an order "
+    "as in Exercise 2"
+)
+CHANNELS = (
+    "a layer gets another number of channels than it was made for: Exercise 1 counts those that "
+    "enter a block, and each head takes channels[0]"
+)
 TOLERANCE = 1e-4
 NAMES = (
     "the network is right, but trained weights do not fit into it: keep the blocks in an "
@@ -231,21 +247,34 @@ def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
     """
 
     @cache
-    def expected(channels, size):
+    def expected(channels):
         """An image, the right logits, and the weights that give them."""
-        right = fill(Triangle(channels))
+        right, size = fill(Triangle(channels)), 2 ** (len(channels) + 1)
         image = torch.rand(1, 1, size, size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             return image, right(image), right.state_dict()
 
-    def answer(make, channels, size):
+    def logits_of(network, image):
+        """What a network answers; a mistake that raises an error has a kind of error of its own."""
+        try:
+            with torch.no_grad():
+                return fill(network)(image)
+        except KeyError as error:
+            if not isinstance(error.args[0], tuple):
+                raise
+            raise error_of(TOO_EARLY)(f"X{error.args[0]} is not computed yet") from None
+        except RuntimeError as error:
+            if "channels instead" not in str(error):
+                raise
+            raise error_of(CHANNELS)(str(error)) from None
+
+    def answer(make, channels):
         network = make(channels)
         if network is None or network is ...:
             return network
         sizes = [weight.shape[-1] for weight in network.parameters() if weight.dim() == 4]
-        image, right, weights = expected(tuple(channels), size)
-        with torch.no_grad():
-            result = fill(network)(image)
+        image, right, weights = expected(tuple(channels))
+        result = logits_of(network, image)
         if result is None or result is ...:
             return result
         if 3 not in sizes:
@@ -269,14 +298,8 @@ def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
     def mean_probability(logits):
         return torch.stack(logits).sigmoid().mean(0)
 
-    cases = [
-        ((4, 8), 8),
-        ((4, 8, 16), 8),
-        ((3, 5, 7), 12),
-        ((6, 4, 5), 8),
-        ((5, 8, 6), 8),
-        ((2, 4, 8, 16), 16),
-    ]
+    widths = (4, 8), (4, 8, 16), (3, 5, 7), (6, 4, 5), (5, 8, 6), (2, 4, 8, 16)
+    cases = [(channels,) for channels in widths]
     misconceptions = {
         "only the nearest skip arrives: X(i, j) takes all j nodes to its left": (
             wrong(skips=lambda left: left[-1:])
@@ -324,6 +347,8 @@ def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         ),
         NAMES: wrong(name=lambda j: f"head {j}"),
         HIDDEN: wrong(registered=False),
+        TOO_EARLY: wrong(order=sorted),
+        CHANNELS: wrong(counted=lambda j: min(j, 1)),
         "the map from below is enlarged by repeating pixels (nearest): use bilinear": (
             wrong(mode="nearest")
         ),
@@ -469,6 +494,12 @@ def check_pruned_nodes(submission: Callable[[list[Node], int], list[Node]]) -> A
         "rows and columns are limited, which leaves a square: a head needs nothing right of its "
         "diagonal": lambda i, j, d: max(i, j) <= d,
         "the diagonal of the head itself is missing": lambda i, j, d: i + j < d,
+        "this is one diagonal too many: the head needs nothing right of its own": (
+            lambda i, j, d: i + j <= d + 1
+        ),
+        "the nodes inside the triangle are missing: X(0, 2), for instance, needs X(1, 1)": (
+            lambda i, j, d: min(i, j) == 0 and i + j <= d
+        ),
         "this is the diagonal alone: its nodes need those to their left": (
             lambda i, j, d: i + j == d
         ),

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from segedu.models import ConvBlock, UNet, UNetPlusPlus
+from segedu.models import ConvBlock, UNet, UNetPlusPlus, unetpp_nodes
 
 
 class InRows(nn.Module):
@@ -13,15 +13,22 @@ class InRows(nn.Module):
     It computes what it should, but has other names than the exercise asks for.
     """
 
-    def __init__(self, channels, *, pool=True, inputs=lambda left, up: [*left, up]):
+    def __init__(
+        self,
+        channels,
+        *,
+        pool=True,
+        inputs=lambda left, up: [*left, up],
+        takes=lambda j, own, below: j * own + below,
+    ):
         super().__init__()
         self.pool = nn.MaxPool2d(2) if pool else nn.AvgPool2d(2)
         self.up = nn.Upsample(scale_factor=2, mode="bilinear")
         self.inputs, self.rows = inputs, nn.ModuleList()
         for i, width in enumerate(channels):
             first = ConvBlock(channels[i - 1] if i else 1, width)
-            takes = [j * width + channels[i + 1] for j in range(1, len(channels) - i)]
-            self.rows.append(nn.ModuleList([first, *(ConvBlock(n, width) for n in takes)]))
+            counts = [takes(j, width, channels[i + 1]) for j in range(1, len(channels) - i)]
+            self.rows.append(nn.ModuleList([first, *(ConvBlock(n, width) for n in counts)]))
         self.heads = nn.ModuleList(nn.Conv2d(channels[0], 1, 1) for _ in channels[1:])
 
     def forward(self, image):
@@ -41,28 +48,32 @@ def ready_made(kind=UNetPlusPlus, **options):
 
 
 class Named(InRows):
-    """With the names that the exercise asks for; `swap` mistakes which head is whose."""
+    """With the names that the exercise asks for; `swap` mistakes which head is whose.
 
-    def __init__(self, channels, *, swap=lambda heads: heads):
-        super().__init__(channels)
+    `order` is the key by which the nodes are sorted, column by column where it is not given.
+    """
+
+    def __init__(
+        self, channels, *, swap=lambda heads: heads, order=lambda node: node[::-1], **options
+    ):
+        super().__init__(channels, **options)
         rows, heads, depth = list(self.rows), list(self.heads), len(channels) - 1
         del self.rows, self.heads
         self.blocks = nn.ModuleDict(
             {f"{i}_{j}": part for i, row in enumerate(rows) for j, part in enumerate(row)}
         )
         self.heads = nn.ModuleDict({f"{j}": heads[j - 1] for j in range(1, depth + 1)})
-        self.depth, self.swap = depth, swap
+        self.depth, self.swap, self.order = depth, swap, order
 
     def forward(self, image):
         x = {}
-        for j in range(self.depth + 1):
-            for i in range(self.depth + 1 - j):
-                left = [x[i, k] for k in range(j)]
-                if j > 0:
-                    parts = [*left, self.up(x[i + 1, j - 1])]
-                else:
-                    parts = [self.pool(x[i - 1, 0]) if i else image]
-                x[i, j] = self.blocks[f"{i}_{j}"](torch.cat(parts, dim=1))
+        for i, j in sorted(unetpp_nodes(self.depth), key=self.order):
+            left = [x[i, k] for k in range(j)]
+            if j > 0:
+                parts = [*left, self.up(x[i + 1, j - 1])]
+            else:
+                parts = [self.pool(x[i - 1, 0]) if i else image]
+            x[i, j] = self.blocks[f"{i}_{j}"](torch.cat(parts, dim=1))
         heads = self.swap([self.heads[f"{j}"] for j in range(1, self.depth + 1)])
         return tuple(head(x[0, j]) for j, head in enumerate(heads, start=1))
 
@@ -162,6 +173,9 @@ WRONG = [
     ("node_channels", lambda channels, i, j, image: (
         j * channels[i] + channels[i + 1] if j else (1, *channels)[i]),
      "in_channels channels, not always 1"),
+    ("node_channels", lambda channels, i, j, image: (
+        j * channels[i] + channels[i + 1] if j else image),
+     "only X(0, 0) takes the image"),
     ("evaluation_order", lambda nodes: nodes.sort(), "or returns None"),
     ("evaluation_order", lambda nodes: [
         node for node in sorted(nodes, key=lambda node: node[::-1]) for _ in "12"],
@@ -173,7 +187,10 @@ WRONG = [
      "from the bottom up"),
     ("evaluation_order", order_from_below, "from the bottom up"),
     ("evaluation_order", lambda nodes: nodes, "in the order in which they came"),
-    ("evaluation_order", order_like_no_other, "X(1, 0) comes before X(0, 0)"),
+    ("evaluation_order", order_like_no_other,
+     "X(1, 0) comes before X(0, 0), X(0, 1) comes before X(0, 0)'"),
+    ("evaluation_order", lambda nodes: order_like_no_other(nodes)[:-1],
+     "2 nodes were returned, expected 3"),
     ("evaluation_order", lambda nodes: [(0, 0), (1, 0), (0, 1)],
      "3 nodes were returned, expected 6"),
     ("unetpp", ready_made(), "only the deepest head answers"),
@@ -195,6 +212,12 @@ WRONG = [
      "the map from below stands first"),
     ("unetpp", HeadsInAList, "fewer 1 x 1 convolutions than logits"),
     ("unetpp", lambda channels: nn.ModuleList([InRows(channels)]), "raised NotImplementedError"),
+    ("unetpp", lambda channels: Named(channels, order=lambda node: node), "is not computed yet"),
+    ("unetpp", lambda channels: Named(channels, order=lambda node: (sum(node), node)),
+     "not computed yet: compute all nodes"),
+    ("unetpp", lambda channels: Named(channels, takes=lambda j, own, below: j * own), "Exercise 1"),
+    ("unetpp", lambda channels: Named(channels, takes=lambda j, own, below: own + below),
+     "a layer gets another number of channels"),
     ("deep_loss", lambda logits, target: mean_of([x.item() for x in bces(logits, target)]),
      "the gradient is 0"),
     ("deep_loss", lambda logits, target: mean_of([
@@ -222,6 +245,11 @@ WRONG = [
     ("pruned_nodes", lambda nodes, level: sorted(needed(nodes, level)), "order has changed"),
     ("pruned_nodes", lambda nodes, level: {node for node in nodes if sum(node) <= level},
      "a set has no order"),
+    ("pruned_nodes", lambda nodes, level: [node for node in nodes if sum(node) < level + 2],
+     "one diagonal too many"),
+    ("pruned_nodes", lambda nodes, level: [
+        (i, j) for i, j in nodes if (j == 0 and i <= level) or (i == 0 and j <= level)],
+     "inside the triangle are missing"),
     ("pruned_nodes", lambda nodes, level: nodes[: (level + 1) * (level + 2) // 2], "expected"),
     ("choose_level", level_by(lambda val, test, tol: np.argmax(val > val.max() - tol)),
      "exactly `tolerance` below"),
