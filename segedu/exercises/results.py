@@ -1,5 +1,6 @@
 """Exercises of the chapter on results."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -80,6 +81,8 @@ def check_two_class_iou(submission: Callable[[int, int, int, int], float]) -> An
         ),
         "the background's union is TN + FP + FN: TP are background neither in the truth nor in the "
         "prediction": lambda *counts: (ious(*counts)[0] + counts[3] / sum(counts)) / 2,
+        "these are shares of all pixels: the union of a class leaves out the pixels that are of the "
+        "other class in both masks": lambda tp, fp, fn, tn: (tp + tn) / (tp + fp + fn + tn) / 2,
         "the background's true positives are TN: its FP and FN belong to the union only": (
             lambda tp, fp, fn, tn: (tp / (tp + fp + fn) + fn / (tn + fp + fn)) / 2
         ),
@@ -707,5 +710,14 @@ def check_group_bootstrap(submission: Callable) -> Answer:
         ],
         "the images of a group need not follow each other: here only the last ones that do are "
         "taken": last_run,
+        "these are means of nothing: if `groups` is still a list, `groups == g` compares the whole "
+        "list with one name; make it an array first": (
+            lambda values, groups, draws: [math.nan] * len(draws)
+        ),
+        "the values of one draw are still there in the next: begin each draw with an empty list": (
+            lambda values, groups, draws: bootstrap(
+                values, groups, [sum(draws[: k + 1], []) for k in range(len(draws))]
+            )
+        ),
     }
     return check(submission, bootstrap, cases, misconceptions, run=as_list)

@@ -1,5 +1,7 @@
 """Exercises of the chapter on results: other ways to get them right, and wrong."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import torch
@@ -126,6 +128,23 @@ def neighbours(values, groups, draws):
     return [np.mean([value for group in draw for value in runs[group]]) for draw in draws]
 
 
+def list_as_mask(values, groups, draws):
+    """Compares the list of groups, not each of them, with a name."""
+    values = np.array(values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy: mean of empty slice
+        return [np.concatenate([values[groups == g] for g in draw]).mean() for draw in draws]
+
+
+def never_emptied(values, groups, draws):
+    """Collects the values of all draws so far."""
+    means, collected = [], []
+    for draw in draws:
+        collected.extend(drawn(values, groups, draw))
+        means.append(np.mean(collected))
+    return means
+
+
 def by_bincount(values, groups, draws):
     groups = np.array(groups, int)
     sums, sizes = np.bincount(groups, values), np.bincount(groups)
@@ -174,6 +193,8 @@ WRONG = [
     ("two_class_iou", lambda *counts: round(100 * two_class_iou(*counts), 9), "a percentage"),
     ("two_class_iou", lambda tp, fp, fn, tn: tp / (tp + fp + fn) / 2
      + tn / (tn + fp + fn + tp) / 2, "TP are background neither"),
+    ("two_class_iou", lambda tp, fp, fn, tn: np.mean([tp, tn]) / (tp + fp + fn + tn),
+     "these are shares of all pixels"),
     ("two_class_iou", lambda tp, fp, fn, tn: np.mean([tp / (tp + fp + fn), fn / (tn + fn + fp)]),
      "true positives are TN"),
     ("two_class_iou", lambda tp, fp, fn, tn: (
@@ -354,4 +375,6 @@ WRONG = [
     ("group_bootstrap", lambda values, groups, draws: [
         np.median(drawn(values, groups, draw)) for draw in draws], "these are medians"),
     ("group_bootstrap", neighbours, "need not follow each other"),
+    ("group_bootstrap", list_as_mask, "means of nothing"),
+    ("group_bootstrap", never_emptied, "begin each draw with an empty list"),
 ]  # fmt: skip
