@@ -81,8 +81,8 @@ def check_two_class_iou(submission: Callable[[int, int, int, int], float]) -> An
         ),
         "the background's union is TN + FP + FN: TP are background neither in the truth nor in the "
         "prediction": lambda *counts: (ious(*counts)[0] + counts[3] / sum(counts)) / 2,
-        "these are shares of all pixels: the union of a class leaves out the pixels that are of the "
-        "other class in both masks": lambda tp, fp, fn, tn: (tp + tn) / (tp + fp + fn + tn) / 2,
+        "these are shares of all pixels: the union of a class leaves out the pixels of the other "
+        "class in both masks": lambda tp, fp, fn, tn: (tp + tn) / (tp + fp + fn + tn) / 2,
         "the background's true positives are TN: its FP and FN belong to the union only": (
             lambda tp, fp, fn, tn: (tp / (tp + fp + fn) + fn / (tn + fp + fn)) / 2
         ),
@@ -716,7 +716,7 @@ def check_group_bootstrap(submission: Callable) -> Answer:
         ),
         "the values of one draw are still there in the next: begin each draw with an empty list": (
             lambda values, groups, draws: bootstrap(
-                values, groups, [sum(draws[: k + 1], []) for k in range(len(draws))]
+                values, groups, [sum(draws[:k], draw) for k, draw in enumerate(draws)]
             )
         ),
     }
