@@ -814,9 +814,8 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
         "losses.focal_loss": lambda *case: balance(*pulls(*case, as_printed)),
         "where the probability is cut off by a clamp, a pixel that is certain and wrong has "
         "gradient 0: use losses.focal_loss": lambda *case: balance(*pulls(*case, clamped)),
-        "without its NaN, a pixel that is certain and wrong has gradient 0: use losses.focal_loss": (
-            lambda *case: balance(*pulls(*case, without_nan))
-        ),
+        "where 0 replaces NaN, a pixel that is certain and wrong has gradient 0: use "
+        "losses.focal_loss": lambda *case: balance(*pulls(*case, without_nan)),
         "this is the gradient of BCE times the factor, but the factor depends on the logit, too: "
         "take the gradient of the whole focal loss": (
             lambda *case: balance(*pulls(*case, with_constant_factor))
