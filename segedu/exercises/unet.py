@@ -48,7 +48,7 @@ def check_conv_size(submission: Callable[[int, int, int, int], int]) -> Answer:
         "a last window that does not fit is left out: always down, also from above one half": (
             lambda n, k, s, p: round((n + 2 * p - k) / s) + 1
         ),
-        "divide first, then add 1: the first place of the window is not divided by the stride": (
+        "divide first, then add 1: the first place counts in full, whatever the stride": (
             lambda n, k, s, p: (n + 2 * p - k + 1) // s
         ),
     }
@@ -449,9 +449,7 @@ def check_crop_and_concat(submission: Callable[[Tensor, Tensor], Tensor]) -> Ans
         "write d : d + size": both_ends,
         "as much is cut off at the end as at the beginning, which is too little where the "
         "difference is odd: write d : d + size": same_ends,
-        "the skip is cropped, but the map from below is missing: concatenate both": (
-            lambda skip, up: cropped(skip, up)
-        ),
+        "the skip is cropped, but the map from below is missing: concatenate both": cropped,
         "the maps are put behind each other along the batch: the channels are dim=1": (
             lambda skip, up: torch.cat([cropped(skip, up), up], dim=0)
         ),
