@@ -739,6 +739,14 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
     def clamped(*case):
         return as_printed(*case, small=1e-6)
 
+    def without_nan(z, *rest):
+        z.register_hook(torch.nan_to_num)
+        return as_printed(z, *rest)
+
+    def with_constant_factor(z, y, gamma):
+        factor = ((1 - 2 * y) * z).sigmoid().detach() ** gamma
+        return factor * F.binary_cross_entropy_with_logits(z, y, reduction="none")
+
     def rare(p_positive: float, p_negative: float):
         """One foreground pixel in ten."""
         y = (torch.arange(100).view(1, 1, 10, 10) % 10 == 0).float()
@@ -806,6 +814,12 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
         "losses.focal_loss": lambda *case: balance(*pulls(*case, as_printed)),
         "where the probability is cut off by a clamp, a pixel that is certain and wrong has "
         "gradient 0: use losses.focal_loss": lambda *case: balance(*pulls(*case, clamped)),
+        "where 0 replaces NaN, a pixel that is certain and wrong has gradient 0: use "
+        "losses.focal_loss": lambda *case: balance(*pulls(*case, without_nan)),
+        "this is the gradient of BCE times the factor, but the factor depends on the logit, too: "
+        "take the gradient of the whole focal loss": (
+            lambda *case: balance(*pulls(*case, with_constant_factor))
+        ),
     }
     return check(submission, lambda *case: balance(*pulls(*case)), cases, misconceptions)
 

@@ -48,6 +48,9 @@ def check_conv_size(submission: Callable[[int, int, int, int], int]) -> Answer:
         "a last window that does not fit is left out: always down, also from above one half": (
             lambda n, k, s, p: round((n + 2 * p - k) / s) + 1
         ),
+        "divide first, then add 1: the first place counts in full, whatever the stride": (
+            lambda n, k, s, p: (n + 2 * p - k + 1) // s
+        ),
     }
     return check(submission, solution, cases, misconceptions)
 
@@ -220,8 +223,8 @@ def check_stamps(submission: Callable[[int, int, int], Sequence[int]]) -> Answer
 
     def stamps(size, kernel, stride):
         counts = torch.zeros((size - 1) * stride + kernel, dtype=torch.int64)
-        for k in range(size):
-            counts[k * stride : k * stride + kernel] += 1
+        for i in range(size):
+            counts[i * stride : i * stride + kernel] += 1
         return counts
 
     def windows(size, kernel, stride):
@@ -242,13 +245,16 @@ def check_stamps(submission: Callable[[int, int, int], Sequence[int]]) -> Answer
         "the stride is missing: each stamp starts `stride` pixels after the one before": (
             lambda size, kernel, stride: stamps(size, kernel, 1)
         ),
-        "the list is long enough, but the stamps begin one pixel apart: stamp k begins at "
-        "k * stride": lambda n, k, s: F.pad(stamps(n, k, 1), (0, (n - 1) * (s - 1))),
+        "the list is long enough, but the stamps begin one pixel apart: stamp i begins at "
+        "i * stride": lambda n, k, s: F.pad(stamps(n, k, 1), (0, (n - 1) * (s - 1))),
+        "the stamps lie side by side: stamp i begins at i * stride, not at i * kernel": (
+            lambda n, k, s: F.pad(stamps(n, k, k), (0, (n - 1) * (s - k)))
+        ),
         "where stamps overlap they add up: counts[pixel] += 1 instead of = 1": (
             lambda *case: stamps(*case).clamp(max=1)
         ),
         "the last pixel of each stamp is missing: range and slices leave their end out, so it is "
-        "k * stride + kernel": lambda n, k, s: F.pad(stamps(n, k - 1, s), (0, 1)),
+        "i * stride + kernel": lambda n, k, s: F.pad(stamps(n, k - 1, s), (0, 1)),
     }
     return check(submission, stamps, cases, misconceptions)
 
@@ -376,35 +382,45 @@ def check_crop_and_concat(submission: Callable[[Tensor, Tensor], Tensor]) -> Ans
     """Check a function (skip, up) that crops `skip` to the size of `up` and concatenates them.
 
     Both are (N, C, H, W), `skip` the larger one and first in the result. The margin is cut off
-    evenly; an odd pixel is cut off at the right and at the bottom.
+    evenly; an odd pixel is cut off at the right and at the bottom. The result has a gradient.
 
     >>> check_crop_and_concat(lambda skip, up: torch.cat(
     ...     [skip[..., :up.shape[2], :up.shape[3]], up], dim=1))
     not yet: this keeps the corner, but valid convolutions shrink all sides: keep the centre
     """
 
-    def cropped(skip, up, extra=0):
-        top, left = ((skip.shape[k] - up.shape[k] + extra) // 2 for k in (2, 3))
+    def offsets(skip, up, half=lambda difference: difference // 2):
+        return [half(skip.shape[k] - up.shape[k]) for k in (2, 3)]
+
+    def cropped(skip, up, *half):
+        top, left = offsets(skip, up, *half)
         return skip[:, :, top : top + up.shape[2], left : left + up.shape[3]]
 
     def joined(*maps):
         return torch.cat(maps, dim=1)
+
+    def solution(skip, up):
+        return joined(cropped(skip, up), up)
 
     def one_offset(skip, up):
         d = (skip.shape[2] - up.shape[2]) // 2
         return joined(skip[:, :, d : d + up.shape[2], d : d + up.shape[3]], up)
 
     def both_ends(skip, up):
-        top, left = ((skip.shape[k] - up.shape[k]) // 2 for k in (2, 3))
+        top, left = offsets(skip, up)
         return joined(skip[:, :, top:-top, left:-left], up)
 
-    def resized(skip, up):
-        return joined(F.interpolate(skip, up.shape[2:], mode="bilinear"), up)
+    def same_ends(skip, up):
+        (height, width), (top, left) = skip.shape[2:], offsets(skip, up)
+        return joined(skip[:, :, top : height - top, left : width - left], up)
+
+    def resized(mode):
+        return lambda skip, up: joined(F.interpolate(skip, up.shape[2:], mode=mode), up)
 
     generator = torch.Generator().manual_seed(0)
     shapes = [
-        ((1, 2, 8, 8), (1, 3, 4, 4)), ((1, 1, 9, 9), (1, 1, 5, 3)), ((2, 4, 6, 10), (2, 2, 4, 4)),
-        ((1, 1, 5, 5), (1, 1, 5, 5)), ((1, 2, 7, 6), (1, 1, 4, 3)), ((1, 1, 12, 4), (1, 2, 2, 2)),
+        ((1, 2, 8, 8), (1, 3, 4, 4)), ((1, 1, 9, 9), (1, 2, 5, 3)), ((2, 4, 6, 10), (2, 2, 4, 4)),
+        ((1, 1, 5, 5), (1, 1, 5, 5)), ((1, 2, 7, 6), (1, 2, 4, 3)), ((1, 1, 12, 4), (1, 5, 2, 2)),
         ((1, 1, 6, 5), (1, 1, 5, 4)),
     ]  # fmt: skip
     cases = [tuple(torch.rand(shape, generator=generator) for shape in pair) for pair in shapes]
@@ -413,24 +429,34 @@ def check_crop_and_concat(submission: Callable[[Tensor, Tensor], Tensor]) -> Ans
             lambda skip, up: joined(skip[..., : up.shape[2], : up.shape[3]], up)
         ),
         "an odd pixel has to be cut off at the right and at the bottom: round down": (
-            lambda skip, up: joined(cropped(skip, up, extra=1), up)
+            lambda skip, up: joined(cropped(skip, up, lambda difference: -(-difference // 2)), up)
         ),
+        "round() rounds 1.5 to 2, but an odd pixel has to be cut off at the right and at the "
+        "bottom: use //": lambda skip, up: joined(cropped(skip, up, lambda d: round(d / 2)), up),
         "the skip comes first, then the map from below, because the weights are in that order": (
             lambda skip, up: joined(up, cropped(skip, up))
         ),
         "the skip is resized, so its pixels no longer lie on the same places as those of the "
-        "other map: crop it": resized,
+        "other map: crop it": resized("bilinear"),
+        "the skip is resized by F.interpolate, which leaves out pixels in its midst: crop it": (
+            resized("nearest")
+        ),
         "the maps are added: concatenate them along the channels": (
             lambda skip, up: cropped(skip, up) + up
         ),
         "one offset is used for rows and columns: they may differ by different amounts": one_offset,
         "the slice d:-d is empty at d = 0, and one pixel too long where the difference is odd: "
         "write d : d + size": both_ends,
+        "as much is cut off at the end as at the beginning, which is too little where the "
+        "difference is odd: write d : d + size": same_ends,
+        "the skip is cropped, but the map from below is missing: concatenate both": cropped,
         "the maps are put behind each other along the batch: the channels are dim=1": (
             lambda skip, up: torch.cat([cropped(skip, up), up], dim=0)
         ),
+        "the gradient does not reach the skip, so nothing is trained through it: stay with "
+        "tensors, without detach() or numpy()": lambda skip, up: solution(skip, up).detach(),
     }
-    return check(submission, lambda skip, up: joined(cropped(skip, up), up), cases, misconceptions)
+    return check(submission, solution, cases, misconceptions, also="gradient")
 
 
 def check_conv_block(submission: Callable[[int, int], nn.Module]) -> Answer:

@@ -61,8 +61,8 @@ function situations(model, { depth, allSkips, heads, levels }) {
       label: "cut every top skip",
       values: { head: levels.length - 1, skips_off: top },
       sentence:
-        `Head L${depth}, without any skip into X(0,${depth}): what comes from below alone has lost ` +
-        "its detail. Choose another head: those before it are as good as ever.",
+        `Head L${depth}, without any skip into X(0,${depth}): it was never trained for that. ` +
+        "Choose another head: those before it are as good as ever.",
     },
     {
       label: "no skips",

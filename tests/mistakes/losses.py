@@ -182,6 +182,19 @@ def focal_of_bce(z, y, gamma):
     return (1 - torch.exp(-bce)) ** gamma * bce
 
 
+def alpha_without_nan(z, y, gamma):
+    (gradient,) = torch.autograd.grad(focal_of_p(z.requires_grad_(), y, gamma).sum(), z)
+    gradient = gradient.nan_to_num().abs()
+    return gradient[y == 0].sum() / gradient.sum()
+
+
+def alpha_of_bce_times_factor(z, y, gamma):
+    """By hand, and without the product rule."""
+    p = z.sigmoid()
+    pull = (p - y).abs() * (1 - torch.where(y == 1, p, 1 - p)) ** gamma
+    return pull[y == 0].sum() / pull.sum()
+
+
 def focal_softplus(z, y, gamma):
     margin = (2 * y - 1) * z
     return torch.exp(-gamma * F.softplus(margin)) * F.softplus(-margin)
@@ -374,4 +387,6 @@ WRONG = [
     ("balancing_alpha", alpha_of(focal_of_p_t), "sigmoid rounds to 0 or 1"),
     ("balancing_alpha", alpha_of(focal_of_p), "sigmoid rounds to 0 or 1"),
     ("balancing_alpha", alpha_of(lambda *case: focal_of_p(*case, 1e-7)), "cut off by a clamp"),
+    ("balancing_alpha", alpha_without_nan, "where 0 replaces NaN"),
+    ("balancing_alpha", alpha_of_bce_times_factor, "the factor depends on the logit, too"),
 ]  # fmt: skip

@@ -116,6 +116,13 @@ def stamps_too_short(size, kernel, stride):
     return counts
 
 
+def side_by_side(size, kernel, stride):
+    counts = np.zeros((size - 1) * stride + kernel)
+    for i in range(size):
+        counts[i * kernel : (i + 1) * kernel] += 1
+    return counts
+
+
 def left_over(images, depth):
     height, width = images.shape[2:]
     step = 2**depth
@@ -130,6 +137,16 @@ def to_fit(images, depth):
 def same_margin(skip, up):
     d = (skip.size(2) - up.size(2)) // 2
     return torch.cat([skip[:, :, d:-d, d:-d], up], 1)
+
+
+def same_ends(skip, up):
+    height, width = skip.shape[2:]
+    dy, dx = (height - up.shape[2]) // 2, (width - up.shape[3]) // 2
+    return torch.cat([skip[:, :, dy : height - dy, dx : width - dx], up], dim=1)
+
+
+def crop_in_numpy(skip, up):
+    return crop_and_concat(skip, up).detach().numpy()
 
 
 def from_the_encoder(channels):
@@ -443,6 +460,7 @@ RIGHT = {
 WRONG = [
     ("conv_size", lambda n, k, s, p: len(range(0, n - k + 1, s)), "padding is missing"),
     ("conv_size", lambda n, k, s, p: round((n + 2 * p - k) / s) + 1, "always down, also"),
+    ("conv_size", lambda n, k, s, p: (n - k + 2 * p + 1) // s, "divide first, then add 1"),
     ("receptive_field", lambda layers: stack_field(layers[::-1]), "expected"),
     ("receptive_field", lambda layers: math.prod(stride for _, stride in layers), "the step after"),
     ("receptive_field", lambda layers: stack_field([(k, s) for s, k in layers]), "are swapped"),
@@ -475,6 +493,7 @@ WRONG = [
     ("receptive_field", reaching(lambda k: k // 2, lambda s, t: s * t), "both sides count"),
     ("stamps", marked, "they add up"),
     ("stamps", stamps_too_short, "the last pixel of each stamp"),
+    ("stamps", side_by_side, "the stamps lie side by side"),
     ("conv_size", lambda n, k, s, p: (n - 1) * s - 2 * p + k, "a transposed convolution"),
     ("decoder_channels", lambda channels, row: channels[row + 1] * 2, "only one of the two"),
     ("decoder_channels", lambda channels, row: channels[row] * 3, "only where each row has twice"),
@@ -497,6 +516,14 @@ WRONG = [
     ("pad_to_multiple", left_over, "what is missing is -side % step"),
     ("pad_to_multiple", to_fit, "stretched by bilinear"),
     ("crop_and_concat", same_margin, "the slice d:-d is empty"),
+    ("crop_and_concat", same_ends, "as much is cut off at the end"),
+    ("crop_and_concat", lambda *case: crop_and_concat(*case, rounded=round), "round() rounds 1.5"),
+    ("crop_and_concat", lambda skip, up: torch.cat([F.interpolate(skip, up.shape[2:]), up], 1),
+     "resized by F.interpolate"),
+    ("crop_and_concat", lambda skip, up: crop_and_concat(skip, up)[:, : skip.shape[1]],
+     "the map from below is missing"),
+    ("crop_and_concat", lambda skip, up: crop_and_concat(skip.detach(), up), "does not reach the"),
+    ("crop_and_concat", crop_in_numpy, "does not reach the skip"),
     ("conv_block", Loose, "some layers are not registered"),
     ("conv_block", lambda a, b: Loose(a, b, late=True), "some layers are not registered"),
     ("conv_block", lambda a, b: Loose(a, b, listed=False, affine=False), "affine=False leaves"),
