@@ -41,7 +41,7 @@ def run_long(
     ] = "",
     steps: Annotated[int, typer.Option(help="Updates of the weights.")] = 3000,
 ):
-    """Train every network to its end with five seeds, and keep the weights."""
+    """Train every network for long with five seeds, and keep the weights."""
     from .long import train_all
 
     train_all(root, [name for name in arms.split(",") if name], steps)

@@ -1,4 +1,4 @@
-"""Train every network of the comparison to its end, with five seeds, and keep the weights.
+"""Train every network of the comparison for long, with five seeds, and keep the weights.
 
 As in `study.compare` all arms see the same crops in the same order, with the same optimizer and
 schedule, and the validation images choose the checkpoint. But a run is long, and its whole
