@@ -121,7 +121,8 @@ def check_worst_images(submission: Callable[[Sequence[float], int], Sequence[int
     def first_of_equals(function, scores, k):
         """Images of the same score may come in any order: name the first of them first."""
         found = function([*scores], k)  # which may sort its list
-        indices = np.asarray(found).tolist() if isinstance(found, list | np.ndarray) else found
+        several = isinstance(found, list | tuple) or hasattr(found, "tolist")
+        indices = np.asarray(found).tolist() if several else found
         proper = isinstance(indices, list) and all(index in range(len(scores)) for index in indices)
         if not proper or len(set(indices)) < len(indices):
             return found

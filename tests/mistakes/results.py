@@ -158,6 +158,8 @@ RIGHT = {
         lambda scores, k: np.argsort(np.negative(scores), kind="stable")[::-1][:k],  # ties reversed
         lambda scores, k: [i for _, i in sorted(zip(scores, range(len(scores)), strict=True))][:k],
         sorted_after,
+        lambda scores, k: pd.Series(scores).nsmallest(k).index,
+        lambda scores, k: torch.tensor(scores).topk(k, largest=False).indices,
     ],
     "edge_share": [
         edge_share,
