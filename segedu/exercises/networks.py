@@ -23,7 +23,8 @@ UNREGISTERED = "the answer depends on weights that the network does not know"
 def fill(module: nn.Module) -> nn.Module:
     """A network in eval mode, with weights and statistics that depend on their shapes only.
 
-    Biases of convolutions are set to 0, because before a normalisation they may be left out.
+    Biases of convolutions are set to 0, because before a normalisation they may be left out. A 1x1
+    convolution is a head, which no normalisation follows: its bias is 0.5.
     """
     with torch.no_grad():
         for parameter in module.parameters():
@@ -33,7 +34,7 @@ def fill(module: nn.Module) -> nn.Module:
                 parameter.copy_(values * (2 / parameter[0].numel()) ** 0.5)
         for part in module.modules():
             if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) and part.bias is not None:
-                part.bias.zero_()
+                part.bias.fill_(0.5 if part.kernel_size == (1, 1) else 0)
             elif isinstance(part, nn.BatchNorm2d):
                 part.running_mean.fill_(-0.1)
                 part.running_var.fill_(0.5)
@@ -173,22 +174,15 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
             return network
         with torch.no_grad():
             if not any(side % 2 ** (len(channels) - 1) for side in images.shape[2:]):
-                return uses_only_its_own(filled(network), images)
+                return uses_only_its_own(fill(network), images)
             try:
-                filled(network)(images)
+                fill(network)(images)
             except Exception:  # of any kind: torch.cat raises one, a network may raise its own
                 return REFUSED
             return ANSWERED
 
     def made(**mistake):
         return lambda channels: Built(channels, **mistake)
-
-    def filled(network):
-        fill(network)
-        for part in network.modules():
-            if isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and part.bias is not None:
-                part.bias.fill_(0.5)  # of the head: no normalisation follows it
-        return network
 
     generator = torch.Generator().manual_seed(0)
     shapes = [((4, 8), 8, 8), ((4, 8, 16), 16, 16), ((3, 5, 7), 16, 24), ((2, 4, 8, 16), 32, 16),
