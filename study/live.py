@@ -2,7 +2,8 @@
 
     python -m study.live
 
-Run it again after a change to the weights `unetpp-nuclei-tiny` or to `segedu/explorers`.
+Run it again after a change to the weights `unetpp-nuclei-tiny` or to `segedu/explorers`; for the
+latter, `python -m study.stills` does it.
 """
 
 from pathlib import Path

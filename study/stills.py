@@ -26,6 +26,8 @@ from segedu.data import SyntheticNuclei, normalize, sample
 from segedu.explorers import base
 from segedu.files import atomic_path
 
+from . import live
+
 WIDTH, HEIGHT = 720, 2000  # pixels of the window, in which every figure fits
 SHORTER = {"live": 970}  # pixels: the noise in the photographs below takes many bytes
 COLOURS = 24  # of a picture, which so takes 20 to 45 kB
@@ -121,6 +123,8 @@ def main() -> None:
         for name in names:
             (base.FOLDER / f"{name}.png").touch()  # the explorer reads it
             save(screenshot(browser, make_explorer(name).to_html()), name)
+    if "live" in names:
+        live.main()  # the introduction holds that picture
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ const NAMES = {
 };
 const BARS =
   "Drag the line. The bars behind it count pixels: foreground from below, background from above, " +
-  "coloured as in the table. Their scale is logarithmic, since most pixels lie at the ends.";
+  "coloured as in the table. Their scale is logarithmic, so that a few pixels are seen, too.";
 const shown = (score) => (Number.isNaN(score) ? "0 / 0" : score.toFixed(3));
 
 // The four counts as a table: a row for each class, a column for each side of the threshold.
