@@ -126,6 +126,15 @@ def test_an_exception_can_be_right_and_can_be_a_misconception():
     assert said.endswith("gave 0, expected ValueError: 0 has none")
 
 
+def test_what_never_runs_is_told_its_own_error_where_a_mistake_has_another_of_that_type():
+    mistakes = {"2 comes first": lambda a, b: [a][2]}
+    cases = [(1, 3), (0, 2)]
+    assert answer(lambda a, b: [b][1], cases, mean, mistakes).message == "not yet: 2 comes first"
+    assert answer(lambda a, b: (a, b)[5], cases, mean, mistakes).message.endswith(
+        "raised IndexError: tuple index out of range"
+    )
+
+
 def test_numbers_are_compared_within_the_tolerance():
     assert answer(lambda a, b: mean(a, b) + 9e-6).correct
     assert not answer(lambda a, b: mean(a, b) + 3e-5).correct

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -57,7 +58,8 @@ def check(
     misconceptions : maps a sentence for the learner to a function that makes this mistake. The
         learner reads the sentence if the submission gives the same results in every case that the
         mistake changes, and if these are at least half of the cases that are wrong. If several
-        sentences qualify, the one that explains most cases is shown.
+        sentences qualify, the one that explains most cases is shown. Errors are the same if their
+        types are, and, for a submission that raises in every case, their words.
     also : what else must be right, once the results are: "dtype" (floats, integers or booleans) or
         "gradient" (of the result with respect to the first argument).
     run : `run(function, *case)` is the result to compare; by default the function is just called.
@@ -119,9 +121,12 @@ def _problem(
     if not wrong:
         return None
     explained = {}
+    never_runs = all(isinstance(result, Exception) for result in got)
     for sentence, mistaken in misconceptions.items():
         results = views(mistaken)
         shows = _different(results, expected, tolerance)
+        if never_runs and any(_words(got[k]) != _words(results[k]) for k in shows):
+            continue  # one kind of error has many causes
         if 2 * len(shows) >= len(wrong) and not shows & _different(got, results, tolerance):
             explained[sentence] = len(shows)
     if explained:
@@ -235,6 +240,11 @@ def _size(value) -> int:
     if isinstance(value, ARRAY):
         return math.prod(value.shape)
     return sum(map(_size, value)) if isinstance(value, list | tuple) else 1
+
+
+def _words(error) -> str:
+    """What an error says, without its numbers."""
+    return re.sub(r"\d+", "", str(error))
 
 
 def _show(value) -> str:
