@@ -79,24 +79,29 @@ LONG_ARMS = {name: ARMS[name] for name in SHARED} | {
 }
 
 EQUAL_TIME = "-equal-time"  # as long as the U-Net is trained, in seconds
-TWICE = "-twice"  # for twice as many steps
+TWICE, FOUR_TIMES = "-twice", "-four-times"  # as many steps
 LONG_ARMS |= {
     name + EQUAL_TIME: dataclasses.replace(LONG_ARMS[name], levels=False)
     for name in ("unetpp-ds", "half-bf16", "smp-unet")
 }
-LONG_ARMS["unet" + TWICE] = LONG_ARMS["unet"]
+LONG_ARMS |= {
+    name + TWICE: dataclasses.replace(LONG_ARMS[name], levels=False)
+    for name in ("unet", "unetpp-ds", "unet-wide", "bce")
+}
+LONG_ARMS["unet" + FOUR_TIMES] = LONG_ARMS["unet"]
 LONG_NETWORKS = {  # the arms that differ in their network only
     name: arm
     for name, arm in LONG_ARMS.items()
     if (arm.loss, arm.classes) == (losses.compound_loss, 1)
-    and not name.endswith((EQUAL_TIME, TWICE))
+    and not name.endswith((EQUAL_TIME, TWICE, FOUR_TIMES))
 }
 
 
 def steps_of(name: str, steps: int) -> int:
-    """How many steps an arm is trained for: all, twice as many, or those of the U-Net's time."""
-    if name.endswith(TWICE):
-        return 2 * steps
+    """How many steps an arm is trained for: all, a multiple, or those of the U-Net's time."""
+    for suffix, times in ((TWICE, 2), (FOUR_TIMES, 4)):
+        if name.endswith(suffix):
+            return times * steps
     if not name.endswith(EQUAL_TIME):
         return steps
     times = long_times(RESULTS)
