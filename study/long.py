@@ -79,7 +79,7 @@ LONG_ARMS = {name: ARMS[name] for name in SHARED} | {
 }
 
 EQUAL_TIME = "-equal-time"  # as long as the U-Net is trained, in seconds
-TWICE, FOUR_TIMES = "-twice", "-four-times"  # as many steps
+TWICE, FOUR_TIMES = "-twice", "-four-times"  # as many steps as the others
 LONG_ARMS |= {
     name + EQUAL_TIME: dataclasses.replace(LONG_ARMS[name], levels=False)
     for name in ("unetpp-ds", "half-bf16", "smp-unet")

@@ -11,7 +11,7 @@ from pathlib import Path
 from segedu.files import read_rows
 
 from .compare import RESULTS
-from .long import EQUAL_TIME, TWICE, long_times
+from .long import EQUAL_TIME, FOUR_TIMES, TWICE, long_times
 from .pages import DOCS, markdown_table, write_part
 
 PAGE = DOCS / "study.md"
@@ -45,6 +45,11 @@ NAMES = {
     "foreground": "all foreground",
 }
 NETWORKS = [*NAMES][: [*NAMES].index("bce")]
+TRAINED = {  # by how the name of an arm ends
+    EQUAL_TIME: "in the U-Net's time",
+    TWICE: "twice the steps",
+    FOUR_TIMES: "four times the steps",
+}
 VERDICTS = {"separated": "yes", "not separated from noise": "not found"}
 
 
@@ -86,7 +91,7 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
 
 def label(arm: str) -> str:
     """What an arm is called in the page."""
-    for suffix, trained in ((EQUAL_TIME, "in the U-Net's time"), (TWICE, "twice the steps")):
+    for suffix, trained in TRAINED.items():
         if arm.endswith(suffix):
             return f"{NAMES[arm.removesuffix(suffix)]}, {trained}"
     return NAMES[arm]

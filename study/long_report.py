@@ -22,7 +22,7 @@ from segedu.evaluation import best_iou
 from segedu.files import atomic_path, read_rows, write_rows
 
 from .compare import RESULTS, RUNS, Arm, count_used, data_sets, probabilities, with_levels
-from .long import EQUAL_TIME, LONG_ARMS, SEEDS, TWICE, is_flat, load_run
+from .long import EQUAL_TIME, FOUR_TIMES, LONG_ARMS, SEEDS, TWICE, is_flat, load_run
 from .measures import BASELINES, differences, fields_of_test, measure, read_runs, table, write_runs
 
 # What is compared with what, by which score; Holm's correction is for each family by itself.
@@ -37,8 +37,13 @@ FAMILIES = {
     ],
     "equal time": [(arm, "unet", "iou") for arm in LONG_ARMS if arm.endswith(EQUAL_TIME)],
     "more steps": [
-        ("unet" + TWICE, "unet", "iou"),
+        *((arm + TWICE, arm, "iou") for arm in ("unet", "unetpp-ds", "unet-wide", "bce")),
+        ("unet" + FOUR_TIMES, "unet" + TWICE, "iou"),
         ("half-bf16" + EQUAL_TIME, "half-bf16", "iou"),
+    ],
+    "twice the steps": [
+        *((arm + TWICE, "unet" + TWICE, "iou") for arm in ("unetpp-ds", "unet-wide", "bce")),
+        ("unetpp-ds" + TWICE, "unet-wide" + TWICE, "iou"),
     ],
     "libraries": [
         *(("unet", arm, "iou") for arm in ("monai-unet", "smp-unet")),

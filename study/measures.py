@@ -275,4 +275,4 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _cell(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 4)
+    return None if np.isnan(value) else round(float(value), 6)
