@@ -113,7 +113,7 @@ def _networks(rows: dict, times: dict) -> str:
                 _rounded(time.get("step_ms")),
             ]
         )
-    head = ["network", "IoU per image", "seeds", "10⁶ parameters", "ms an image", "ms a step"]
+    head = ["network", "IoU per image", "seeds", "10⁶ parameters", "ms per image", "ms per step"]
     return markdown_table(head, lines, "lrrrrr") + "\n"
 
 

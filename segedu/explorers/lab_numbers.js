@@ -5,7 +5,7 @@ const TERMS = {
   precision: "the part of the found pixels that is true: TP / (TP + FP)",
   recall: "the part of the true pixels that is found: TP / (TP + FN)",
   "best IoU": "at the best of 19 thresholds; chosen on the same crops, so a little too good",
-  "ms a step": "milliseconds that a step of 4 crops takes, the median of the last ten",
+  "ms per step": "milliseconds that a step of 4 crops takes, the median of the last ten",
 };
 
 const toNumber = (value) => value.toFixed(2);

@@ -3,7 +3,7 @@
 const COLOURS = Object.fromEntries(
   Object.entries(ERRORS).map(([kind, colour]) => [kind, channels(colour)]),
 );
-const MEANINGS = { tp: "found", fp: "found, not true", fn: "missed" };
+const MEANINGS = { tp: "found", fp: "false alarm", fn: "missed" };
 
 const patches = () =>
   Object.entries(MEANINGS).map(([kind, text]) => html(`span.patch.${kind}`, text));
