@@ -10,7 +10,7 @@ from skimage.measure import label
 from skimage.segmentation import find_boundaries
 from torch import Tensor
 
-from .answer import Answer, check
+from .answer import Answer, _same, check
 
 VOID = 255  # the pixels that no annotator could decide
 NUCLEI = np.array(  # 2 touches 1 along a side and 3 at a corner; 4 lies at the edge, alone
@@ -28,6 +28,7 @@ NUCLEI = np.array(  # 2 touches 1 along a side and 3 at a corner; 4 lies at the 
 CROWD = np.kron(np.array([[1, 2, 0, 5], [3, 4, 0, 0], [4, 4, 0, 6]]), np.ones((4, 4), dtype=int))
 
 NOT_A_TENSOR = "this is not a tensor, and a tensor is asked for"
+EIGHT_BITS = "8 bits hold only 0 to 255, and nucleus 256 became 0: compare before you convert"
 
 
 def as_asked(solution: Callable) -> Callable:
@@ -35,7 +36,7 @@ def as_asked(solution: Callable) -> Callable:
 
     def run(function, *case):
         right, result = solution(*case), function(*case)
-        is_array = not isinstance(result, Tensor) and np.array_equal(result, right)
+        is_array = not isinstance(result, Tensor) and _same(result, right, tolerance=1e-5)
         return "no tensor" if is_array else result
 
     return run
@@ -61,9 +62,10 @@ def check_binary_mask(submission: Callable[[Tensor], Tensor]) -> Answer:
     one = torch.tensor([[0, 1, 1], [0, 0, 1]])
     nuclei = torch.from_numpy(NUCLEI)
     masks = [one, 255 * one, 0 * one, nuclei, nuclei.where(nuclei > 1, 0), nuclei[1:4, 1:7]]
+    masks.append(256 * one)
     misconceptions = {
-        "for an empty mask this is 0 / 0, which is NaN, and one NaN ruins almost every weight of "
-        "the network: compare with 0 instead of dividing": lambda mask: mask / mask.max(),
+        "for an empty mask this is 0 / 0, which is NaN (not a number): compare with 0 instead "
+        "of dividing": lambda mask: mask / mask.max(),
         "the numbers are names: nucleus 2 is not twice as much foreground as nucleus 1. Compare "
         "with 0 instead of dividing": lambda mask: mask / mask.max().clamp(min=1),
         "the numbers are unchanged: every number above 0 has to become 1": lambda mask: mask,
@@ -80,6 +82,7 @@ def check_binary_mask(submission: Callable[[Tensor], Tensor]) -> Answer:
         "these are integers, and losses such as BCE need floats: use .float()": (
             lambda mask: (mask != 0).long()
         ),
+        EIGHT_BITS: lambda mask: solution(mask.byte()),
         NOT_A_TENSOR: lambda mask: solution(mask).numpy(),
         "the result is float64, and the scores of a network are float32: use .float()": (
             lambda mask: (mask != 0).double()
@@ -146,6 +149,10 @@ def check_one_hot(submission: Callable[[Tensor, int], Tensor]) -> Answer:
         "F.one_hot refuses 255, which is not a class: take the void pixels out first": coded,
         "F.one_hot made a channel for every number up to the largest, and void is 255: give it "
         "num_classes, and take the void pixels out first": lambda labels, k: coded(labels, -1),
+        "without num_classes, F.one_hot makes channels only up to the largest class that occurs: "
+        "give it num_classes": (
+            lambda labels, k: solution(labels, labels.where(labels != VOID, 0).max() + 1)
+        ),
         "there is a channel for every number that occurs, even for 255: make one for each of the "
         "num_classes classes": of_all_present,
         "a class that is absent from this picture still needs its channel: return K of them": (
@@ -228,8 +235,9 @@ def check_class_shares(submission: Callable[[Tensor, int], Tensor]) -> Answer:
         "the background is missing, but class 0 has a share, too": (
             lambda labels, k: shares(labels, k)[1:]
         ),
+        NOT_A_TENSOR: lambda *case: shares(*case).numpy(),
     }
-    return check(submission, shares, cases, misconceptions)
+    return check(submission, shares, cases, misconceptions, run=as_asked(shares))
 
 
 def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
@@ -249,7 +257,8 @@ def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
     classes = np.array([[0, 1, 2, 0, 0], [0, 1, 2, 0, 2], [0, 0, 0, 0, 2]])
     squares = np.kron(np.eye(4, dtype=int)[::2], np.ones((2, 2), dtype=int))
     masks = [corner, 256 * corner, classes, squares, NUCLEI, CROWD, 0 * corner, corner[::-1].copy()]
-    masks += [np.ones((3, 4), dtype=int)]  # no background
+    ring = np.pad([[0, 0, 0], [0, 1, 0], [0, 0, 0]], 1, constant_values=1)
+    masks += [np.ones((3, 4), dtype=int), ring]  # no background; a nucleus around another
     misconceptions = {
         "these pieces are connected along sides (connectivity 1), but pixels that touch at a "
         "corner belong together too": lambda mask: label(mask > 0, connectivity=1).max(),
@@ -269,9 +278,7 @@ def check_count_nuclei(submission: Callable[[np.ndarray], int]) -> Answer:
         "this is the number of different numbers in the mask: two pieces can have the same": (
             lambda mask: len(np.unique(mask[mask > 0]))
         ),
-        "8 bits hold only 0 to 255, and nucleus 256 became 0: compare with 0 before you convert": (
-            lambda mask: count(mask.astype(np.uint8))
-        ),
+        EIGHT_BITS: lambda mask: count(mask.astype(np.uint8)),
         "len of a map is the number of its rows: take the largest number, with .max()": len,
         "this is the number of pixels: count the pieces": np.count_nonzero,
         "this is the map of the pieces, in which each has its number: take the largest number, "
@@ -402,7 +409,7 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
     cross = np.zeros((7, 7), dtype=int)
     cross[3, 1:6] = cross[1:6, 3] = 5
     maps = [NUCLEI, CROWD, full, 0 * full, NUCLEI.T.copy(), NUCLEI[1:4, 1:7], 3 * (NUCLEI == 3)]
-    maps.append(cross)
+    maps += [cross, 256 * NUCLEI]
     misconceptions = {
         "two nuclei that touch have no boundary between them: compare their numbers, not only "
         "whether a pixel is nucleus": without_numbers,
@@ -433,6 +440,7 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
         "there is no background, np.unique(...)[1:] drops a nucleus": (
             lambda instances: padded(inner, instances) * (instances != instances.min())
         ),
+        EIGHT_BITS: lambda instances: inner(instances.astype(np.uint8)),
         "there is no boundary in the result: make its pixels 2. (+ of two boolean arrays means "
         "`or`: use integers)": lambda instances: instances > 0,
         "the boundary is 3: class 2 was added to class 1. Use np.where": (
