@@ -241,9 +241,10 @@ def train_command(
         if not fabric.is_global_zero:
             return
         best, notes = load_model(out / "best.safetensors"), read_notes(out / "best.safetensors")
+        threshold = f", threshold {best.threshold}" if num_classes == 1 else ""
         print(
             f"\ntrained {steps} steps in {seconds:.0f} s; best after step {notes['step']}: "
-            f"validation IoU {notes['validation_iou']:.3f}, threshold {best.threshold}"
+            f"validation IoU {notes['validation_iou']:.3f}{threshold}"
         )
         print_report(best, test_set, "test", fabric, ignore_index, train_set, out / "test.csv")
     _draw_history(out)

@@ -642,7 +642,7 @@ def check_class_weights(submission: Callable[[Tensor, int], Tensor]) -> Answer:
         "1 / pixels is right up to a factor: times all pixels / number of classes": (
             lambda target, num_classes: num_classes * solution(target, num_classes) / target.numel()
         ),
-        "these sum to 1: the weights of all pixels should sum to the number of pixels instead": (
+        "these sum to 1: leave the weights as equation (weights) gives them": (
             lambda *case: solution(*case) / solution(*case).sum()
         ),
         "these sum to the number of classes: leave the weights as equation (weights) gives them": (

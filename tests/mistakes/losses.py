@@ -288,6 +288,8 @@ WRONG = [
         y.numel() // (k * torch.bincount(y.flatten(), minlength=k).clamp(min=1)), 0.0),
      "whole-number division"),
     ("class_weights", lambda y, k: class_weights(y, k) * k / 4, "divides by 4"),
+    ("class_weights", lambda y, k: class_weights(y, k) / class_weights(y, k).sum(),
+     "these sum to 1"),
     ("class_weights", lambda y, k: class_weights(y, k) / class_weights(y, k).mean(),
      "these sum to the number of classes"),
     ("class_weights", lambda y, k: 1 / torch.bincount(y.flatten(), minlength=k).clamp(min=1),
