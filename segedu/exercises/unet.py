@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from .answer import Answer, check
 from .networks import uses_only_its_own
@@ -133,6 +134,12 @@ def check_receptive_field(submission: Callable[[Sequence[tuple[int, int]]], int]
             seen = seen * stride + kernel - 1
         return seen
 
+    def without_step(layers):
+        seen = 1
+        for kernel, stride in layers:
+            seen = seen * stride if stride > 1 else seen + kernel - 1
+        return seen
+
     def stepping(grow, own=False):
         """The step after a layer is grow(step, stride); with `own`, a layer adds by its stride."""
 
@@ -173,6 +180,8 @@ def check_receptive_field(submission: Callable[[Sequence[tuple[int, int]]], int]
         ),
         "r * t + k - 1 does not go forward through the layers: the stride multiplies the step, not "
         "the field": forward,
+        "a pooling multiplies the field, and the layers after it add single pixels: let the stride "
+        "multiply the step, and add (kernel - 1) steps": without_step,
         "only the first layer counts: return after the loop, not in it": (
             lambda layers: field(layers[:1])
         ),
@@ -187,9 +196,6 @@ def check_receptive_field(submission: Callable[[Sequence[tuple[int, int]]], int]
         "stride, because it stays long": stepping(lambda step, stride: stride),
         "the stride is added to the step (s += t): multiply": (
             stepping(lambda step, stride: step + stride)
-        ),
-        "the step grows by t - 1, but each stride multiplies it: s *= t": (
-            stepping(lambda step, stride: step + stride - 1)
         ),
         "the step is doubled for every stride above 1: multiply it by the stride": (
             stepping(lambda step, stride: step * min(stride, 2))
@@ -462,9 +468,9 @@ def check_crop_and_concat(submission: Callable[[Tensor, Tensor], Tensor]) -> Ans
 def check_conv_block(submission: Callable[[int, int], nn.Module]) -> Answer:
     """Check a module, made from (in_channels, out_channels), of two 3x3 convolutions.
 
-    Each is followed by `nn.BatchNorm2d` and a ReLU, and the size stays. The check gives weights to
-    the convolutions, then to the normalisations, in the order in which they are registered, and
-    compares what the block makes of images (N, in_channels, H, W): (N, out_channels, H, W).
+    Each is followed by `nn.BatchNorm2d` and a ReLU, and the size stays. The check gives each layer
+    weights when it first runs, so layers may be registered in any order, and compares what the
+    block makes of images (N, in_channels, H, W): (N, out_channels, H, W).
 
     >>> check_conv_block(lambda source, out: nn.Sequential(
     ...     nn.Conv2d(source, out, 3), nn.BatchNorm2d(out), nn.ReLU(),
@@ -524,18 +530,25 @@ def check_conv_block(submission: Callable[[int, int], nn.Module]) -> Answer:
         return build
 
     def run(build, in_channels, out_channels, images):
-        """What a block with known weights makes of images."""
+        """What a block makes of images if its layers get known weights, in the order they run."""
         module = build(in_channels, out_channels)
         if not isinstance(module, nn.Module):
             return module
         generator = torch.Generator().manual_seed(0)
-        for kind in (nn.Conv2d, nn.BatchNorm2d):
-            for part in filter(lambda part: isinstance(part, kind), module.modules()):
-                if part.weight is not None:
-                    part.weight.data = torch.randn(part.weight.shape, generator=generator)
-                if part.bias is not None:  # no effect before a normalisation
-                    part.bias.data.zero_()
-        return uses_only_its_own(module, images)
+        known = set()
+
+        @torch.no_grad()
+        def give_weights(part, _):
+            if part in known or not isinstance(part, nn.Conv2d | nn.BatchNorm2d):
+                return
+            known.add(part)
+            if part.weight is not None:
+                part.weight.copy_(torch.randn(part.weight.shape, generator=generator))
+            if part.bias is not None:  # no effect before a normalisation
+                part.bias.zero_()
+
+        with register_module_forward_pre_hook(give_weights):
+            return uses_only_its_own(module, images)
 
     generator = torch.Generator().manual_seed(1)
     shapes = [(1, 4, 8, 8), (3, 2, 9, 7), (2, 2, 8, 8), (4, 6, 16, 6), (5, 3, 7, 7), (1, 1, 12, 8)]

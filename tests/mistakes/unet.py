@@ -81,6 +81,31 @@ class Loose(nn.Module):
         return x
 
 
+class LastFirst(nn.Module):
+    """A block whose layers are registered from the last to the first."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+
+    def forward(self, images):
+        images = self.bn1(self.conv1(images)).relu()
+        return self.bn2(self.conv2(images)).relu()
+
+
+def multiplied_by_pooling(layers):
+    r = 1
+    for k, t in layers:
+        if t > 1:
+            r *= t
+        else:
+            r += k - 1
+    return r
+
+
 def wrong_step(layers):
     r = s = 1
     for k, t in layers:
@@ -446,7 +471,7 @@ RIGHT = {
     "stamps": [stamps, lambda *case: stamps(*case).int().tolist()],
     "pad_to_multiple": [pad_to_multiple],
     "crop_and_concat": [crop_and_concat],
-    "conv_block": [Block, lambda a, b: Loose(a, b, listed=False)],
+    "conv_block": [Block, LastFirst, lambda a, b: Loose(a, b, listed=False)],
     "unet": [
         UNetOfModules,
         Recursive,
@@ -487,7 +512,7 @@ WRONG = [
     ("receptive_field", wrong_step, "(s = t)"),
     ("receptive_field", own_stride, "its own stride"),
     ("receptive_field", added_step, "(s += t)"),
-    ("receptive_field", reaching(lambda k: k - 1, lambda s, t: s + (t - 1)), "s *= t"),
+    ("receptive_field", multiplied_by_pooling, "add single pixels"),
     ("receptive_field", reaching(lambda k: k - 1, lambda s, t: 2 * s if t > 1 else s),
      "is doubled for every stride"),
     ("receptive_field", reaching(lambda k: k // 2, lambda s, t: s * t), "both sides count"),
