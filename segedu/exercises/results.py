@@ -116,7 +116,7 @@ def check_worst_images(submission: Callable[[Sequence[float], int], Sequence[int
     cases = [(SCORES[0], 2), (SCORES[0], 3), (SCORES[1], 2), (SCORES[2], 1), (SCORES[3], 3)]
     cases += [(SCORES[3], 7), (SCORES[4], 2), (SCORES[5], 3)]
     random = np.random.default_rng(0)
-    cases += [(random.permutation(count).tolist(), k) for count, k in ((30, 8), (600, 300))]
+    cases += [((random.permutation(n) / n).tolist(), k) for n, k in ((30, 8), (600, 300))]
 
     def first_of_equals(function, scores, k):
         """Images of the same score may come in any order: name the first of them first."""
@@ -411,8 +411,8 @@ def check_paired_interval(submission: Callable[[ndarray, ndarray], tuple[float, 
 
     sizes = [(5, 0), (12, 0.01), (40, 0), (40, 0.05), (85, -0.01), (3, 0.1)]
     misconceptions = {
-        "this ignores that both networks saw the same images: take the difference of each image "
-        "first": unpaired,
+        "this ignores that both networks were tested on the same images: take the difference of "
+        "each image first": unpaired,
         "this is the spread of single images: the error of their mean is smaller, by the root of "
         "N": lambda *scores: interval(*scores, spread),
         "this divides by N, but the error of a mean falls with the root of N": (

@@ -151,6 +151,15 @@ def by_bincount(values, groups, draws):
     return [sums[draw].sum() / sizes[draw].sum() for draw in draws]
 
 
+def marked(scores, k):
+    """Overwrites each score that it has found with one that no image can reach."""
+    scores, found = list(scores), []
+    for _ in range(k):
+        found.append(scores.index(min(scores)))
+        scores[found[-1]] = 2.0
+    return found
+
+
 RIGHT = {
     "two_class_iou": [two_class_iou],
     "worst_images": [
@@ -158,6 +167,7 @@ RIGHT = {
         lambda scores, k: np.argsort(np.negative(scores), kind="stable")[::-1][:k],  # ties reversed
         lambda scores, k: [i for _, i in sorted(zip(scores, range(len(scores)), strict=True))][:k],
         sorted_after,
+        marked,
         lambda scores, k: pd.Series(scores).nsmallest(k).index,
         lambda scores, k: torch.tensor(scores).topk(k, largest=False).indices,
     ],
@@ -333,7 +343,7 @@ WRONG = [
      / len(test), "the same position"),
     ("leak", lambda train, test: sum(min(train.count(g), test.count(g)) for g in {*test})
      / len(test), "at most as often"),
-    ("paired_interval", unpaired, "both networks saw the same images"),
+    ("paired_interval", unpaired, "both networks were tested on the same images"),
     ("paired_interval", lambda a, b: (np.mean(a - b), 1.96 * np.std(a - b) / len(a) ** 0.5),
      "use ddof=1"),
     ("group_bootstrap", mean_of_means, "a mean of the means of the groups"),
