@@ -269,7 +269,11 @@ def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
             raise error_of(CHANNELS)(str(error)) from None
 
     def answer(make, channels):
-        network = make(channels)
+        try:
+            network = make(channels)
+        except IndexError as error:
+            depth = f"the depth is len(channels) - 1, here {len(channels) - 1}"
+            raise IndexError(f"{error}; {depth}") from None
         if network is None or network is ...:
             return network
         sizes = [weight.shape[-1] for weight in network.parameters() if weight.dim() == 4]
@@ -416,6 +420,8 @@ def check_deep_loss(submission: Callable[[list[Tensor], Tensor], Tensor]) -> Ans
         "the heads go through a sigmoid before the loss, but the loss takes logits": (
             lambda logits, target: solution([head.sigmoid() for head in logits], target)
         ),
+        "this is the loss of the first head, divided by the number of heads: `return` stands in "
+        "the loop": lambda logits, target: bce(logits[0], target) / len(logits),
         "the weights are halved from head to head, which is for outputs of lower resolution: here "
         "all heads have the same weight": halved,
         "only the last head has a gradient: .detach() cuts the others off, so they would stay "
@@ -516,9 +522,15 @@ def check_pruned_nodes(submission: Callable[[list[Node], int], list[Node]]) -> A
     }
 
     def run(keep, nodes, level):
-        """The nodes that are kept; of a set, a text, because `check` compares no sets."""
+        """The nodes that are kept; a text for a set, and for the right nodes in another order."""
         result = keep(nodes, level)
-        return f"the set {sorted(result)}" if isinstance(result, set) else result
+        if isinstance(result, set):  # `check` compares no sets
+            return f"the set {sorted(result)}"
+        if isinstance(result, list):
+            texts, right = list(map(str, result)), list(map(str, solution(nodes, level)))
+            if texts != right and sorted(texts) == sorted(right):
+                return "the right nodes in another order"
+        return result
 
     return check(submission, solution, cases, misconceptions, run=run)
 
@@ -592,6 +604,7 @@ def check_choose_level(submission: Callable) -> Answer:
         ((53, 52, 54, 51), (50, 52, 52, 53), 2),
         ((50, 54, 52, 55), (48, 51, 53, 54), 3),
         ((38, 48.5, 51, 58), (39, 47, 52, 57), 10),
+        ((41, 46, 48, 51, 57), (42, 45, 49, 52, 56), 2),
     ]
 
     def spread(means, width):
