@@ -27,6 +27,9 @@ def check_iou(submission: Callable[[int, int, int], float]) -> Answer:
 
     cases = [(2, 1, 1), (0, 3, 0), (5, 0, 0), (0, 0, 0), (0, 0, 4), (40, 2, 9), (2, 2, 2)]
     misconceptions = {
+        "without parentheses, TP is divided by TP alone: write tp / (tp + fp + fn)": (
+            lambda tp, fp, fn: tp / tp + fp + fn if tp else iou(tp, fp, fn)
+        ),
         "this is Dice, which counts TP twice. IoU divides TP by the union of the two masks": (
             lambda tp, fp, fn: ratio(2 * tp, 2 * tp + fp + fn)
         ),
@@ -419,10 +422,16 @@ def check_held_out_iou(submission: Callable) -> Answer:
     def pooled(split, threshold):
         return float(_iou(split[0] > threshold, split[1]))
 
+    def score_one_empty(split, threshold, masks):
+        """1 for each image whose mask is empty: the truth or the prediction, whatever the other."""
+        blank = ~masks.flatten(1).any(1)
+        return np.mean(np.where(blank.numpy(force=True), 1.0, each(split, threshold)))
+
     def score_empty_truth(split, threshold):
-        """1 for each image whose truth is empty, whatever was predicted."""
-        blank = ~split[1].any(-1, keepdim=True).any(-2, keepdim=True)
-        return score((split[0].masked_fill(blank, 0), split[1]), threshold)
+        return score_one_empty(split, threshold, split[1])
+
+    def score_empty_prediction(split, threshold):
+        return score_one_empty(split, threshold, split[0] > threshold)
 
     def dice(split, threshold):
         ious = each(split, threshold)
@@ -452,6 +461,10 @@ def check_held_out_iou(submission: Callable) -> Answer:
     def chosen_on_both(validation, test, thresholds):
         together = tuple(torch.cat(parts) for parts in zip(validation, test, strict=True))
         return score(test, best(together, thresholds, score))
+
+    def started_at_0_and_none(validation, test, thresholds):
+        found = best(validation, thresholds, score)
+        return score(test, found if score(validation, found) > 0 else None)
 
     def started_at_0(validation, test, thresholds):
         highest = 0
@@ -487,8 +500,8 @@ def check_held_out_iou(submission: Callable) -> Answer:
     small = [(filled, alarm), (part, always)], [(tied, always), (part, alarm)]
     cases = [(rows(*first), rows(*second), [0.25, 0.75]) for first, second in small]
     cases.append((*cases[1][:2], [0.75, 0.25]))  # a tie, and the larger one comes first
-    missed = [0.2, 0.1, 0.1], on  # with an alarm: 0 at both thresholds
-    cases.append((rows(missed, always), rows(part, alarm), [0.75, 0.25]))
+    alarms = [0.9, 0.8, 0.8], off  # 0 at both thresholds, and in every fresh case
+    cases.append((rows(alarms, alarms), rows(part, alarm), [0.75, 0.25]))
     thresholds = [k / 8 for k in range(1, 8)]
     shifts = [(-0.8, 0.8), (0.8, -0.8), (1.2, 0), (-1, 0.3)]
     large = [
@@ -540,6 +553,8 @@ def check_held_out_iou(submission: Callable) -> Answer:
         ),
         "where every threshold scores 0 on validation, the first is still the choice: let the "
         "search for the best start below 0": started_at_0,
+        "where every threshold scores 0 on validation, no threshold was chosen, but the first is "
+        "asked for: let the search for the best start below 0": started_at_0_and_none,
         "this is Dice, which counts the overlap twice: IoU divides it by the union": (
             lambda *case: held_out(*case, score=dice)
         ),
@@ -548,6 +563,10 @@ def check_held_out_iou(submission: Callable) -> Answer:
         "an image with an empty truth scores 1 only if its prediction is empty too: otherwise "
         "every predicted pixel is a false positive, and the IoU is 0": (
             lambda *case: held_out(*case, score=score_empty_truth)
+        ),
+        "an image with an empty prediction scores 1 only if its truth is empty too: otherwise "
+        "every true pixel is missed, and the IoU is 0": (
+            lambda *case: held_out(*case, score=score_empty_prediction)
         ),
         "an image that is empty and stays empty was left out of the mean over the test images, but "
         "it scores 1": lambda first, test, cuts: skipping(test, best(first, cuts, score)),

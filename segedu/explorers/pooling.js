@@ -193,7 +193,8 @@ function render({ model, el }) {
   const answers = drawAnswers(every);
   const spread =
     `The lines are the answers of all ${CHOICES.length} choices, from the same predictions: ` +
-    `${different.length} different ones, from ${different[0]} to ${different.at(-1)}.`;
+    `${different.length} different ones at three decimals, from ${different[0]} to ` +
+    `${different.at(-1)}.`;
   const why = html("p.note.idle");
   const text = summary();
   el.append(

@@ -59,6 +59,10 @@ def mean_iou_empty_truth(split, threshold):
     return mean_iou(split, threshold, lambda a, b: mask_iou(a, b) if b.any() else 1.0)
 
 
+def mean_iou_empty_preds(split, threshold):
+    return mean_iou(split, threshold, lambda a, b: mask_iou(a, b) if a.any() else 1.0)
+
+
 def mean_dice(split, threshold):
     return mean_iou(split, threshold, lambda a, b: dice(a, b) if (a | b).any() else 1.0)
 
@@ -77,6 +81,14 @@ def mean_plus_one(split, threshold):
 
 def best_from_0(validation, test, thresholds):
     best = 0
+    for threshold in thresholds:
+        if (score := mean_iou(validation, threshold)) > best:
+            best, chosen = score, threshold
+    return mean_iou(test, chosen)
+
+
+def best_from_0_and_none(validation, test, thresholds):
+    best, chosen = 0, None
     for threshold in thresholds:
         if (score := mean_iou(validation, threshold)) > best:
             best, chosen = score, threshold
@@ -259,6 +271,8 @@ WRONG = [
     ("iou", lambda tp, fp, fn: tp / (tp + fp + fn) if tp + fp else 1, "the prediction is empty"),
     ("iou_from_dice", lambda dice: dice / (1 - dice), "divides by 1 - Dice"),
     ("iou_from_dice", lambda dice: dice / (1 - dice) if dice < 1 else 1, "divides by 1 - Dice"),
+    ("iou", lambda tp, fp, fn: tp / tp + fp + fn, "without parentheses"),
+    ("iou", lambda tp, fp, fn: tp / tp + fp + fn if tp + fp + fn else 1, "without parentheses"),
     ("iou", lambda tp, fp, fn: tp / (tp + fp), "this is precision"),
     ("iou", lambda tp, fp, fn: tp / (tp + fn) if tp + fp + fn else 1.0, "this is recall"),
     ("iou", lambda tp, fp, fn: tp // (tp + fp + fn) if tp + fp + fn else 1, "// rounds down"),
@@ -332,6 +346,9 @@ WRONG = [
     ("held_out_iou", lambda first, test, cuts: held_out_iou(first, test, sorted(cuts)),
      "not the smallest"),
     ("held_out_iou", best_from_0, "start below 0"),
+    ("held_out_iou", best_from_0_and_none, "no threshold was chosen"),
+    ("held_out_iou", lambda *case: held_out_iou(*case, mean_iou_empty_preds, mean_iou_empty_preds),
+     "only if its truth is empty too"),
     ("held_out_iou", lambda *case: held_out_iou(*case, mean_unguarded, mean_unguarded),
      "an error in Python"),
     ("held_out_iou", lambda first, test, cuts: held_out_iou(test, first, cuts),
