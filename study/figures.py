@@ -233,7 +233,7 @@ FIGURES = {
 def save(figure: Figure, path: Path):
     """Write a PNG without a date or a version: the same bytes each time."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=200)
+    figure.savefig(buffer, dpi=160)
     plt.close(figure)
     # In steps of 10, noise takes less space and a drawing has only a few hundred colours, for which
     # a palette of 256 is nearly exact. A photograph with coloured masks has thousands: there a
