@@ -149,6 +149,9 @@ def check_class_balance(submission: Callable[[Tensor], float]) -> Answer:
         "the mask may have one axis, or more than two: .mean() without axes is over all pixels": (
             lambda mask: (mask == 0).float().mean((-2, -1))
         ),
+        "~ turns the integers 0 and 1 into -1 and -2: write mask == 0": (
+            lambda mask: (~mask).sum() / mask.numel()
+        ),
         "integers have no mean in PyTorch: write mask.float().mean()": (
             lambda mask: 1 - mask.mean()
         ),
@@ -256,6 +259,10 @@ def check_focal_loss(submission: Callable[[Tensor, Tensor, float, float], Tensor
         ),
         "the cross-entropy was averaged first, so all pixels share one probability: average last": (
             lambda z, y, gamma, alpha: weights(y, alpha).mean() * of_mean(z, y, gamma)
+        ),
+        "the cross-entropy was averaged before each pixel got its factor: PyTorch averages unless "
+        'you pass reduction="none"': with_power(
+            lambda p_t, h, gamma, p: (1 - p_t) ** gamma * h.mean()
         ),
         "the cross-entropy was averaged first, so all pixels share one probability and one weight: "
         "average last": lambda z, y, gamma, alpha: alpha * of_mean(z, y, gamma),
@@ -505,6 +512,9 @@ def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> An
         "softmax runs over the last axis, which is the columns: the classes are axis 1": (
             lambda z, y, s: dice(z, y, s, s, activation=lambda z, _: z.softmax(-1))
         ),
+        "softmax runs over axis 0, which is the images: the classes are axis 1": (
+            lambda z, y, s: dice(z, y, s, s, activation=lambda z, _: z.softmax(0))
+        ),
         "the truth has its rows and columns exchanged: .movedim(-1, 1) keeps their order": (
             lambda z, y, s: dice(z, y, s, s, order=lambda hot: hot.permute(0, 3, 2, 1))
         ),
@@ -526,6 +536,7 @@ def check_dice_loss(submission: Callable[[Tensor, Tensor, float], Tensor]) -> An
         "FP and FN count whole in the denominator, and TP twice: halve the sum of both masks": (
             lambda z, y, s: (1 + dice(z, y, s, s / 2)) / 2
         ),
+        "smooth is always 1: use the argument": lambda z, y, s: solution(z, y, 1.0),
         "smooth is missing: add it above and below the fraction bar": (
             lambda z, y, s: dice(z, y, 0, 1e-12)
         ),

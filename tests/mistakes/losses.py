@@ -56,6 +56,13 @@ def focal_of_mean(z, y, gamma, alpha):
     return alpha * (1 - torch.exp(-bce)) ** gamma * bce
 
 
+def focal_of_mean_entropy(z, y, gamma, alpha):
+    bce = F.binary_cross_entropy_with_logits(z, y)
+    p = z.sigmoid()
+    p_wrong = torch.where(y == 1, 1 - p, p)
+    return (weights(y, alpha) * p_wrong**gamma * bce).mean()
+
+
 def cross_entropy(logits, target, ignore_index):
     kept = target != ignore_index
     log_p = logits.log_softmax(1).gather(1, (target * kept)[:, None])[:, 0]
@@ -254,6 +261,7 @@ WRONG = [
     ("binary_cross_entropy", lambda z, y: F.softplus(z) + y * z, "y z has the wrong sign"),
     ("binary_cross_entropy", lambda z, y: F.softplus(-z) - z * y, "wrong sign in softplus"),
     ("class_balance", lambda mask: mask.sum() / (mask.numel() - mask.sum()), "N_pos / N_neg"),
+    ("class_balance", lambda mask: torch.mean((~mask).float()), "write mask == 0"),
     ("class_balance", lambda mask: (1 - mask).sum() / (mask.shape[-1] * mask.shape[-2]),
      "mask.numel() counts its pixels"),
     ("class_balance", lambda mask: 1 - mask.float().mean((-1, -2)), ".mean() without axes"),
@@ -321,6 +329,7 @@ WRONG = [
      "with + 1e-08"),
     ("focal_loss", focal_weighted_mean, "the sum of the weights"),
     ("focal_loss", focal_detached, "the power is cut off from the gradient"),
+    ("focal_loss", focal_of_mean_entropy, 'reduction="none"'),
     ("focal_loss", focal_of_mean, "share one probability and one weight"),
     ("focal_loss", lambda z, y, gamma, alpha: focal_loss(-z, 1 - y, gamma, alpha),
      "alpha is on the wrong class"),
@@ -371,6 +380,8 @@ WRONG = [
     ("dice_loss", dice_of_one_pool, "of all images and classes are pooled"),
     ("dice_loss", dice_of_occurring, "pass it their number, K"),
     ("dice_loss", lambda *case: dice_loss(*case, axis=-1), "softmax runs over the last axis"),
+    ("dice_loss", lambda *case: dice_loss(*case, axis=0), "softmax runs over axis 0"),
+    ("dice_loss", lambda z, y, s: dice_loss(z, y, 1), "smooth is always 1"),
     ("balancing_alpha", lambda z, y, gamma: (y == 0).float().mean(), "this counts pixels"),
     ("balancing_alpha", lambda *case: alpha_by_autograd(*case, size=lambda g: g), "opposite signs"),
     ("balancing_alpha", lambda *case: alpha_by_autograd(*case, leaf="p"), "with respect to p"),
