@@ -642,6 +642,7 @@ def check_group_bootstrap(submission: Callable) -> Answer:
         ([1.0, 2.0, 6.0], [0, 0, 1], [[0, 1], [1, 1], [0, 0]]),
         ([0.1, 0.2, 0.6, 0.4, 0.3, 0.9], [*"aababb"], [["a", "b"], ["b", "b"]]),
         ([0.5, 0.1, 0.3, 0.2, 0.7], [20, 10, 10, 20, 10], [[10, 20], [20, 20]]),
+        ([0.4, 0.8, 0.2, 0.7], [1, 10, 1, 10], [[1, 10], [1, 1]]),
     ]
     for count, number in [(5, 2), (8, 3), (12, 4), (20, 6), (30, 5)]:
         groups = np.concatenate([np.arange(number), random.integers(0, number, count - number)])

@@ -389,4 +389,8 @@ WRONG = [
     ("group_bootstrap", neighbours, "need not follow each other"),
     ("group_bootstrap", list_as_mask, "means of nothing"),
     ("group_bootstrap", never_emptied, "begin each draw with an empty list"),
+    ("group_bootstrap", lambda values, groups, draws: [
+        np.mean([value for g in draw for value, group in zip(values, groups, strict=True)
+                 if str(g) in str(group)]) for draw in draws],
+     "in 1 of 9 cases the result is wrong"),
 ]  # fmt: skip
