@@ -416,6 +416,10 @@ def check_crop_and_concat(submission: Callable[[Tensor, Tensor], Tensor]) -> Ans
         top, left = offsets(skip, up)
         return joined(skip[:, :, top:-top, left:-left], up)
 
+    def negative_ends(skip, up):
+        (top, left), (bottom, right) = offsets(skip, up), offsets(skip, up, lambda d: d - d // 2)
+        return joined(skip[:, :, top:-bottom, left:-right], up)
+
     def same_ends(skip, up):
         (height, width), (top, left) = skip.shape[2:], offsets(skip, up)
         return joined(skip[:, :, top : height - top, left : width - left], up)
@@ -453,6 +457,8 @@ def check_crop_and_concat(submission: Callable[[Tensor, Tensor], Tensor]) -> Ans
         "one offset is used for rows and columns: they may differ by different amounts": one_offset,
         "the slice d:-d is empty at d = 0, and one pixel too long where the difference is odd: "
         "write d : d + size": both_ends,
+        "where skip and up have one size, the slice ends at -0, so it is empty: write "
+        "d : d + size": negative_ends,
         "as much is cut off at the end as at the beginning, which is too little where the "
         "difference is odd: write d : d + size": same_ends,
         "the skip is cropped, but the map from below is missing: concatenate both": cropped,

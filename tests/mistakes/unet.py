@@ -164,6 +164,12 @@ def same_margin(skip, up):
     return torch.cat([skip[:, :, d:-d, d:-d], up], 1)
 
 
+def ends_at_minus_zero(skip, up):
+    dy, dx = (skip.shape[k] - up.shape[k] for k in (2, 3))
+    cut = skip[:, :, dy // 2 : -(dy - dy // 2), dx // 2 : -(dx - dx // 2)]
+    return torch.cat([cut, up], dim=1)
+
+
 def same_ends(skip, up):
     height, width = skip.shape[2:]
     dy, dx = (height - up.shape[2]) // 2, (width - up.shape[3]) // 2
@@ -541,6 +547,7 @@ WRONG = [
     ("pad_to_multiple", left_over, "what is missing is -side % step"),
     ("pad_to_multiple", to_fit, "stretched by bilinear"),
     ("crop_and_concat", same_margin, "the slice d:-d is empty"),
+    ("crop_and_concat", ends_at_minus_zero, "the slice ends at -0"),
     ("crop_and_concat", same_ends, "as much is cut off at the end"),
     ("crop_and_concat", lambda *case: crop_and_concat(*case, rounded=round), "round() rounds 1.5"),
     ("crop_and_concat", lambda skip, up: torch.cat([F.interpolate(skip, up.shape[2:]), up], 1),
