@@ -80,6 +80,7 @@ LONG_ARMS = {name: ARMS[name] for name in SHARED} | {
 
 EQUAL_TIME = "-equal-time"  # as long as the U-Net is trained, in seconds
 TWICE, FOUR_TIMES = "-twice", "-four-times"  # as many steps as the others
+LONGER = {TWICE: 2, FOUR_TIMES: 4}
 LONG_ARMS |= {
     name + EQUAL_TIME: dataclasses.replace(LONG_ARMS[name], levels=False)
     for name in ("unetpp-ds", "half-bf16", "smp-unet")
@@ -93,13 +94,13 @@ LONG_NETWORKS = {  # the arms that differ in their network only
     name: arm
     for name, arm in LONG_ARMS.items()
     if (arm.loss, arm.classes) == (losses.compound_loss, 1)
-    and not name.endswith((EQUAL_TIME, TWICE, FOUR_TIMES))
+    and not name.endswith((EQUAL_TIME, *LONGER))
 }
 
 
 def steps_of(name: str, steps: int) -> int:
     """How many steps an arm is trained for: all, a multiple, or those of the U-Net's time."""
-    for suffix, times in ((TWICE, 2), (FOUR_TIMES, 4)):
+    for suffix, times in LONGER.items():
         if name.endswith(suffix):
             return times * steps
     if not name.endswith(EQUAL_TIME):
