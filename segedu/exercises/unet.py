@@ -197,6 +197,9 @@ def check_receptive_field(submission: Callable[[Sequence[tuple[int, int]]], int]
         "the stride is added to the step (s += t): multiply": (
             stepping(lambda step, stride: step + stride)
         ),
+        "the step grows by t - 1, but each stride multiplies it: s *= t": (
+            stepping(lambda step, stride: step + stride - 1)
+        ),
         "the step is doubled for every stride above 1: multiply it by the stride": (
             stepping(lambda step, stride: step * min(stride, 2))
         ),

@@ -518,6 +518,7 @@ WRONG = [
     ("receptive_field", wrong_step, "(s = t)"),
     ("receptive_field", own_stride, "its own stride"),
     ("receptive_field", added_step, "(s += t)"),
+    ("receptive_field", reaching(lambda k: k - 1, lambda s, t: s + (t - 1)), "s *= t"),
     ("receptive_field", multiplied_by_pooling, "add single pixels"),
     ("receptive_field", reaching(lambda k: k - 1, lambda s, t: 2 * s if t > 1 else s),
      "is doubled for every stride"),
