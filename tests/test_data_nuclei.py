@@ -13,6 +13,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage.filters import gaussian, threshold_otsu
 from tqdm import tqdm
 
@@ -433,6 +434,24 @@ def test_sample():
     assert grey.shape == instances.shape == (512, 512)
     assert (grey.dtype, instances.dtype) == (np.uint16, np.int32)
     assert np.unique(instances).tolist() == list(range(126))
+
+
+def test_the_sample_is_a_corner_of_a_test_image(nuclei_zip):
+    """Its mask is that of the archive, and its grey levels, too, but for white noise."""
+    grey, instances = sample()
+    (image_id,) = (name for name in image_ids("test") if name.startswith("4dbbb275"))
+    with zipfile.ZipFile(nuclei_zip) as archive:
+
+        def corner(name):
+            return np.asarray(Image.open(archive.open(name)).convert("L"), int)[8:, 184:]
+
+        original = corner(f"stage1_train/{image_id}/images/{image_id}.png")
+        masks = [name for name in archive.namelist() if f"{image_id}/masks/" in name]
+        mask = sum(corner(name) for name in masks) > 0
+    assert (mask == (instances > 0)).all()
+    noise = (grey - original)[(original > 20) & (original < 200)]  # where no level was cut off
+    assert noise.mean() == pytest.approx(-0.5, abs=0.1)  # rounded down
+    assert noise.std() == pytest.approx(5, abs=0.1)
 
 
 def test_otsu_on_the_sample():

@@ -268,8 +268,9 @@ def sample() -> Sample:
 
     It comes with the package stardist (Schmidt et al., MICCAI 2018; BSD-3), which is not installed:
     the first use lets pip download its wheel (0.8 MB) and keeps the two pictures in the user's
-    cache folder. The field is from the 2018 Data Science Bowl (Caicedo et al. 2019), but not among
-    the images of `stage1_train.zip`: a network trained on those has never seen it.
+    cache folder. It is the lower right corner of an image of the 2018 Data Science Bowl (Caicedo et
+    al. 2019), 4dbbb275... of the test split, with noise added (standard deviation 5 grey levels).
+    So a network trained on the train split has not seen it, and its score here is no second test.
 
     Returns grey, (512, 512) uint16 of at most 235, and instances, (512, 512) int32 from 0 to 125.
     Raises OSError if the wheel cannot be downloaded.

@@ -650,6 +650,21 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
 
         return score
 
+    def untouched(*, preds_alone=True, truth_alone=True):
+        """FP or FN, or both, are the objects that overlap none of the other image."""
+
+        def alone(some, others):
+            return sum(not any((a & b).any() for b in others) for a in some)
+
+        def score(preds, truth, threshold):
+            preds, truth = objects(preds), objects(truth)
+            tp = sum(bool(_iou(a, b) > threshold) for a in preds for b in truth)
+            fp = alone(preds, truth) if preds_alone else len(preds) - tp
+            fn = alone(truth, preds) if truth_alone else len(truth) - tp
+            return of_all(tp, fp, fn)
+
+        return score
+
     def scored(formula=of_all, ratio=_iou, above=operator.gt, split=objects):
         """A function that matches the objects, and scores the three counts by a formula."""
 
@@ -661,7 +676,9 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
         return score
 
     line = torch.zeros(1, 16, dtype=torch.int64)  # so small that a message shows it
-    whole, halves, most, bit, moved, several, pieces, others = (line.clone() for _ in range(8))
+    whole, halves, most, bit, moved, several, pieces, others, crowd, three = (
+        line.clone() for _ in range(10)
+    )
     whole[0, 4:12] = 4  # 8 pixels
     halves[0, 4:8], halves[0, 8:12] = 1, 2  # its two halves: IoU 0.5 each
     most[0, 4:10] = 7  # three quarters of it
@@ -671,6 +688,8 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
     several[0, :3], several[0, 4:12], several[0, 13:] = 2, 3, 9
     pieces[0, 1:4], pieces[0, 5:9], pieces[0, 9:14] = 2, 4, 2  # 2 is one object in two pieces
     others[0, 5:9], others[0, 9:14], others[0, 15] = 3, 2, 2  # here, too, with an IoU of 5 / 9
+    crowd[0, [0, 2, 4, 9, 11]], crowd[0, 6:8] = torch.tensor([1, 2, 3, 4, 5]), 6
+    three[0, :6], three[0, 6:8], three[0, 14:] = 1, 2, 3  # 1 hit, 5 FP, 2 FN
     left, right = (1 + (torch.arange(16) >= border).long()[None] for border in (7, 8))
     cases = [
         (halves, whole, 0.5),
@@ -681,7 +700,7 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
         (moved, whole, 0.7),
         (whole, spread, 0.5),
         (spread, whole, 0.5),
-        (several, whole, 0.75),
+        (crowd, three, 0.5),
         (line, several, 0.5),
         (several, line, 0.5),
         (line, line, 0.5),
@@ -751,6 +770,12 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
         "FP, however many pairs it is in": per_pair(lambda a, b: True),
         "an FP was counted for each overlap that is no hit, but a prediction without a partner is "
         "one FP, whether it overlaps several nuclei or none": per_pair(lambda a, b: (a & b).any()),
+        "FP were counted only where a prediction overlaps no nucleus, but one that overlaps too "
+        "little has no partner either": untouched(truth_alone=False),
+        "FN were counted only where a nucleus overlaps no prediction, but one that overlaps too "
+        "little has no partner either": untouched(preds_alone=False),
+        "FP and FN were counted only where nothing overlaps, but a pair that overlaps too little "
+        "is one FP and one FN": untouched(),
         "this divides by the larger number of objects, but FP and FN may both be above 0: divide "
         "by TP + FP + FN": scored(lambda tp, fp, fn: of_all(tp, max(fp, fn), 0)),
         "all pixels together were compared with the threshold: match the objects one by one": (

@@ -222,10 +222,8 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         "the last map is pooled too: there is one pooling less than there are rows": made(
             pool_bottom=True
         ),
-        "an image with sides that do not fit gets an answer, but has to raise an error: do not "
-        "stretch a map to the size of the skip, use scale_factor=2; pad before the network": made(
-            up="fitted"
-        ),
+        "an image with sides that do not fit has to raise an error: upsample by scale_factor=2, "
+        "not to the size of the skip, and pad before the network, not in it": made(up="fitted"),
         "an odd side raises an error, but other sides that do not fit get an answer: each pooling "
         "halves them, so they have to be multiples of 2^L for L poolings": OnlyEven,
         "the image is pooled before the first block, so the answer has half its size: pool "

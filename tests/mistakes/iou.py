@@ -132,6 +132,23 @@ def object_score(preds, truth, threshold, iou=mask_iou, empty=1.0, union=all_but
     return tp / below if below or empty is None else empty
 
 
+def of_lonely(false_alone, missed_alone):
+    """A score whose FP or FN are only those that no pixel of the other image lies in."""
+
+    def score(preds, truth, threshold):
+        found, there = (sorted(set(x.flatten().tolist()) - {0}) for x in (preds, truth))
+        tp = sum(bool(mask_iou(preds == p, truth == t) > threshold) for p in found for t in there)
+        fp = len(found) - tp
+        fn = len(there) - tp
+        if false_alone:
+            fp = len([p for p in found if (truth[preds == p] == 0).all()])
+        if missed_alone:
+            fn = len([t for t in there if (preds[truth == t] == 0).all()])
+        return tp / (tp + fp + fn) if tp + fp + fn else 1.0
+
+    return score
+
+
 def areas_compared(preds, truth, threshold):
     found, there = ([x == n for n in x.unique() if n > 0] for x in (preds, truth))
     pairs = [((p & t).sum(), p.sum(), t.sum()) for p in found for t in there]
@@ -255,6 +272,9 @@ WRONG = [
         object_score(preds, truth, cut) if (preds > 0).any() else 1.0),
      "only if there is no true one"),
     ("object_score", lambda *case: 0.5, "[[0, 0, 0, 0, 1, 1, 1, 1, 2,"),
+    ("object_score", of_lonely(True, False), "FP were counted only where"),
+    ("object_score", of_lonely(False, True), "FN were counted only where"),
+    ("object_score", of_lonely(True, True), "FP and FN were counted only where"),
     ("object_score", areas_compared, "the larger of the two objects"),
     ("object_score", lambda *case: object_score(
         *case, iou=lambda a, b: (a & b).sum() / max(a.sum(), b.sum())),
