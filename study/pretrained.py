@@ -44,7 +44,7 @@ mask = segedu.to_mask(segedu.predict(model, images), {threshold})
 - **Data.** BBBC038v1, the nuclei of the 2018 Data Science Bowl (Caicedo et al., Nature Methods
   2019), with corrected masks of 501 of the images: the fluorescence images among them, split by
   tile group into 261 for training, 52 for validation and {images} for the test, as in
-  `segedu/data/nuclei_groups.csv`.
+  `segedu/data/nuclei_groups.csv`. The field of `segedu.data.sample` is a corner of a test image.
 - **Command.** `{command}`
 - **Chosen on validation.** The checkpoint after step {step}, and the threshold {threshold}, with an
   IoU per image of {validation:.3f} there.

@@ -5,6 +5,8 @@ The folder `mistakes` has answers that learners write otherwise, right and wrong
 chapter; the solutions in the chapters are run by `test_chapters.py`.
 """
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -145,7 +147,14 @@ def test_numbers_are_compared_within_the_tolerance():
 
 @pytest.mark.parametrize(
     "kind",
-    [float, np.float32, torch.tensor, lambda x: torch.tensor(x, requires_grad=True), np.array],
+    [
+        float,
+        np.float32,
+        Fraction,
+        torch.tensor,
+        lambda x: torch.tensor(x, requires_grad=True),
+        np.array,
+    ],
 )
 def test_numbers_of_any_kind_are_numbers(kind):
     assert answer(lambda a, b: kind(mean(a, b))).correct

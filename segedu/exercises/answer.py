@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -210,6 +211,7 @@ def _same(a, b, tolerance: float) -> bool:
         if a is None or b is None or len(a) != len(b):
             return False
         return not _different(a, b, tolerance)
+    a, b = (float(value) if isinstance(value, Fraction) else value for value in (a, b))
     try:
         a, b = (torch.as_tensor(value).detach().cpu().double() for value in (a, b))
         return a.shape == b.shape and torch.allclose(a, b, tolerance, tolerance, equal_nan=True)

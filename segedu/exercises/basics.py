@@ -147,8 +147,10 @@ def check_one_hot(submission: Callable[[Tensor, int], Tensor]) -> Answer:
             lambda labels, k: coded(labels.where(labels != VOID, k), k + 1)
         ),
         "F.one_hot refuses 255, which is not a class: take the void pixels out first": coded,
-        "F.one_hot made a channel for every number up to the largest, and void is 255: give it "
-        "num_classes, and take the void pixels out first": lambda labels, k: coded(labels, -1),
+        "there is a channel for every number up to the largest, and void is 255: make num_classes "
+        "of them (for F.one_hot, take the void pixels out first)": lambda labels, k: coded(
+            labels, -1
+        ),
         "without num_classes, F.one_hot makes channels only up to the largest class that occurs: "
         "give it num_classes": (
             lambda labels, k: solution(labels, labels.where(labels != VOID, 0).max() + 1)
@@ -367,8 +369,8 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
 
     >>> check_three_class(lambda instances: (
     ...     (instances > 0) + find_boundaries(instances, connectivity=1, mode="inner")))
-    not yet: there is no boundary in the result: make its pixels 2. (+ of two boolean arrays means \
-`or`: use integers)
+    not yet: there is no boundary in the result: a pixel is 2 if any of its neighbours is outside \
+(np.any or |). And + of two boolean arrays means `or`: use integers
     """
 
     def bounded(instances, **options):
@@ -441,8 +443,10 @@ def check_three_class(submission: Callable[[np.ndarray], np.ndarray]) -> Answer:
             lambda instances: padded(inner, instances) * (instances != instances.min())
         ),
         EIGHT_BITS: lambda instances: inner(instances.astype(np.uint8)),
-        "there is no boundary in the result: make its pixels 2. (+ of two boolean arrays means "
-        "`or`: use integers)": lambda instances: instances > 0,
+        "there is no boundary in the result: a pixel is 2 if any of its neighbours is outside "
+        "(np.any or |). And + of two boolean arrays means `or`: use integers": (
+            lambda instances: instances > 0
+        ),
         "the boundary is 3: class 2 was added to class 1. Use np.where": (
             lambda instances: inner(instances) + (inner(instances) == 2)
         ),

@@ -669,9 +669,8 @@ def check_class_weights(submission: Callable[[Tensor, int], Tensor]) -> Answer:
         "this has one row per image: count the pixels of all images together": (
             lambda y, k: torch.stack([solution(image, k) for image in y])
         ),
-        "// is whole-number division, which cuts off the decimals: use /": (
-            lambda y, k: solution(y, k).floor()
-        ),
+        "the decimals are cut off: by //, or because the weights stand in an integer tensor, as "
+        "from zeros_like(counts): use / and floats": (lambda y, k: solution(y, k).floor()),
         "this divides by 4, but K is num_classes": lambda y, k: k / 4 * solution(y, k),
         "this divides by the number of classes that occur, not by num_classes": of_present,
         "this is relative to the most frequent class: N / K belongs above the fraction bar": (

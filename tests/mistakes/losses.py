@@ -294,7 +294,7 @@ WRONG = [
     ("class_weights", lambda y, k: torch.where(
         torch.bincount(y.flatten(), minlength=k) > 0,
         y.numel() // (k * torch.bincount(y.flatten(), minlength=k).clamp(min=1)), 0.0),
-     "whole-number division"),
+     "the decimals are cut off"),
     ("class_weights", lambda y, k: class_weights(y, k) * k / 4, "divides by 4"),
     ("class_weights", lambda y, k: class_weights(y, k) / class_weights(y, k).sum(),
      "these sum to 1"),
