@@ -124,7 +124,7 @@ def main():
     for name, draw in CARDS.items():
         figure = plt.figure(figsize=(4.8, 3), dpi=100)
         draw(new_axes(figure, (0, 0, 1, 1)))
-        save(figure, STATIC / "cards" / f"{name}.png")
+        save(figure, STATIC / "cards" / f"card-{name}.png")
 
     figure = plt.figure(figsize=(12, 6.3), dpi=100)  # what previews of links show
     words = {"color": INK, "ha": "left", "va": "center"}

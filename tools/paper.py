@@ -26,11 +26,20 @@ BUILD = ROOT / "_build"
 FOOTER = """<p style="font-size: 8px; text-align: center; width: 100%">
 <span class="pageNumber"></span></p>"""
 MATHJAX = "sphinx-mathjax-offline/static/mathjax/tex-chtml.js"
+# The files of _static that an e-book needs; the others are for browsers.
+KEPT = ("basic.css", "epub.css", "pygments.css", "file.png", "minus.png")
 # What an e-book reader shows: well-formed pages without scripts, formulas as MathML, nothing folded
 # but code that only draws or prepares.
-TO_EPUB = r"""text => {
+TO_EPUB = r"""([text, kept]) => {
     const page = new DOMParser().parseFromString(text, "text/html")
     page.querySelectorAll("script").forEach(script => script.remove())
+    for (const link of page.querySelectorAll("link[rel=stylesheet]"))
+        if (!kept.some(name => link.getAttribute("href").endsWith(`/${name}`))) link.remove()
+    for (const style of page.querySelectorAll("body style")) {  // allowed in the head only
+        style.removeAttribute("scoped")
+        page.head.append(style)
+    }
+    page.querySelectorAll("[valign]").forEach(cell => cell.removeAttribute("valign"))
     page.querySelectorAll("details:not(.above-input)").forEach(details => details.open = true)
     for (const math of page.querySelectorAll(".math")) {
         let formula = math.textContent.trim()
@@ -43,6 +52,8 @@ TO_EPUB = r"""text => {
     }
     for (const summary of page.querySelectorAll(".above-input > summary"))
         summary.textContent = "Code that only draws or prepares"
+    for (const summary of page.querySelectorAll(".below-input > summary"))
+        summary.textContent = "Output"
     const style = page.head.appendChild(page.createElement("style"))
     style.textContent =
         "pre { background: #f4f4f4; overflow-wrap: anywhere; white-space: pre-wrap }" +
@@ -88,24 +99,39 @@ def write_pdf(path: Path):
 def write_epub(path: Path):
     """Sphinx's own EPUB, with pages that every reader can show."""
     book = zipfile.ZipFile(build("epub") / "segmentation.epub")
-    files = {name: book.read(name) for name in book.namelist()}
-    pages = [name for name in files if name.endswith(".xhtml") and name != "nav.xhtml"]
-    list_of_files = files["content.opf"].decode()
-    with chromium_page() as page:
-        page.add_script_tag(path=distribution("sphinx-mathjax-offline").locate_file(MATHJAX))
-        page.evaluate("MathJax.startup.promise")
-        for name in pages:
-            text = page.evaluate(TO_EPUB, files[name].decode())
-            files[name] = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
-            if "<math" in text:
-                entry = f'<item href="{re.escape(name)}" '
-                list_of_files = re.sub(entry, r'\g<0>properties="mathml" ', list_of_files)
-    files["content.opf"] = list_of_files.encode()
+    files = for_readers({name: book.read(name) for name in book.namelist()})
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as book:
         # The first file, not compressed, tells what this is.
         book.writestr("mimetype", files.pop("mimetype"), compress_type=zipfile.ZIP_STORED)
         for name, content in files.items():
             book.writestr(name, content)
+
+
+def for_readers(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files of an EPUB without what only a browser needs, and with pages as in TO_EPUB."""
+    kept = {f"_static/{name}" for name in KEPT}
+    files = {
+        name: content
+        for name, content in files.items()
+        if not name.startswith("_static/") or name in kept
+    }
+    entries = files["content.opf"].decode()
+    entries = re.sub(
+        r'\n *<item [^>]*href="(_static/[^"]*)"[^>]*/>',
+        lambda entry: entry[0] if entry[1] in kept else "",
+        entries,
+    )
+    with chromium_page() as page:
+        page.add_script_tag(path=distribution("sphinx-mathjax-offline").locate_file(MATHJAX))
+        page.evaluate("MathJax.startup.promise")
+        for name in files:
+            if not name.endswith(".xhtml") or name == "nav.xhtml":
+                continue
+            text = page.evaluate(TO_EPUB, [files[name].decode(), KEPT])
+            files[name] = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
+            if "<math" in text:
+                entries = entries.replace(f'href="{name}"', f'href="{name}" properties="mathml"')
+    return files | {"content.opf": entries.encode()}
 
 
 def main():

@@ -822,8 +822,8 @@ def check_balancing_alpha(submission: Callable[[Tensor, Tensor, float], Tensor])
         ),
         "sigmoid rounds to 0 or 1, and the gradient is NaN where a pixel is so certain: use "
         "losses.focal_loss": lambda *case: balance(*pulls(*case, as_printed)),
-        "where the probability is cut off by a clamp, a pixel that is certain and wrong has "
-        "gradient 0: use losses.focal_loss": lambda *case: balance(*pulls(*case, clamped)),
+        "with a clamp or an epsilon on the probability, a pixel that is certain and wrong has a "
+        "gradient near 0: use losses.focal_loss": lambda *case: balance(*pulls(*case, clamped)),
         "where 0 replaces NaN, a pixel that is certain and wrong has gradient 0: use "
         "losses.focal_loss": lambda *case: balance(*pulls(*case, without_nan)),
         "this is the gradient of BCE times the factor, but the factor depends on the logit, too: "

@@ -376,6 +376,8 @@ def check_leak(submission: Callable[[Sequence[str], Sequence[str]], float]) -> A
         "this counts a group at most as often as training has it: every test image of the group "
         "leaks": lambda train, test: (Counter(train) & Counter(test)).total() / len(test),
         "// rounds down: divide with /": lambda train, test: hits(train, test) // len(test),
+        "this is 0 everywhere: if `train` is a list, `train == group` compares the whole list with "
+        "one name; write `group in train`": lambda train, test: 0.0,
     }
     return check(submission, leak, cases, misconceptions)
 

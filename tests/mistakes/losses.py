@@ -402,7 +402,7 @@ WRONG = [
     ("balancing_alpha", alpha_of(focal_of_bce), "1 - p is rounded to 0"),
     ("balancing_alpha", alpha_of(focal_of_p_t), "sigmoid rounds to 0 or 1"),
     ("balancing_alpha", alpha_of(focal_of_p), "sigmoid rounds to 0 or 1"),
-    ("balancing_alpha", alpha_of(lambda *case: focal_of_p(*case, 1e-7)), "cut off by a clamp"),
+    ("balancing_alpha", alpha_of(lambda *case: focal_of_p(*case, 1e-7)), "a clamp or an epsilon"),
     ("balancing_alpha", alpha_without_nan, "where 0 replaces NaN"),
     ("balancing_alpha", alpha_of_bce_times_factor, "the factor depends on the logit, too"),
 ]  # fmt: skip
