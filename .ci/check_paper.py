@@ -1,8 +1,10 @@
 """Fail if the book as PDF or EPUB lacks a chapter, is too large, or cannot be read."""
 
+import posixpath
 import sys
 import zipfile
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from pypdf import PdfReader
@@ -11,6 +13,8 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 FOLDER = Path("_build/paper")
 LARGEST = 60  # MB
 XHTML = "{http://www.w3.org/1999/xhtml}"
+MATH = "{http://www.w3.org/1998/Math/MathML}"
+OPF = "{http://www.idpf.org/2007/opf}"
 
 entries = list(parse_toc_yaml("_toc.yml"))
 problems = [
@@ -41,6 +45,33 @@ with zipfile.ZipFile(FOLDER / "segmentation.epub") as book:
     problems += [
         f"the EPUB's contents lack {name}" for name in entries if f"{name}.xhtml" not in links
     ]
+    names = book.namelist()
+    if len({name.lower() for name in names}) < len(names):
+        problems.append(
+            "names in the EPUB differ by capitals alone, which some systems take as one"
+        )
+    declared = {
+        item.get("href")
+        for item in pages["content.opf"].iter(f"{OPF}item")
+        if item.get("properties") == "mathml"
+    }
+    for name, page in pages.items():
+        tags = {
+            tag: list(page.iter(f"{XHTML}{tag}")) for tag in ("link", "img", "script", "summary")
+        }
+        used = [part.get("href") or part.get("src") for part in tags["link"] + tags["img"]]
+        problems += [
+            f"{name} in the EPUB needs {file}, which is not there"
+            for file in used
+            if not file.startswith("data:")
+            and unquote(posixpath.normpath(f"{name}/../{file}")) not in names
+        ]
+        if tags["script"] or page.find(f"{XHTML}body//{XHTML}style") is not None:
+            problems.append(f"{name} in the EPUB has a script, or a style outside its head")
+        if any(summary.find(f".//{XHTML}p") is not None for summary in tags["summary"]):
+            problems.append(f"{name} in the EPUB has a paragraph in a <summary>")
+        if (page.find(f".//{MATH}math") is not None) != (name in declared):
+            problems.append(f"the EPUB's list of files does not say whether {name} has formulas")
     print(f"EPUB: {len(pages)} pages, {len(links)} entries in its contents")
 
 
