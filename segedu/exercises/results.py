@@ -325,6 +325,7 @@ def check_leak(submission: Callable[[Sequence[str], Sequence[str]], float]) -> A
         (["x", "y"], ["z", "z", "x"]),
         (["a", "b", "c", "d"], ["c"]),
         (["10", "12"], ["1", "10", "3"]),
+        (["a", "a", "b"], ["a", "c"]),
     ]
     misconceptions = {
         "this is a share of the groups: count images, because a group may have many": (
@@ -335,6 +336,9 @@ def check_leak(submission: Callable[[Sequence[str], Sequence[str]], float]) -> A
         "this is a number of images: divide it by the number of test images": hits,
         "this divides by the number of training images: divide by that of the test images": (
             lambda train, test: hits(train, test) / len(train)
+        ),
+        "this counts the training images: count the test images whose group is in training": (
+            lambda train, test: hits(test, train) / len(test)
         ),
         "this divides by all images: divide by the number of test images": (
             lambda train, test: hits(train, test) / (len(train) + len(test))

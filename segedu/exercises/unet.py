@@ -463,7 +463,9 @@ def check_crop_and_concat(submission: Callable[[Tensor, Tensor], Tensor]) -> Ans
         "one offset is used for rows and columns: they may differ by different amounts": one_offset,
         "the slice d:-d is empty at d = 0, and one pixel too long where the difference is odd: "
         "write d : d + size": both_ends,
-        "height and width of `up` are swapped: shape[2:] is the height, then the width": swapped,
+        "rows and columns need a size each, and `shape[2:]` is the height, then the width": swapped,
+        "the skip is not cropped to the size of `up`: cut rows and columns at both ends, "
+        "skip[:, :, y : y + height, x : x + width]": joined,
         "where skip and up have one size, the slice ends at -0, so it is empty: write "
         "d : d + size": negative_ends,
         "as much is cut off at the end as at the beginning, which is too little where the "

@@ -46,6 +46,11 @@ def crop_and_concat(skip, up, rounded=math.floor):
     return torch.cat((skip[:, :, dy:, dx:][:, :, : up.shape[2], : up.shape[3]], up), 1)
 
 
+def cut(skip, height, width, end=0):
+    dy, dx = (skip.shape[2] - height) // 2, (skip.shape[3] - width) // 2
+    return skip[:, :, dy : dy + height + end, dx : dx + width + end]
+
+
 class Block(nn.Module):
     """Registered in another order than it is computed, and with functions for ReLU."""
 
@@ -505,7 +510,12 @@ WRONG = [
     ("pad_to_multiple", lambda x, d: pad_to_multiple(x, d).mT.contiguous(), "expected"),
     ("crop_and_concat", lambda *case: crop_and_concat(*case, rounded=math.ceil), "an odd pixel"),
     ("crop_and_concat", lambda skip, up: torch.cat([crop_and_concat(skip, up.mT)[:, :-up.shape[1]],
-                                                    up], 1), "height and width of `up`"),
+                                                    up], 1), "the height, then the width"),
+    ("crop_and_concat", lambda skip, up: torch.cat([cut(skip, up.shape[2], up.shape[2]), up], 1),
+     "rows and columns need a size each"),
+    ("crop_and_concat", lambda skip, up: torch.cat([skip, up], 1), "the skip is not cropped"),
+    ("crop_and_concat", lambda skip, up: torch.cat([cut(skip, *up.shape[2:], end=9), up], 1),
+     "the skip is not cropped"),
     ("crop_and_concat", lambda skip, up: torch.cat([skip, F.interpolate(up, skip.shape[2:])], 1),
      "gave torch.float32 (1, 5, 8, 8), expected torch.float32 (1, 5, 4, 4)"),
     ("conv_block", lambda a, b: Block(a, b, norms=1), "one normalisation is used twice"),
