@@ -347,6 +347,8 @@ def check_leak(submission: Callable[[Sequence[str], Sequence[str]], float]) -> A
         "is in training": lambda train, test: len(set(train) & set(test)) / len(test),
         "this counts pairs of images: a test image counts once, however many training images its "
         "group has": lambda train, test: sum(map(train.count, test)) / len(test),
+        "this is a number of groups: count the test images whose group is in training, and divide "
+        "by their number": lambda train, test: len(set(train) & set(test)),
         "this says whether anything leaks: return how much, a share": (
             lambda train, test: not set(train).isdisjoint(test)
         ),

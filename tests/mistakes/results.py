@@ -335,6 +335,7 @@ WRONG = [
     ("leak", lambda train, test: np.isin(test, train).sum() / len({*test}), "the number of groups"),
     ("leak", lambda train, test: len({*train} & {*test}) / len({*train, *test}), "both lists"),
     ("leak", lambda train, test: np.isin(test, train).sum() // len(test), "rounds down"),
+    ("leak", lambda train, test: sum(group in train for group in set(test)), "number of groups:"),
     ("leak", lambda train, test: np.isin(train, test).sum() / len(test), "the training images"),
     ("leak", lambda train, test: np.mean([train == group for group in test]), "0 everywhere"),
     ("leak", lambda train, test: len({*train} & {*test}) / len({*train}), "of the training groups"),
