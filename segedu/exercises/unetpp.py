@@ -272,8 +272,9 @@ def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         try:
             network = make(channels)
         except IndexError as error:
-            depth = f"the depth is len(channels) - 1, here {len(channels) - 1}"
-            raise IndexError(f"{error}; {depth}") from None
+            depth = len(channels) - 1
+            hint = f"the depth is len(channels) - 1, here {depth}, and nodes have i + j <= {depth}"
+            raise IndexError(f"{error}; {hint}") from None
         if network is None or network is ...:
             return network
         sizes = [weight.shape[-1] for weight in network.parameters() if weight.dim() == 4]
