@@ -1,5 +1,6 @@
 """Fail if the book as PDF or EPUB lacks a chapter, is too large, or cannot be read."""
 
+import json
 import posixpath
 import sys
 import zipfile
@@ -100,4 +101,12 @@ for title in map(plain, titles):
         problems.append(f"the PDF lacks {title}")
     if title not in marked:
         problems.append(f"the PDF has no bookmark for {title}")
+for path in sorted(Path("chapters").glob("*.ipynb")):
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
+        if "hide-output" in cell["metadata"].get("tags", []):
+            printed = [
+                "".join(out["text"]) for out in cell["outputs"] if out.get("name") == "stdout"
+            ]
+            if printed and plain(printed[0]) not in text:
+                problems.append(f"the PDF lacks a folded output of {path.name}: {printed[0]!r}")
 sys.exit("\n".join(problems) or 0)
