@@ -3,7 +3,8 @@
     python -m study.cards
 
 They go into _static/cards/ and _static/preview.png, each on a dark ground, which suits micrographs
-and both themes of the book.
+and both themes of the book. The names of the cards begin with `card-`, because the book lays all
+its pictures into one folder, where some systems take `unet.png` and `UNet.png` as one file.
 """
 
 from pathlib import Path

@@ -650,28 +650,26 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
 
         return score
 
-    def untouched(*, preds_alone=True, truth_alone=True):
-        """FP or FN, or both, are the objects that overlap none of the other image."""
+    def without_hit(some, others, hits):
+        return len(some) - hits
 
-        def alone(some, others):
-            return sum(not any((a & b).any() for b in others) for a in some)
+    def untouched(some, others, hits):
+        return sum(not any((a & b).any() for b in others) for a in some)
 
-        def score(preds, truth, threshold):
-            preds, truth = objects(preds), objects(truth)
-            tp = sum(bool(_iou(a, b) > threshold) for a in preds for b in truth)
-            fp = alone(preds, truth) if preds_alone else len(preds) - tp
-            fn = alone(truth, preds) if truth_alone else len(truth) - tp
-            return of_all(tp, fp, fn)
-
-        return score
-
-    def scored(formula=of_all, ratio=_iou, above=operator.gt, split=objects):
+    def scored(
+        formula=of_all,
+        ratio=_iou,
+        above=operator.gt,
+        split=objects,
+        false=without_hit,
+        missed=without_hit,
+    ):
         """A function that matches the objects, and scores the three counts by a formula."""
 
         def score(preds, truth, threshold):
             preds, truth = split(preds), split(truth)
             tp = sum(bool(above(ratio(a, b), threshold)) for a in preds for b in truth)
-            return formula(tp, len(preds) - tp, len(truth) - tp)
+            return formula(tp, false(preds, truth, tp), missed(truth, preds, tp))
 
         return score
 
@@ -771,11 +769,11 @@ def check_object_score(submission: Callable[[Tensor, Tensor, float], float]) -> 
         "an FP was counted for each overlap that is no hit, but a prediction without a partner is "
         "one FP, whether it overlaps several nuclei or none": per_pair(lambda a, b: (a & b).any()),
         "FP were counted only where a prediction overlaps no nucleus, but one that overlaps too "
-        "little has no partner either": untouched(truth_alone=False),
+        "little has no partner either": scored(false=untouched),
         "FN were counted only where a nucleus overlaps no prediction, but one that overlaps too "
-        "little has no partner either": untouched(preds_alone=False),
+        "little has no partner either": scored(missed=untouched),
         "FP and FN were counted only where nothing overlaps, but a pair that overlaps too little "
-        "is one FP and one FN": untouched(),
+        "is one FP and one FN": scored(false=untouched, missed=untouched),
         "this divides by the larger number of objects, but FP and FN may both be above 0: divide "
         "by TP + FP + FN": scored(lambda tp, fp, fn: of_all(tp, max(fp, fn), 0)),
         "all pixels together were compared with the threshold: match the objects one by one": (

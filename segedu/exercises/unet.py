@@ -415,9 +415,6 @@ def check_crop_and_concat(submission: Callable[[Tensor, Tensor], Tensor]) -> Ans
         d = (skip.shape[2] - up.shape[2]) // 2
         return joined(skip[:, :, d : d + up.shape[2], d : d + up.shape[3]], up)
 
-    def swapped(skip, up):
-        return joined(cropped(skip, up.mT), up)
-
     def both_ends(skip, up):
         top, left = offsets(skip, up)
         return joined(skip[:, :, top:-top, left:-left], up)
@@ -463,7 +460,9 @@ def check_crop_and_concat(submission: Callable[[Tensor, Tensor], Tensor]) -> Ans
         "one offset is used for rows and columns: they may differ by different amounts": one_offset,
         "the slice d:-d is empty at d = 0, and one pixel too long where the difference is odd: "
         "write d : d + size": both_ends,
-        "rows and columns need a size each, and `shape[2:]` is the height, then the width": swapped,
+        "rows and columns need a size each, and `shape[2:]` is the height, then the width": (
+            lambda skip, up: joined(cropped(skip, up.mT), up)
+        ),
         "the skip is not cropped to the size of `up`: cut rows and columns at both ends, "
         "skip[:, :, y : y + height, x : x + width]": joined,
         "where skip and up have one size, the slice ends at -0, so it is empty: write "
