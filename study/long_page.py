@@ -11,7 +11,7 @@ from pathlib import Path
 from segedu.files import read_rows
 
 from .compare import RESULTS
-from .long import EQUAL_TIME, FOUR_TIMES, TWICE, long_times
+from .long import EQUAL_TIME, FOUR_TIMES, LONGER, TWICE, long_times
 from .pages import DOCS, markdown_table, write_part
 
 PAGE = DOCS / "study.md"
@@ -58,6 +58,7 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
     rows = {row["arm"]: row for row in read_rows(folder / "long_table.csv")}
     pairs = read_rows(folder / "long_differences.csv")
     times = long_times(folder)
+    runs = read_rows(folder / "long_runs.csv")
     return {
         "networks": _networks(rows, times),
         "differences": _differences(pairs),
@@ -85,7 +86,8 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
             },
         ),
         "limits": _limits(read_rows(folder / "limits.csv")),
-        "conditions": _conditions(read_rows(folder / "long_runs.csv")),
+        "conditions": _conditions(runs),
+        "lengths": _lengths(rows, runs),
     }
 
 
@@ -166,6 +168,18 @@ def _conditions(runs: list[dict]) -> str:
         f"In {sum(flat)} of them the last third of the steps raised the best validation IoU by at "
         "most 0.002.\n"
     )
+
+
+def _lengths(rows: dict, runs: list[dict]) -> str:
+    """The arms that were also trained for longer: their IoU, and how many trainings were flat."""
+    lines = []
+    for arm in (name + times for name in NAMES if name + TWICE in rows for times in ("", *LONGER)):
+        own = [run for run in runs if run["arm"] == arm]
+        if own:
+            flat = sum(run["flat"] == "True" for run in own)
+            lines.append([label(arm), own[0]["steps"], _spread(rows[arm], "iou"), str(flat)])
+    head = ["network", "steps", "IoU per image", "flat trainings of five"]
+    return markdown_table(head, lines, "lrrr") + "\n"
 
 
 def _trained(runs: list[dict]) -> list[dict]:
