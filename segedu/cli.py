@@ -53,7 +53,11 @@ AugmentOption = Annotated[
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder for the results.")]
 WeightsOption = Annotated[
-    Path | None, typer.Option(help="A .safetensors file; the committed weights if not given.")
+    Path | None,
+    typer.Option(
+        help="A .safetensors file, or weights of the package: unet-nuclei, unetpp-nuclei (if not "
+        "given) or unetpp-nuclei-tiny."
+    ),
 ]
 CalibrateOption = Annotated[
     Path | None,
@@ -83,6 +87,7 @@ def version_option(
 
 @app.command("train")
 def train_command(
+    context: typer.Context,
     data: DataOption = "synthetic",
     root: RootOption = None,
     num_classes: ClassesOption = 1,
@@ -194,10 +199,14 @@ def train_command(
         )
     fabric = _fabric(accelerator, precision, devices=devices, num_nodes=nodes)
     start = None if init is None else _load(init, None)
-    if start is not None and start.num_classes != num_classes:
-        raise ValueError(
-            f"{init} has {start.num_classes} classes, but --num-classes is {num_classes}"
-        )
+    if start is not None:
+        options = ("model", "channels", "norm")
+        if given := [o for o in options if context.get_parameter_source(o).name != "DEFAULT"]:
+            raise ValueError(f"--init {init} brings its network: leave out --{', --'.join(given)}")
+        if start.num_classes != num_classes:
+            raise ValueError(
+                f"{init} has {start.num_classes} classes, but --num-classes is {num_classes}"
+            )
     names = _names(class_names) if data == "folder" else CLASS_NAMES.get(num_classes, ())
     if names and len(names) != num_classes:
         raise ValueError(f"--class-names has {len(names)} names for {num_classes} classes")
@@ -306,6 +315,7 @@ def predict_command(
         ),
     ] = None,
     calibrate: CalibrateOption = None,
+    ignore_index: IgnoreOption = None,
     objects: Annotated[
         Literal["none", "regions", "split"],
         typer.Option(
@@ -330,10 +340,12 @@ def predict_command(
 
     if threshold is not None and calibrate is not None:
         raise ValueError("--threshold gives the threshold, and --calibrate finds one: give one")
+    if ignore_index is not None and calibrate is None:
+        raise ValueError("--ignore-index is for the masks of --calibrate: give both, or neither")
     model, fabric = _load(weights, level), _fabric(accelerator, precision)
     paths = find_pictures(pictures)
     if calibrate is not None:
-        threshold = best_threshold_of(model, calibrate, fabric)
+        threshold = best_threshold_of(model, calibrate, fabric, ignore_index)
     segment_pictures(
         model, paths, out, fabric, objects=objects, min_area=min_area,
         threshold=model.threshold if threshold is None else threshold,
@@ -462,8 +474,12 @@ def export_command(
         ),
     ],
     weights: Annotated[
-        Path | None, typer.Option(help="A .safetensors file; unetpp-nuclei-tiny if not given.")
-    ] = None,
+        Path,
+        typer.Option(
+            help="A .safetensors file, or weights of the package: unet-nuclei, unetpp-nuclei or "
+            "unetpp-nuclei-tiny."
+        ),
+    ] = Path("unetpp-nuclei-tiny"),
     out: Annotated[
         Path | None, typer.Option(help="The file to write; by default named like the weights.")
     ] = None,
@@ -471,11 +487,9 @@ def export_command(
     """Write a trained network as a web page or as ONNX."""
     import gzip
 
-    from .checkpoint import load_model, pretrained_path
     from .files import atomic_path
 
-    weights = weights or pretrained_path("unetpp-nuclei-tiny")
-    model = load_model(weights)
+    model = _load(weights, None)
     if form == "onnx":
         from .export import to_onnx
 
@@ -496,6 +510,11 @@ def _dataset(data: Data, root: Path | None, num_classes: int, split: Split, **op
 
     if root is None and data != "synthetic":
         raise ValueError(f"--data {data} needs --root: the zip or the folder that holds it")
+    if root is not None and data == "synthetic":
+        raise ValueError(
+            f"--root {root} without --data: add --data folder for your own pictures, or --data "
+            "nuclei for the archive"
+        )
     if data == "folder":
         return sets.FolderDataset(root, num_classes=num_classes, split=split, **options)
     if num_classes not in (1, 3):
@@ -504,7 +523,7 @@ def _dataset(data: Data, root: Path | None, num_classes: int, split: Split, **op
             f"got --num-classes {num_classes}"
         )
     target = "binary" if num_classes == 1 else "three_class"
-    return sets.nuclei_split(root if data == "nuclei" else "synthetic", split, target=target)
+    return sets.nuclei_split(root or "synthetic", split, target=target)
 
 
 def _free_folder(parent: Path) -> Path:
@@ -531,6 +550,8 @@ def _load(weights: Path | None, level: int | None):
 
     if weights is None:
         model = load_pretrained()
+    elif weights.is_dir():
+        raise ValueError(f"{weights} is a folder: give the file, {weights / 'best.safetensors'}")
     elif weights.suffix:
         model = load_model(weights)
     else:  # the name of one that comes with the package

@@ -78,13 +78,18 @@ def to_web(model: NodeGrid) -> dict:
     ([(0, 0), (1, 0), (0, 1)], [1])
     """
     if not isinstance(model, NodeGrid):
-        raise ValueError(f"a web page runs a NodeGrid, got a {type(model).__name__}")
+        raise ValueError(
+            f"a web page runs a NodeGrid, got a {type(model).__name__}: export it as ONNX instead"
+        )
     wanted = {"in_channels": 1, "num_classes": 1, "skips": "all", "up": "bilinear", "norm": "batch"}
     got = {name: getattr(model, name) for name in wanted}
     wanted["blocks"] = ["ConvBlock"]
     got["blocks"] = sorted({type(block).__name__ for block in model.blocks.values()})
-    if got != wanted:
-        raise ValueError(f"a web page runs networks with {wanted}, got {got}")
+    if other := [name for name in wanted if got[name] != wanted[name]]:
+        wanted, got = ({name: values[name] for name in other} for values in (wanted, got))
+        raise ValueError(
+            f"a web page runs networks with {wanted}, got {got}: export it as ONNX instead"
+        )
     weights, numbers = [], []
     for i, j in model.nodes:
         first, first_norm, _, second, second_norm, _ = model.blocks[f"{i}_{j}"]

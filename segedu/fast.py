@@ -1,8 +1,8 @@
 """The same numbers sooner: training on a CPU without copying maps side by side.
 
 A convolution of concatenated maps is the sum of the convolutions of each. Computed as that sum, no
-node of the grid copies its inputs into one tensor, forward or backward, which makes a training step
-on a CPU 11 to 17 % faster. The answers are equal up to rounding.
+`ConvBlock` copies its inputs into one tensor, forward or backward. On the CPU where it was tried, a
+training step of U-Net and U-Net++ took 11 to 17 % less. The answers are equal up to rounding.
 """
 
 from collections.abc import Iterator
@@ -55,4 +55,4 @@ def summed_convolutions(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for name, block in plain.items():
-            model.set_submodule(name, block.train(model.training))
+            model.set_submodule(name, block.train(model.get_submodule(name).training))

@@ -110,14 +110,16 @@ class UNet3Plus(UNet):
     It takes X(k, 0) of its own row and those above, pooled, and X(k, L - k) of those below,
     enlarged. With deep_supervision the head of level d is at X(L - d, d), and its logits are
     enlarged; the paper has one more at X(L, 0), and answers with the last alone, `level=L`.
-    Raises ValueError for transposed convolutions, and where `prune` is asked for another level.
+    Raises ValueError for transposed convolutions, for only some of the skips, and where `prune` is
+    asked for another level.
 
     >>> UNet3Plus(1, 1).sources(2, 2)
     [(0, 0), (1, 0), (2, 0), (4, 0), (3, 1)]
     """
 
-    def __init__(self, in_channels, num_classes, *, up="bilinear", **options):
+    def __init__(self, in_channels, num_classes, *, up="bilinear", skips="all", **options):
         check_choice("up", up, ("bilinear",))
+        check_choice("skips", skips, ("all",))
         super().__init__(in_channels, num_classes, **options)
 
     def sources(self, i: int, j: int) -> list[Node]:
@@ -161,9 +163,9 @@ class UNet3Plus(UNet):
 class HalfResolution(nn.Module):
     """A grid that sees each block of 2 x 2 pixels as one pixel with four times the channels.
 
-    So nothing is computed at the full resolution, where most of the work of a `NodeGrid` lies. The
-    image is taken apart by pixel_unshuffle, and the logits are put together by pixel_shuffle (Shi
-    et al. 2016, arXiv 1609.05158). It is trained, saved and used like the grid.
+    So nothing is computed at the full resolution. The image is taken apart by pixel_unshuffle, and
+    the logits are put together by pixel_shuffle (Shi et al. 2016, arXiv 1609.05158). It is trained,
+    saved and used like the grid.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segedu import UNet, save_checkpoint
+from segedu import HalfResolution, UNet, save_checkpoint
 from tests.test_cli import segedu
 
 TRAIN = ["train", "--steps", "1", "--batch-size", "1", "--crop-size", "16", "--channels", "2,4"]
@@ -19,6 +19,9 @@ MISTAKES = {
         "--data": ["word"],
         "--num-classes": [*NOT_POSITIVE, "4"],
         "--model": ["word"],
+        "--root": ["pictures"],
+        "--init=unetpp-nuclei-tiny --model": ["unet"],
+        "--init=unetpp-nuclei-tiny --channels": ["8,16"],
         "--channels": ["word", "", ",", "8", "8;16", "8,,16", "1.5,2", "0,4", "4,-8"],
         "--norm": ["word"],
         "--steps": NOT_POSITIVE,
@@ -37,7 +40,8 @@ MISTAKES = {
         "--weights": ["nowhere", "text.png", ".", "colour.safetensors"],
         "--level": [*NO_INTEGER, "0", "5"],
         "--split": ["word"],
-        "--calibrate": ["nowhere", "text.png", "nothing"],
+        "--calibrate": ["nowhere", "text.png", "nothing", "pictures"],  # without an object
+        "--root": ["pictures"],  # of which data?
         "--weights=three.safetensors --calibrate": ["pictures"],
         "--data=folder --root=pictures --calibrate": ["pictures"],  # measured, too
         "--accelerator": ["word"],
@@ -45,10 +49,11 @@ MISTAKES = {
         "": ARCHIVES,
     },
     "predict": {
-        "grey.png --weights": ["nowhere", "text.png", ".", "colour.safetensors"],
+        "grey.png --weights": ["nowhere", "text.png", ".", "a_run", "colour.safetensors"],
         "grey.png --level": [*NO_INTEGER, "0", "5"],
         "grey.png --threshold": ["word", "", "nan", "-0.1", "1.1", "inf"],
-        "grey.png --calibrate": ["nowhere", "text.png", "nothing"],
+        "grey.png --calibrate": ["nowhere", "text.png", "nothing", "pictures"],
+        "grey.png --ignore-index": ["255"],  # of no masks
         "grey.png --threshold=0.3 --calibrate": ["pictures"],
         "grey.png --out": ["text.png"],
         "grey.png --accelerator": ["word"],
@@ -73,7 +78,7 @@ MISTAKES = {
     },
     "export": {
         "--format": ["word"],
-        "--format=web --weights": ["nowhere", "text.png", "colour.safetensors"],
+        "--format=web --weights": ["nowhere", "text.png", "colour.safetensors", "half.safetensors"],
         "": [""],
     },
     "": {"": ["word", "--x"]},
@@ -92,6 +97,7 @@ def folder(tmp_path_factory):
     save_checkpoint(root / "a_run" / "last.safetensors", UNet(1, 1, channels=(2, 4)))
     save_checkpoint(root / "colour.safetensors", UNet(4, 1, channels=(2, 4)))
     save_checkpoint(root / "three.safetensors", UNet(1, 3, channels=(2, 4)))
+    save_checkpoint(root / "half.safetensors", HalfResolution(1, 1, channels=(2, 4)))
     pictures = [f"pictures/{kind}/{name}.png" for kind in ("images", "masks") for name in "abcd"]
     for name in ("grey.png", "other/grey.png", "x.png", "x_mask.png", *pictures):
         Image.fromarray(np.zeros((8, 8), np.uint8)).save(root / name)

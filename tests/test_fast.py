@@ -48,6 +48,14 @@ def test_a_network_with_summed_convolutions_trains_the_same_weights(network):
         torch.testing.assert_close(parameter.grad, its_twin.grad, rtol=1e-3, atol=1e-3)
 
 
+def test_a_block_in_eval_mode_stays_in_it():
+    model = UNet(1, 1, channels=(4, 8)).train()
+    model.blocks["0_0"].eval()
+    with summed_convolutions(model):
+        assert not model.blocks["0_0"].training
+    assert [model.blocks[name].training for name in ("0_0", "0_1")] == [False, True]
+
+
 def test_the_plain_blocks_come_back_after_an_error():
     model = UNet(1, 1, channels=(4, 8))
 

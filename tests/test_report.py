@@ -10,9 +10,12 @@ from PIL import Image
 
 from segedu import UNet, cli, metrics, save_checkpoint
 from segedu.commands import report
+from segedu.commands.calibrate import best_threshold_of
 from segedu.data import SyntheticNuclei
 from segedu.evaluation import learn_baselines
 from segedu.files import read_rows
+
+CPU = Fabric(accelerator="cpu", devices=1)
 
 
 class Says(UNet):
@@ -213,3 +216,55 @@ def test_a_threshold_from_annotated_pictures_is_reported_beside_the_one_before(
     monkeypatch.setattr("sys.argv", command.replace("--calibrate tile", "--calibrate data").split())
     with pytest.raises(SystemExit, match="is to be measured and to choose the threshold"):
         cli.main()
+
+
+class Two(UNet):
+    """A network that knows two probabilities: one for bright pixels, one for all others."""
+
+    def __init__(self, dark, bright):
+        super().__init__(1, 1, channels=(2, 4))
+        self.threshold, self.dark, self.bright = 0.65, dark, bright
+
+    def forward(self, images):
+        return torch.where(images > 0.5, self.bright, self.dark).logit()
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected", "said"),
+    [
+        ([0, 0, 1, 1], 0.65, "threshold 0.65: on 1 annotated picture no other one is better (1.0"),
+        ([1, 1, 1, 0], 0.25, "threshold 0.25 from 1 annotated picture (IoU there 0.750)"),
+        ([0, 255, 1, 1], 0.65, "no other one is better (1.000)"),
+    ],
+)
+def test_calibrating_takes_another_threshold_only_if_it_is_better(
+    mask, expected, said, tmp_path, capsys
+):
+    write_tile(tmp_path, mask)
+    found = best_threshold_of(Two(0.28, 0.8), tmp_path, CPU, ignore_index=255)
+    assert found == expected
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("mask", "what"), [([0] * 4, "object"), ([1] * 4, "background"), ([255] * 4, "object")]
+)
+def test_pictures_that_say_nothing_about_a_threshold_are_refused(mask, what, tmp_path):
+    write_tile(tmp_path, mask)
+    with pytest.raises(ValueError, match=f"have no {what}, so they say nothing about a threshold"):
+        best_threshold_of(Two(0.28, 0.8), tmp_path, CPU, ignore_index=255)
+
+
+def test_a_threshold_at_the_end_of_those_tried_is_named(tmp_path, capsys):
+    write_tile(tmp_path, [0, 0, 1, 1])
+    assert best_threshold_of(Two(0.01, 0.02), tmp_path, CPU) == 0.65  # all miss it
+    assert best_threshold_of(Two(0.01, 0.07), tmp_path, CPU) == 0.05
+    assert "0.05 is the last one that is tried" in capsys.readouterr().out
+
+
+def write_tile(folder, mask):
+    """One picture of 8 rows whose four columns rise from black to white, and its mask."""
+    for kind, row in (("images", [0, 20, 220, 255]), ("masks", mask)):
+        (folder / kind).mkdir()
+        values = np.repeat([row], 8, axis=0).astype(np.uint8)
+        Image.fromarray(values).save(folder / kind / "tile.png")

@@ -30,8 +30,9 @@ from segedu import (
 from segedu.analysis import input_interval, reach
 from segedu.checkpoint import load_training
 from segedu.diagrams import draw_grid, draw_unet
+from segedu.explorers import LiveSegmentation
 from segedu.export import to_onnx, to_web
-from segedu.fast import summed_convolutions
+from segedu.fast import SummedConvBlock, summed_convolutions
 from segedu.variants import VARIANTS, AttentionGate, ResidualBlock
 from tests.test_models import block, trained_a_little, unet_by_hand, unetpp_by_hand
 
@@ -147,10 +148,18 @@ def test_gradients_reach_every_parameter(network, norm):
     torch.manual_seed(0)
     model = network(1, 1, channels=CHANNELS, norm=norm, deep_supervision=True).train()
     images = torch.rand(2, 1, 32, 32)
+    kinds = {type(part) for part in model.modules()}
+    assert (nn.BatchNorm2d in kinds, nn.GroupNorm in kinds) == (norm == "batch", norm == "group")
     heads = model(images)
     assert [head.shape for head in heads] == [images.shape] * len(model.levels)
     sum(head.square().mean() for head in heads).backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+def test_unet_3plus_refuses_what_it_has_not():
+    for name, value in {"up": "transposed", "skips": "first"}.items():
+        with pytest.raises(ValueError, match=f"{name} must be "):
+            UNet3Plus(1, 1, channels=CHANNELS, **{name: value})
 
 
 def test_deep_supervision_of_unet_3plus_has_a_head_for_each_node_of_the_way_up():
@@ -161,12 +170,16 @@ def test_deep_supervision_of_unet_3plus_has_a_head_for_each_node_of_the_way_up()
 @NETWORKS
 def test_pruning_is_exact_or_refused(network):
     model = trained_a_little(network(1, 2, channels=CHANNELS, deep_supervision=True))
+    model.threshold, model.normalization = own = 0.3, (2.0, 98.0)
+    model.class_names = ("a", "b")
     image = torch.rand(1, 1, 32, 48)
     heads = dict(zip(model.levels, model(image), strict=True))
     levels = [3] if network is UNet3Plus else model.levels
     for level in levels:
-        assert torch.equal(model.prune(level)(image), heads[level])
-        assert type(model.prune(level)) is network
+        pruned = model.prune(level)
+        assert torch.equal(pruned(image), heads[level])
+        assert type(pruned) is network
+        assert (pruned.threshold, pruned.normalization, pruned.class_names) == (*own, ("a", "b"))
     if network is UNet3Plus:
         with pytest.raises(ValueError, match=r"level 2 of UNet 3\+ needs all rows: take a U-Net"):
             model.prune(2)
@@ -202,6 +215,8 @@ def test_summed_convolutions_give_the_same_gradients(network):
     names = list(model.state_dict())
     with summed_convolutions(model):
         assert list(model.state_dict()) == names
+        summed = any(type(part) is SummedConvBlock for part in model.modules())
+        assert summed == (network is not ResidualUNet)  # it has no ConvBlock of its own
         gradients.append(torch.autograd.grad(model(images).sin().sum(), model.parameters()))
     gradients.append(torch.autograd.grad(model(images).sin().sum(), model.parameters()))
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
@@ -262,8 +277,9 @@ def test_onnx_computes_what_torch_computes(network):
 @GRIDS
 def test_a_page_and_a_drawing_refuse_what_they_cannot_show(network):
     model = network(1, 1, channels=CHANNELS)
-    with pytest.raises(ValueError, match=r"'blocks': \['ConvBlock'\]}, got .*Block'\]}"):
-        to_web(model)
+    for page in (to_web, LiveSegmentation):
+        with pytest.raises(ValueError, match=r"with {'blocks': \['ConvBlock'\]}, got .*Block'\]}"):
+            page(model)
     for draw in (draw_grid, lambda model: draw_unet(model, 64)):
         if network is UNet3Plus:
             with pytest.raises(ValueError, match=r"use its sources\(i, j\) instead"):
@@ -288,8 +304,9 @@ def test_half_resolution_is_a_network_between_two_rearrangements():
     assert torch.equal(model(image), logits.reshape(1, 3, 32, 48))
     with pytest.raises(ValueError, match=r"4 poolings need sides that are multiples of 16"):
         model(image[..., :8])
-    with pytest.raises(ValueError, match="a web page runs a NodeGrid, got a HalfResolution"):
-        to_web(model)
+    for page in (to_web, LiveSegmentation):
+        with pytest.raises(ValueError, match=r"NodeGrid, got a HalfResolution: .* as ONNX instead"):
+            page(model)
 
 
 def test_half_resolution_of_unetpp_is_one_too():

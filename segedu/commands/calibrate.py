@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import torch
 from lightning_fabric import Fabric
 
 from ..data import FolderDataset
-from ..evaluation import best_iou, dataset_iou, evaluate
+from ..evaluation import THRESHOLDS, best_iou, dataset_iou, evaluate
 from ..inference import predict, to_mask
 from ..models import NodeGrid
 
@@ -19,9 +20,11 @@ def best_threshold_of(
 ) -> float:
     """The threshold with the highest IoU on all pictures of a folder; both are printed.
 
-    Annotators differ in how far outside they draw an outline, and a threshold can follow them.
-    Raises ValueError for a network of several classes, which has no threshold, and for pictures
-    that are also in `judged`, the data set to be measured, which they would flatter.
+    Annotators differ in how far outside they draw an outline, and a threshold can follow them. The
+    network keeps its own threshold where no other is better. Raises ValueError for a network of
+    several classes, which has no threshold, for pictures without an annotated object or without
+    background, which say nothing about it, and for pictures that are also in `judged`, the data set
+    to be measured, which they would flatter.
     """
     if model.num_classes > 1:
         raise ValueError(
@@ -38,6 +41,13 @@ def best_threshold_of(
                 f"{twice[0]} is to be measured and to choose the threshold, which would flatter "
                 "the result: calibrate with other pictures"
             )
+    values = set(torch.cat([mask.flatten() for _, mask in tiles]).tolist()) - {ignore_index}
+    if len(values) < 2:
+        what = "object" if values <= {0} else "background"
+        raise ValueError(
+            f"the masks in {folder} have no {what}, so they say nothing about a threshold: "
+            "calibrate with pictures that have both objects and background"
+        )
     model = model.to(fabric.device)
     with fabric.autocast():
         pairs = [(predict(model, image[None]).cpu(), mask) for image, mask in tiles]
@@ -48,9 +58,14 @@ def best_threshold_of(
         num_classes=1,
         ignore_index=ignore_index,
     )
-    pictures = "picture" if len(tiles) == 1 else "pictures"
+    pictures = f"{len(tiles)} annotated picture{'s' if len(tiles) > 1 else ''}"
+    if dataset_iou(own) >= best:
+        print(f"threshold {model.threshold}: on {pictures} no other one is better ({best:.3f})")
+        return model.threshold
     print(
-        f"threshold {threshold} from {len(tiles)} annotated {pictures} (IoU there {best:.3f}), in "
-        f"place of {model.threshold} (IoU there {dataset_iou(own):.3f})"
+        f"threshold {threshold} from {pictures} (IoU there {best:.3f}), in place of "
+        f"{model.threshold} (IoU there {dataset_iou(own):.3f})"
     )
+    if threshold in (THRESHOLDS[0], THRESHOLDS[-1]):
+        print(f"{threshold} is the last one that is tried: look whether pictures and masks fit")
     return threshold

@@ -89,13 +89,14 @@ class LiveSegmentation(Explorer):
             model = load_pretrained("unetpp-nuclei-tiny")
         if threshold is None:
             threshold = model.threshold
+        web = to_web(model)
         skips = [(i, k, j) for i, j in model.nodes if j for k in model.skip_sources(i, j)]
         heads = {level: f"L{level}" for level in model.levels}
         if len(heads) > 1:
             heads["mean"] = "mean of all"
         pictures = [make() for make in PICTURES.values()]
         data = {
-            "web": to_web(model),
+            "web": web,
             "side": SIDE,
             "threshold": check_number("threshold", threshold, 0, 1),
             "costs": [_costs(model, level) for level in model.levels],
