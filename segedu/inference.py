@@ -116,7 +116,7 @@ def _halo(model: NodeGrid) -> int:
     if model.norm == "group":
         raise ValueError(
             "a network with group norm cannot be run in tiles, since its statistics span the "
-            "image: cut the image into smaller ones, or, in Python, pass tile_size=None"
+            "image: give smaller images, or tile_size=None to predict()"
         )
     step = 2**model.depth
     return math.ceil(reach(model) / step) * step

@@ -9,7 +9,11 @@ fields, minus the part that both of them contain (Cameron, Gelbach and Miller 20
 with multiway clustering), and t has the degrees of freedom of such a sum
 (Satterthwaite 1946, An approximate distribution of estimates of variance components).
 
-How often it calls nothing a difference is tested: see `tests/test_intervals.py`.
+With few seeds the difference may come out below the variance of the seeds alone, or of the fields
+alone. Then the largest of the three is taken (MacKinnon, Nielsen and Webb 2024, Jackknife inference
+with two-way clustering), which is on the safe side. Where nearly all chance is of a seed in a field
+the interval misses the truth in about 2 % of cases, elsewhere in 4 to 7 %: see
+`tests/test_intervals.py`.
 """
 
 from collections.abc import Sequence

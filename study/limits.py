@@ -137,7 +137,7 @@ def network_rows(name: str, model: nn.Module, test_set: NucleiDataset) -> list[d
 
     `best_iou` is that of the threshold that is best on the image itself, which nobody knows, and
     `sibling_iou` that of the threshold that is best on another tile of the same field: the mean
-    over these tiles, None where there is none.
+    over these tiles, None where there is none. The network keeps its own where no other is better.
     """
     rows, table = [], []
     for number, (image, mask) in enumerate(test_set):
@@ -148,14 +148,15 @@ def network_rows(name: str, model: nn.Module, test_set: NucleiDataset) -> list[d
         counts = threshold_counts(probabilities, mask)
         table.append(iou(*counts, average="none", absent=1.0)[:, 0])
     table = torch.stack(table).numpy()  # images, THRESHOLDS
-    best = table.argmax(axis=1)
+    own = THRESHOLDS.index(model.threshold)
+    best = np.where(table[:, own] == table.max(axis=1), own, table.argmax(axis=1))
     for number, row in enumerate(rows):
         siblings = [
             k for k, other in enumerate(rows) if other["field"] == row["field"] and k != number
         ]
         chosen = table[number, best[siblings]]
         values = {
-            "iou": table[number, THRESHOLDS.index(model.threshold)],
+            "iou": table[number, own],
             "best_iou": table[number].max(),
             "sibling_iou": chosen.mean() if siblings else float("nan"),
         }
@@ -237,9 +238,13 @@ def _of_network(name: str, rows: list[dict]) -> list[dict]:
     }
     found = _with_intervals(name, quantities, fields)
     has_sibling = ~np.isnan(sibling)
-    gain = (sibling - score)[has_sibling]
-    gains = {"gain by the threshold of a sibling tile": lambda chosen: gain[chosen].mean()}
-    return found + _with_intervals(name, gains, np.array(fields)[has_sibling].tolist())
+    gain, most = (sibling - score)[has_sibling], (best - score)[has_sibling]
+    quantities = {
+        "gain by the threshold of a sibling tile": lambda chosen: gain[chosen].mean(),
+        "share of images that lose by it": lambda chosen: (gain[chosen] < 0).mean(),
+        "gain of the same images by the best threshold of each": lambda chosen: most[chosen].mean(),
+    }
+    return found + _with_intervals(name, quantities, np.array(fields)[has_sibling].tolist())
 
 
 def _with_intervals(of: str, quantities: dict[str, Callable], fields: Sequence[str]) -> list[dict]:

@@ -10,7 +10,6 @@ there; a run that was killed goes on from its last validation. Several processes
 
 import copy
 import dataclasses
-import functools
 import itertools
 import json
 import time
@@ -37,7 +36,7 @@ from segedu.variants import (
     UNet3Plus,
 )
 
-from .compare import ARMS, RESULTS, RUNS, Arm, Build, _claim, _ours, data_sets, probabilities
+from .compare import ARMS, RUNS, Arm, Build, _claim, _ours, data_sets, probabilities
 from .timing import hardware
 
 CHANNELS = (8, 16, 32, 64, 128)
@@ -81,15 +80,19 @@ LONG_ARMS = {name: ARMS[name] for name in SHARED} | {
 EQUAL_TIME = "-equal-time"  # as long as the U-Net is trained, in seconds
 TWICE, FOUR_TIMES = "-twice", "-four-times"  # as many steps as the others
 LONGER = {TWICE: 2, FOUR_TIMES: 4}
+STEPS_IN_EQUAL_TIME = {"unetpp-ds": 1125, "half-bf16": 7114, "smp-unet": 1402}  # by `times.csv`
 LONG_ARMS |= {
     name + EQUAL_TIME: dataclasses.replace(LONG_ARMS[name], levels=False)
-    for name in ("unetpp-ds", "half-bf16", "smp-unet")
+    for name in STEPS_IN_EQUAL_TIME
 }
 LONG_ARMS |= {
     name + TWICE: dataclasses.replace(LONG_ARMS[name], levels=False)
-    for name in ("unet", "unetpp-ds", "unet-wide", "bce")
+    for name in ("unet", "unetpp-ds", "unet-wide", "bce", "focal", "three-class", "half-bf16")
 }
-LONG_ARMS["unet" + FOUR_TIMES] = LONG_ARMS["unet"]
+LONG_ARMS |= {
+    name + FOUR_TIMES: dataclasses.replace(LONG_ARMS[name], levels=False)
+    for name in ("unet", "unetpp-ds")
+}
 LONG_NETWORKS = {  # the arms that differ in their network only
     name: arm
     for name, arm in LONG_ARMS.items()
@@ -103,11 +106,9 @@ def steps_of(name: str, steps: int) -> int:
     for suffix, times in LONGER.items():
         if name.endswith(suffix):
             return times * steps
-    if not name.endswith(EQUAL_TIME):
-        return steps
-    times = long_times(RESULTS)
-    own, unet = (float(times[arm]["step_ms"]) for arm in (name.removesuffix(EQUAL_TIME), "unet"))
-    return round(steps * unet / own)
+    if name.endswith(EQUAL_TIME):
+        return round(steps * STEPS_IN_EQUAL_TIME[name.removesuffix(EQUAL_TIME)] / STEPS)
+    return steps
 
 
 def long_times(folder: Path) -> dict[str, dict[str, str]]:
@@ -241,7 +242,6 @@ def is_flat(curve: list[list[float]]) -> bool:
     return max(scores) - max(before, default=0.0) <= FLAT
 
 
-@functools.cache
 def load_run(path: Path) -> tuple[nn.Module, dict]:
     """The network of a run in eval mode, and its notes."""
     weights, notes = _read(path)

@@ -6,6 +6,7 @@ computes nothing that is not in `study/results`, needs no data, and writes `docs
 """
 
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from segedu.files import read_rows
@@ -45,12 +46,23 @@ NAMES = {
     "foreground": "all foreground",
 }
 NETWORKS = [*NAMES][: [*NAMES].index("bce")]
+SCORES = {"iou": "IoU", "average_precision_split": "AP, split"}
 TRAINED = {  # by how the name of an arm ends
     EQUAL_TIME: "in the U-Net's time",
     TWICE: "twice the steps",
     FOUR_TIMES: "four times the steps",
 }
-VERDICTS = {"separated": "yes", "not separated from noise": "not found"}
+FAMILIES = {
+    "networks": "Networks",
+    "depths": "Depths, and heads of the U-Net++",
+    "levels": "Heads of the U-Net++, and their mean",
+    "losses": "Losses",
+    "libraries": "Networks of other libraries",
+    "baselines": "Without training",
+    "equal time": "In equal time",
+    "more steps": "More steps",
+    "longer trainings": "Longer trainings of equal length",
+}
 
 
 def tables(folder: Path = RESULTS) -> dict[str, str]:
@@ -120,19 +132,31 @@ def _networks(rows: dict, times: dict) -> str:
 
 
 def _differences(pairs: list[dict]) -> str:
-    lines = [
-        [
-            f"{label(pair['arm'])} less {label(pair['other'])}",
-            "AP" if pair["measure"] == "average_precision" else "IoU",
-            f"{float(pair['mean']):+.4f}",
-            f"{float(pair['low']):+.4f} to {float(pair['high']):+.4f}",
-            f"{float(pair['adjusted']):.3f}",
-            VERDICTS[pair["verdict"]],
-        ]
-        for pair in pairs
+    """For each family a table: a row for each pair, with both scores side by side."""
+    head = ["difference"]
+    for score in SCORES.values():
+        head += [score, "95 % interval", "p"]
+    parts = []
+    for family, title in FAMILIES.items():
+        own = [pair for pair in pairs if pair["family"] == family]
+        rows = {}
+        for pair in own:
+            name = f"{label(pair['arm'])} less {label(pair['other'])}"
+            rows.setdefault(name, {})[pair["measure"]] = _difference(pair)
+        lines = [[name, *chain.from_iterable(row[s] for s in SCORES)] for name, row in rows.items()]
+        table = markdown_table(head, lines, "lrrrrrr")
+        parts.append(f"**{title}**: {len(own)} comparisons.\n\n{table}\n")
+    return "\n".join(parts)
+
+
+def _difference(pair: dict) -> list[str]:
+    p_value = float(pair["adjusted"])
+    p_value = f"{p_value:.3f}" if p_value >= 0.0005 else "< 0.001"
+    return [
+        f"{float(pair['mean']):+.4f}",
+        f"{float(pair['low']):+.4f} to {float(pair['high']):+.4f}",
+        f"**{p_value}**" if pair["verdict"] == "separated" else p_value,
     ]
-    head = ["difference", "of", "mean", "95 % interval", "p (Holm)", "separated"]
-    return markdown_table(head, lines, "llrrrl") + "\n"
 
 
 def _scores(rows: dict, arms: Iterable[str], columns: dict[str, str]) -> str:
@@ -162,7 +186,8 @@ def _conditions(runs: list[dict]) -> str:
     flat = [row["flat"] == "True" for row in _trained(runs)]
     processors = " or ".join(dict.fromkeys(row["processor"] for row in runs))
     return (
-        f"{len(flat)} trainings, {hours:.1f} hours of processor time, one thread each, on "
+        f"{len(flat)} trainings, {hours:.1f} hours of processor time for their steps alone (they "
+        f"were also validated and measured), one thread each, on "
         f"{processors}; Python {first['python']}, torch {first['torch']}, MONAI "
         f"{first['monai']}, segmentation-models-pytorch {first['segmentation-models-pytorch']}. "
         f"In {sum(flat)} of them the last third of the steps raised the best validation IoU by at "

@@ -9,6 +9,7 @@ measured when all its seeds are there. The committed tables keep the arms that w
 """
 
 import functools
+import itertools
 import json
 import statistics
 from collections import Counter
@@ -25,44 +26,48 @@ from .compare import RESULTS, RUNS, Arm, count_used, data_sets, probabilities, w
 from .long import EQUAL_TIME, FOUR_TIMES, LONG_ARMS, SEEDS, TWICE, is_flat, load_run
 from .measures import BASELINES, differences, fields_of_test, measure, read_runs, table, write_runs
 
-# What is compared with what, by which score; Holm's correction is for each family by itself.
+# What is compared with what, each by both SCORES. Holm's correction is for a whole family.
 FAMILIES = {
     "networks": [
-        *((arm, "unet", "iou") for arm in ("unet-wide", "unetpp", "unetpp-ds")),
-        *((arm, "unet-wide", "iou") for arm in ("unetpp", "unetpp-ds")),
-        ("unetpp-ds", "unetpp", "iou"),
-        *((arm, "unet", "iou") for arm in ("residual", "attention", "unet3plus")),
-        ("attention-pp", "unetpp", "iou"),
-        *((arm, "unet", "iou") for arm in ("half", "half-bf16")),
+        *((arm, "unet") for arm in ("unet-wide", "unetpp", "unetpp-ds")),
+        *((arm, "unet-wide") for arm in ("unetpp", "unetpp-ds")),
+        ("unetpp-ds", "unetpp"),
+        *((arm, "unet") for arm in ("residual", "attention", "unet3plus")),
+        ("attention-pp", "unetpp"),
+        *((arm, "unet") for arm in ("half", "half-bf16")),
     ],
-    "equal time": [(arm, "unet", "iou") for arm in LONG_ARMS if arm.endswith(EQUAL_TIME)],
-    "more steps": [
-        *((arm + TWICE, arm, "iou") for arm in ("unet", "unetpp-ds", "unet-wide", "bce")),
-        ("unet" + FOUR_TIMES, "unet" + TWICE, "iou"),
-        ("half-bf16" + EQUAL_TIME, "half-bf16", "iou"),
+    "depths": [
+        *((f"unet-depth-{depth}", "unet") for depth in (1, 2, 3)),
+        *((f"unetpp-ds-L{depth}", f"unet-depth-{depth}") for depth in (1, 2, 3)),
+        ("unetpp-ds-L4", "unet"),
     ],
-    "twice the steps": [
-        *((arm + TWICE, "unet" + TWICE, "iou") for arm in ("unetpp-ds", "unet-wide", "bce")),
-        ("unetpp-ds" + TWICE, "unet-wide" + TWICE, "iou"),
+    "levels": [(f"unetpp-ds-L{level}", "unetpp-ds") for level in (1, 2, 3, 4)],
+    "losses": [
+        *((arm, "unet") for arm in ("bce", "dice", "three-class")),
+        *((arm, "bce") for arm in ("focal", "focal-alpha-0.25", "focal-alpha-balance")),
+        ("three-class-focal", "three-class"),
     ],
     "libraries": [
-        *(("unet", arm, "iou") for arm in ("monai-unet", "smp-unet")),
-        *(("unetpp", arm, "iou") for arm in ("monai-unetpp", "smp-unetpp")),
+        *(("unet", arm) for arm in ("monai-unet", "smp-unet")),
+        ("half-bf16", "monai-unet"),
+        *(("unetpp", arm) for arm in ("monai-unetpp", "smp-unetpp")),
     ],
-    "levels": [(f"unetpp-ds-L{level}", "unetpp-ds", "iou") for level in (1, 2, 3, 4)],
-    "depths": [
-        *((f"unet-depth-{depth}", "unet", "iou") for depth in (1, 2, 3)),
-        *((f"unetpp-ds-L{depth}", f"unet-depth-{depth}", "iou") for depth in (1, 2, 3)),
-        ("unetpp-ds-L4", "unet", "iou"),
+    "baselines": [("unet", "otsu")],
+    "equal time": [(arm, "unet") for arm in LONG_ARMS if arm.endswith(EQUAL_TIME)],
+    "more steps": [
+        *((arm, arm.removesuffix(TWICE)) for arm in LONG_ARMS if arm.endswith(TWICE)),
+        *((arm + FOUR_TIMES, arm + TWICE) for arm in ("unet", "unetpp-ds")),
+        ("half-bf16" + EQUAL_TIME, "half-bf16"),
     ],
-    "losses": [
-        *((arm, "unet", "iou") for arm in ("bce", "dice")),
-        *((arm, "bce", "iou") for arm in ("focal", "focal-alpha-0.25", "focal-alpha-balance")),
-        ("three-class-focal", "three-class", "iou"),
+    "longer trainings": [
+        *((arm + TWICE, "unet" + TWICE) for arm in ("unetpp-ds", "unet-wide", "half-bf16")),
+        ("unetpp-ds" + TWICE, "unet-wide" + TWICE),
+        *((arm + TWICE, "unet" + TWICE) for arm in ("bce", "three-class")),
+        ("focal" + TWICE, "bce" + TWICE),
+        ("unetpp-ds" + FOUR_TIMES, "unet" + FOUR_TIMES),
     ],
-    "objects": [(arm, "unet", "average_precision") for arm in ("three-class", "three-class-focal")],
-    "baselines": [("unet", "otsu", "iou")],
 }
+SCORES = ("iou", "average_precision_split")
 PRINTED = (
     "iou", "iou_half", "best_threshold_iou", "best_iou", "precision", "recall", "surface_dice",
     "calibration_error", "average_precision", "average_precision_split",
@@ -159,7 +164,11 @@ def report(folder: Path = RESULTS) -> None:
     """Compute the table and the differences from the rows of the runs, write and print them."""
     runs, notes = read_runs(folder), read_rows(folder / "long_runs.csv")
     rows = [row | _costs(row["arm"], notes) for row in table(runs)]
-    pairs = differences(runs, fields_of_test(folder), FAMILIES)
+    families = {
+        family: [(*pair, score) for pair, score in itertools.product(pairs, SCORES)]
+        for family, pairs in FAMILIES.items()
+    }
+    pairs = differences(runs, fields_of_test(folder), families)
     write_rows(folder / "long_table.csv", rows)
     print(f"{'arm':22}{'seeds':>6}{'flat':>5}" + "".join(f"{name:>24}" for name in PRINTED))
     for row in rows:
@@ -174,7 +183,7 @@ def report(folder: Path = RESULTS) -> None:
     )
     for pair in pairs:
         print(
-            f"{pair['family']:10} {pair['arm']:20} - {pair['other']:13} {pair['measure']:18}"
+            f"{pair['family']:17}{pair['arm']:22} - {pair['other']:15} {pair['measure']:24}"
             f"{pair['mean']:+.4f} [{pair['low']:+.4f}, {pair['high']:+.4f}]  {pair['seeds']} seeds"
             f"  p {pair['p_value']:.3f}, adjusted {pair['adjusted']:.3f}  {pair['verdict']}"
         )

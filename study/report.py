@@ -177,7 +177,9 @@ def _validation(runs: dict[int, dict]) -> float:
 def differences(scores: Scores, preset: str) -> list[dict]:
     """One row per pair of arms: mean over images and common seeds, its interval, the verdict.
 
-    "separated" requires three seeds, an interval without 0, and the same sign with every seed.
+    "clear for these trainings" requires three seeds, an interval without 0, and the same sign with
+    every seed. The interval holds these trainings fixed: other seeds may give another sign, which
+    `study.intervals` takes into account.
     """
     pairs = DIFFERENCES
     if PRESETS[preset].seconds:  # the recipe that is best on validation against every network
@@ -197,8 +199,8 @@ def differences(scores: Scores, preset: str) -> list[dict]:
             continue
         low, high = bootstrap(np.mean(by_seed, axis=0), scores.groups)
         means = np.mean(by_seed, axis=1)
-        is_separated = low * high > 0 and means.min() * means.max() > 0
-        verdict = "separated" if is_separated else "not separated from noise"
+        is_clear = low * high > 0 and means.min() * means.max() > 0
+        verdict = "clear for these trainings" if is_clear else "not clear"
         values = {
             "difference": means.mean(),
             "low": low,
@@ -241,7 +243,10 @@ def report(folder: Path = RESULTS) -> None:
                 print(f"{row['arm']}: {gap:+.4f} to the paper's number, unexplained")
         print(f"\nobjects, of {scores.nuclei.sum()} annotated nuclei\n")
         _print(rows, ("average_precision", "count_error", "three_class_iou"), ("nuclei_counted",))
-        print("\ndifferences, with the 95 % interval of a paired bootstrap over tile groups\n")
+        print(
+            "\ndifferences of these trainings, with the 95 % interval of a paired bootstrap over "
+            "tile groups; the seeds are not in it\n"
+        )
         for pair in pairs:
             print(
                 f"{pair['arm']:19} - {pair['other']:13} {pair['measure']:18}"

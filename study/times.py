@@ -40,8 +40,6 @@ def measure(preset: str) -> None:
     steps, inferences = {}, {}
     with contextlib.ExitStack() as stack:
         for name, arm in arms.items():
-            if not is_long and name not in TIMED:
-                continue
             own = dataclasses.replace(common, **arm.changes)
             precision = getattr(arm, "precision", common.precision)
             fabric = Fabric(accelerator=common.accelerator, devices=1, precision=precision)

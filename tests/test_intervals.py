@@ -42,15 +42,35 @@ VARIANCES = [
     {"of_seed": 0.0040, "of_field": 0.020, "of_both": 0.010, "of_image": 0.012},
     {"of_seed": 0.0010, "of_field": 0.030, "of_both": 0.010, "of_image": 0.012},
 ]
+# The medians after 3,000 steps: nearly all chance is of a seed in a field.
+LONG = {"of_seed": 0.0, "of_field": 0.003, "of_both": 0.014, "of_image": 0.008}
 
 
-@pytest.mark.parametrize("variances", VARIANCES)
-def test_of_no_difference_5_percent_are_called_one(variances):
+def p_values_of_nulls(seeds, variances):
     generator = np.random.default_rng(0)
-    nulls = [null_differences(generator, 5, **variances) for _ in range(4000)]
+    nulls = [null_differences(generator, seeds, **variances) for _ in range(4000)]
     intervals = [crossed_interval(null, FIELDS) for null in nulls]
-    assert 0.03 < np.mean([one.low > 0 or one.high < 0 for one in intervals]) < 0.07
-    assert 0.03 < np.mean([one.p_value < 0.05 for one in intervals]) < 0.07
+    outside = [one.low > 0 or one.high < 0 for one in intervals]
+    p_values = np.array([one.p_value for one in intervals])
+    assert outside == (p_values < 0.05).tolist()
+    return p_values
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("variances", VARIANCES)
+def test_of_no_difference_5_percent_are_called_one(seeds, variances):
+    p_values = p_values_of_nulls(seeds, variances)
+    assert 0.03 < (p_values < 0.05).mean() < 0.07
+    assert (p_values < 0.01).mean() < 0.02
+    assert (p_values < 0.001).mean() < 0.008
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_where_seeds_and_fields_matter_little_by_themselves_fewer_are_called_one(seeds):
+    """Then the largest of the three variances is mostly too large, and so is the interval."""
+    p_values = p_values_of_nulls(seeds, LONG)
+    assert 0.01 < (p_values < 0.05).mean() < 0.035
+    assert (p_values < 0.01).mean() < 0.01
 
 
 def test_a_bootstrap_over_images_alone_would_call_many_a_difference():

@@ -1,5 +1,6 @@
 """What `segedu evaluate` prints about networks good and bad, and writes of each picture."""
 
+import shutil
 import warnings
 
 import numpy as np
@@ -193,9 +194,9 @@ def test_a_threshold_from_annotated_pictures_is_reported_beside_the_one_before(
 ):
     """Of the pictures the left half is object; a ramp of grey crosses 0.5 far from the middle."""
     columns = np.arange(32)
-    truth = np.repeat([columns < 16], 32, axis=0)
-    grey = np.repeat([np.maximum(250 - 2 * columns, 0)], 32, axis=0).astype(np.uint8)
-    for folder, number in (("data", 8), ("tile", 1)):
+    for folder, number, rows in (("data", 8, 32), ("tile", 1, 40)):
+        truth = np.repeat([columns < 16], rows, axis=0)
+        grey = np.repeat([np.maximum(250 - 2 * columns, 0)], rows, axis=0).astype(np.uint8)
         for kind, values in (("images", grey), ("masks", truth)):
             (tmp_path / folder / kind).mkdir(parents=True)
             for k in range(number):
@@ -213,9 +214,11 @@ def test_a_threshold_from_annotated_pictures_is_reported_beside_the_one_before(
     # Its probabilities fall from 1 to 0 in 31 steps: above 0.5 are 16 columns, above 0.2 are 25.
     assert "threshold 0.5 from 1 annotated picture (IoU there 1.000), in place of 0.2" in out
     assert "mean IoU per image 1.000\nnot calibrated, at threshold 0.2: 0.640, so +0.360" in out
-    monkeypatch.setattr("sys.argv", command.replace("--calibrate tile", "--calibrate data").split())
-    with pytest.raises(SystemExit, match="is to be measured and to choose the threshold"):
-        cli.main()
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    for folder in ("data", "copy"):
+        monkeypatch.setattr("sys.argv", command.replace("tile", folder).split())
+        with pytest.raises(SystemExit, match="is to be measured and to choose the threshold"):
+            cli.main()
 
 
 class Two(UNet):

@@ -9,10 +9,10 @@ import study.compare as compare
 from segedu.data import SyntheticNuclei
 from segedu.losses import compound_loss
 from study import long
+from study.compare import RESULTS
 from tests.helpers import same_weights
 
 ARMS = ("unet", "monai-unet", "half-bf16")
-TIMES = {"unet": "100", "unetpp-ds": "250", "half-bf16": "40", "unetpp-ds-L1": ""}
 
 
 @pytest.fixture
@@ -103,10 +103,15 @@ def test_a_finished_run_is_not_repeated(runs, monkeypatch):
     long.train_all(Path(), ["unet"], steps=2)
 
 
-def test_an_arm_in_equal_time_takes_as_long_as_the_unet_and_one_twice_the_steps(monkeypatch):
-    rows = [{"preset": "long", "arm": arm, "step_ms": ms} for arm, ms in TIMES.items()]
-    monkeypatch.setattr(long, "read_rows", lambda path: rows)
+def test_an_arm_has_the_steps_that_its_name_says():
     assert long.steps_of("unetpp-ds", 3000) == 3000
-    assert long.steps_of("unetpp-ds-equal-time", 3000) == 1200
-    assert long.steps_of("half-bf16-equal-time", 3000) == 7500
     assert long.steps_of("unet-twice", 3000) == 6000
+    assert long.steps_of("unetpp-ds-four-times", 3000) == 12000
+    assert long.steps_of("half-bf16-equal-time", 3000) == 7114
+    assert long.steps_of("unetpp-ds-equal-time", 6) == 2  # of a short study in the same ratio
+
+
+def test_steps_in_equal_time_take_as_long_as_the_unets():
+    times = {arm: float(row["step_ms"] or 0) for arm, row in long.long_times(RESULTS).items()}
+    for arm, steps in long.STEPS_IN_EQUAL_TIME.items():
+        assert steps * times[arm] == pytest.approx(long.STEPS * times["unet"], rel=0.1)

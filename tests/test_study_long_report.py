@@ -90,6 +90,21 @@ def test_runs_are_measured_once_and_make_the_tables(small_study, monkeypatch, ca
     assert "Holm" in capsys.readouterr().out
 
 
+def test_a_pruned_level_has_the_threshold_that_is_best_for_it(small_study, monkeypatch):
+    long.train_all(Path(), ["unetpp-ds"], steps=2)
+    path = small_study / "runs" / "long" / "unetpp-ds-0.safetensors"
+    best = iter([(0.5, 0.35), (0.6, 0.7)])
+    monkeypatch.setattr(long_report, "best_iou", lambda answers: next(best))
+    whole, *levels = long_report.measure_run(path, Path())["runs"]
+    notes = long.load_run(path)[1]
+    assert whole["threshold"] == notes["threshold"]
+    assert whole["validation_iou"] == pytest.approx(notes["best_iou"], abs=6e-5)
+    assert [(row["validation_iou"], row["threshold"]) for row in levels] == [
+        (0.5, 0.35),
+        (0.6, 0.7),
+    ]
+
+
 def test_an_arm_without_weights_keeps_its_rows(small_study):
     long.train_all(Path(), ["unetpp-ds"], steps=2)
     long_report.measure_all(Path(), small_study)

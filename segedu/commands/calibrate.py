@@ -1,5 +1,6 @@
 """The threshold that suits one's own pictures, found on a few of them that are annotated."""
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ def best_threshold_of(
     network keeps its own threshold where no other is better. Raises ValueError for a network of
     several classes, which has no threshold, for pictures without an annotated object or without
     background, which say nothing about it, and for pictures that are also in `judged`, the data set
-    to be measured, which they would flatter.
+    to be measured, which they would flatter, or copies of these.
     """
     if model.num_classes > 1:
         raise ValueError(
@@ -35,8 +36,8 @@ def best_threshold_of(
         folder, num_classes=1, split=None, channels=model.in_channels, ignore_index=ignore_index
     )
     if isinstance(judged, FolderDataset):
-        known = {path.resolve() for path, _ in judged.pairs}
-        if twice := [path for path, _ in tiles.pairs if path.resolve() in known]:
+        known = {_digest(path) for path, _ in judged.pairs}
+        if twice := [path for path, _ in tiles.pairs if _digest(path) in known]:
             raise ValueError(
                 f"{twice[0]} is to be measured and to choose the threshold, which would flatter "
                 "the result: calibrate with other pictures"
@@ -69,3 +70,7 @@ def best_threshold_of(
     if threshold in (THRESHOLDS[0], THRESHOLDS[-1]):
         print(f"{threshold} is the last one that is tried: look whether pictures and masks fit")
     return threshold
+
+
+def _digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()

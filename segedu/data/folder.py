@@ -273,7 +273,7 @@ def _advice(
     if values.tolist() == [0, 255]:
         return "for masks of 0 and 255, set num_classes=1"
     if wrong.tolist() == [255]:
-        return "if 255 marks pixels without a class, set ignore_index=255, or --ignore-index 255"
+        return "if 255 marks pixels without a class, set --ignore-index 255 (ignore_index=255)"
     if len(values) > 2 and ends > 0.7 and largest in (1, 128, 255, 65535):
         return (
             "only few pixels lie between its two main values, so it was resized with interpolation "
