@@ -101,12 +101,13 @@ def train_command(
     model: Annotated[
         Literal["unet", "unetpp", "residual", "attention", "unet3plus", "half"],
         typer.Option(
-            help="unetpp has deep supervision, so that it can be pruned. residual and attention "
-            "are variants of unet; half works on blocks of 2 x 2 pixels and is much faster."
+            help="unetpp has deep supervision, so that it can be pruned. residual, attention and "
+            "unet3plus are variants of unet; half works on blocks of 2 x 2 pixels and is much "
+            "faster."
         ),
     ] = "unetpp",
     channels: Annotated[
-        str, typer.Option(help="Channels of each level, full resolution first.")
+        str, typer.Option(help="Channels of each level, the finest resolution first.")
     ] = "16,32,64,128",
     norm: Annotated[
         Literal["batch", "group"],

@@ -136,9 +136,14 @@ def soft(dtype=np.uint8):
             3,
             "number the classes 0 to 2",
         ),
-        (halves(0, 255), 3, "set num_classes=1"),
-        (halves(1, 255), 3, "set ignore_index=255"),
-        (halves(0, 3), 3, "set num_classes=4"),
+        (halves(0, 255), 3, "set --num-classes 1 "),
+        (halves(1, 255), 3, "set --ignore-index 255 "),
+        (
+            np.arange(192, dtype=np.uint8).reshape(16, 12) % 3,
+            1,
+            "these are classes, set --num-classes 3 .*; if these are numbers .* --objects binary",
+        ),
+        (halves(0, 3), 3, "set --num-classes 4 "),
         (np.full((16, 12), 0.5, np.float32), 1, "threshold it: .*--threshold 0.5"),
     ],
 )

@@ -271,7 +271,7 @@ def _advice(
     if (wrong % 1).any():
         return f"class indices are whole numbers, so threshold it: {fix(' --threshold 0.5')}"
     if values.tolist() == [0, 255]:
-        return "for masks of 0 and 255, set num_classes=1"
+        return "for masks of 0 and 255, set --num-classes 1 (num_classes=1)"
     if wrong.tolist() == [255]:
         return "if 255 marks pixels without a class, set --ignore-index 255 (ignore_index=255)"
     if len(values) > 2 and ends > 0.7 and largest in (1, 128, 255, 65535):
@@ -283,6 +283,8 @@ def _advice(
         return f"it has two values, so make them 0 and 1: {fix()}"
     if np.diff(values).min(initial=largest) > 1 and largest >= 10:
         return f"its values have gaps, so number the classes 0 to {len(values) - 1}: {fix()}"
-    if num_classes == 1 or len(values) > 20:
-        return f"if these are numbers of objects: {fix(' --objects binary')}"
-    return f"set num_classes={int(largest) + 1} if all of them are classes"
+    classes = f"--num-classes {int(largest) + 1} (num_classes={int(largest) + 1})"
+    if num_classes > 1 and len(values) <= 20:
+        return f"set {classes} if all of them are classes"
+    other = f"if these are classes, set {classes}; " if len(values) <= 20 else ""
+    return f"{other}if these are numbers of objects: {fix(' --objects binary')}"
