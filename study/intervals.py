@@ -12,7 +12,7 @@ with multiway clustering), and t has the degrees of freedom of such a sum
 With few seeds the difference may come out below the variance of the seeds alone, or of the fields
 alone. Then the largest of the three is taken (MacKinnon, Nielsen and Webb 2024, Jackknife inference
 with two-way clustering), which is on the safe side. Where nearly all chance is of a seed in a field
-the interval misses the truth in about 2 % of cases, elsewhere in 4 to 7 %: see
+the interval misses the truth in about 3 % of cases, elsewhere in 4 to 7 %: see
 `tests/test_intervals.py`.
 """
 

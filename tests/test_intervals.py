@@ -35,15 +35,16 @@ def null_differences(generator, seeds, *, of_seed, of_field, of_both, of_image):
 
 # The medians over the pairs of networks after 200 steps: of_seed 0.006, of_field below 0.005,
 # of_both 0.023, of_image 0.020. Here is the largest seed part that was seen, then a small one, and
-# fields that differ much.
+# fields that differ much. The last are the means of the squares after 3,000 steps.
 VARIANCES = [
     {"of_seed": 0.0084, "of_field": 0.005, "of_both": 0.023, "of_image": 0.020},
     {"of_seed": 0.0062, "of_field": 0.010, "of_both": 0.023, "of_image": 0.020},
     {"of_seed": 0.0040, "of_field": 0.020, "of_both": 0.010, "of_image": 0.012},
     {"of_seed": 0.0010, "of_field": 0.030, "of_both": 0.010, "of_image": 0.012},
+    {"of_seed": 0.0035, "of_field": 0.014, "of_both": 0.017, "of_image": 0.009},
 ]
 # The medians after 3,000 steps: nearly all chance is of a seed in a field.
-LONG = {"of_seed": 0.0, "of_field": 0.003, "of_both": 0.014, "of_image": 0.008}
+LONG = {"of_seed": 0.0, "of_field": 0.0055, "of_both": 0.014, "of_image": 0.008}
 
 
 def p_values_of_nulls(seeds, variances):
@@ -69,7 +70,7 @@ def test_of_no_difference_5_percent_are_called_one(seeds, variances):
 def test_where_seeds_and_fields_matter_little_by_themselves_fewer_are_called_one(seeds):
     """Then the largest of the three variances is mostly too large, and so is the interval."""
     p_values = p_values_of_nulls(seeds, LONG)
-    assert 0.01 < (p_values < 0.05).mean() < 0.035
+    assert 0.02 < (p_values < 0.05).mean() < 0.04
     assert (p_values < 0.01).mean() < 0.01
 
 
