@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 
@@ -30,6 +31,17 @@ def check_share():
 )
 def test_the_example_is_an_exercise(check_share, share, message):
     assert message in check_share(share).message
+
+
+def test_the_sections_of_the_plan_are_in_their_chapters():
+    rows = re.findall(r"^\| \[.*?\]\(\.\./chapters/(\w+)\)(.*)$", PAGE, re.M)
+    assert len(rows) == 7
+    for name, row in rows:
+        chapter = nbformat.read(ROOT / "chapters" / f"{name}.ipynb", as_version=4)
+        text = "\n".join(cell.source for cell in chapter.cells if cell.cell_type == "markdown")
+        named = re.findall(r"\*(.+?)\*", row)
+        assert named or name == "prerequisites"
+        assert set(named) <= set(re.findall(r"^## (.+)$", text, re.M)), name
 
 
 def test_it_names_every_tool_and_no_other():
