@@ -168,3 +168,51 @@ def test_the_page_shows_the_committed_tables():
     for name, text in long_page.tables().items():
         begin, end = marks(name)
         assert begin + text + end in page
+
+
+def pair(arm: str, other: str, score: str = "iou") -> dict[str, float]:
+    """A committed difference."""
+    rows = read_rows(RESULTS / "long_differences.csv")
+    (row,) = (r for r in rows if (r["arm"], r["other"], r["measure"]) == (arm, other, score))
+    return {name: float(row[name]) for name in ("mean", "low", "high", "adjusted")}
+
+
+def test_what_the_page_says_of_the_differences_follows_from_the_tables():
+    page = " ".join(long_page.PAGE.read_text(encoding="utf-8").replace("−", "-").split())
+    ap = "average_precision_split"
+    ds, wide = pair("unetpp-ds", "unet", ap), pair("unetpp-ds", "unet-wide", ap)
+    depth_1, l1 = pair("unet-depth-1", "unet", ap), pair("unetpp-ds-L1", "unet-depth-1", ap)
+    l3, l4 = pair("unetpp-ds-L3", "unet-depth-3", ap), pair("unetpp-ds-L4", "unet", ap)
+    monai = [pair("unet", "monai-unet", score) for score in ("iou", ap)]
+    bce = [pair("bce", "unet", score) for score in ("iou", ap)]
+    late = {arm: pair(f"{arm}-twice", "unet-twice") for arm in ("unetpp-ds", "half-bf16", "bce")}
+    late_ap, focal = pair("unetpp-ds-twice", "unet-twice", ap), pair("focal-twice", "bce-twice")
+    three = pair("three-class", "unet", ap)
+    assert f"{ds['mean']:.3f}" == f"{wide['mean']:.3f}"
+    for said in (
+        f"is ahead of the U-Net and of the wide U-Net by {ds['mean']:.3f} each",
+        f"separated (p = {ds['adjusted']:.2f} and {wide['adjusted']:.2f})",
+        f"are {monai[0]['mean']:.3f} in IoU and {monai[1]['mean']:.3f} in AP",
+        f"a loss of more than {-pair('unet-depth-2', 'unet')['low']:.4f} of IoU lies outside",
+        f"behind by {-depth_1['mean']:.3f} (interval {-depth_1['high']:.3f} to "
+        f"{-depth_1['low']:.3f}), which after the correction is just not separated "
+        f"(p = {depth_1['adjusted']:.2f})",
+        f"behind the U-Net of depth 1 by {-l1['mean']:.3f}, and L3 and L4 are ahead of theirs by "
+        f"{l3['mean']:.3f} and {l4['mean']:.3f}",
+        f"a loss of up to {-pair('half-bf16', 'unet')['low']:.3f} of IoU is not excluded",
+        f"BCE alone by {-bce[0]['mean']:.3f} of IoU",
+        f"by {-bce[1]['mean']:.3f} of AP, whose interval leaves out 0, but which is not separated "
+        f"(p = {bce[1]['adjusted']:.2f})",
+        f"the U-Net++ is ahead by {late['unetpp-ds']['mean']:.3f} (interval "
+        f"{late['unetpp-ds']['low']:+.3f} to {late['unetpp-ds']['high']:+.3f})",
+        f"half resolution behind by {-late['half-bf16']['mean']:.3f} "
+        f"({late['half-bf16']['low']:+.3f} to {late['half-bf16']['high']:+.3f})",
+        f"interval from {late['bce']['low']:+.3f} to {late['bce']['high']:+.3f}, so it is no",
+        f"was found either ({focal['low']:+.3f} to {focal['high']:+.3f})",
+        f"In AP the U-Net++ is ahead by {late_ap['mean']:.3f} ({late_ap['low']:.3f} to "
+        f"{late_ap['high']:.3f}), which after the correction is just not separated "
+        f"(p = {late_ap['adjusted']:.2f})",
+        f"three classes are behind by {-three['mean']:.3f} of AP",
+    ):
+        assert said in page
+    assert all(found["low"] < 0 < found["high"] for found in (*late.values(), focal, *monai))
