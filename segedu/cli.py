@@ -53,10 +53,10 @@ AugmentOption = Annotated[
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder for the results.")]
 WeightsOption = Annotated[
-    Path | None,
+    Path,
     typer.Option(
-        help="A .safetensors file, or weights of the package: unet-nuclei, unetpp-nuclei (if not "
-        "given) or unetpp-nuclei-tiny."
+        help="A .safetensors file, or weights of the package: unet-nuclei, unetpp-nuclei or "
+        "unetpp-nuclei-tiny."
     ),
 ]
 CalibrateOption = Annotated[
@@ -199,7 +199,7 @@ def train_command(
             f"--batch-size {batch_size} cannot be shared equally by {devices * nodes} processes"
         )
     fabric = _fabric(accelerator, precision, devices=devices, num_nodes=nodes)
-    start = None if init is None else _load(init, None)
+    start = None if init is None else _load(init)
     if start is not None:
         options = ("model", "channels", "norm")
         if given := [o for o in options if context.get_parameter_source(o).name != "DEFAULT"]:
@@ -263,7 +263,7 @@ def train_command(
 
 @app.command("evaluate")
 def evaluate_command(
-    weights: WeightsOption = None,
+    weights: WeightsOption = Path("unetpp-nuclei"),
     data: DataOption = "synthetic",
     root: RootOption = None,
     split: Annotated[Split, typer.Option(help="Which part of the data.")] = "test",
@@ -306,7 +306,7 @@ def predict_command(
         list[str],
         typer.Argument(help="Pictures of any size, folders of pictures, or patterns like '*.png'."),
     ],
-    weights: WeightsOption = None,
+    weights: WeightsOption = Path("unetpp-nuclei"),
     out: OutOption = Path("predictions"),
     level: LevelOption = None,
     threshold: Annotated[
@@ -474,13 +474,7 @@ def export_command(
             "poolings.",
         ),
     ],
-    weights: Annotated[
-        Path,
-        typer.Option(
-            help="A .safetensors file, or weights of the package: unet-nuclei, unetpp-nuclei or "
-            "unetpp-nuclei-tiny."
-        ),
-    ] = Path("unetpp-nuclei-tiny"),
+    weights: WeightsOption = Path("unetpp-nuclei-tiny"),
     out: Annotated[
         Path | None, typer.Option(help="The file to write; by default named like the weights.")
     ] = None,
@@ -490,7 +484,7 @@ def export_command(
 
     from .files import atomic_path
 
-    model = _load(weights, None)
+    model = _load(weights)
     if form == "onnx":
         from .export import to_onnx
 
@@ -546,17 +540,14 @@ def _fabric(accelerator: str, precision: str, *, devices: int = 1, num_nodes: in
         ) from error
 
 
-def _load(weights: Path | None, level: int | None):
+def _load(weights: Path, level: int | None = None):
     from .checkpoint import load_model, load_pretrained
 
-    if weights is None:
-        model = load_pretrained()
-    elif weights.is_dir():
-        raise ValueError(f"{weights} is a folder: give the file, {weights / 'best.safetensors'}")
-    elif weights.suffix:
-        model = load_model(weights)
-    else:  # the name of one that comes with the package
-        model = load_pretrained(str(weights))
+    best = weights / "best.safetensors"
+    if best.exists():
+        raise ValueError(f"{weights} is the folder of a run: give the file, {best}")
+    # Without a suffix it is the name of one that comes with the package.
+    model = load_model(weights) if weights.suffix else load_pretrained(str(weights))
     return model if level is None else model.prune(level)
 
 

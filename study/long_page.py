@@ -6,7 +6,7 @@ computes nothing that is not in `study/results`, needs no data, and writes `docs
 """
 
 from collections.abc import Iterable
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 
 from segedu.files import read_rows
@@ -137,15 +137,15 @@ def _differences(pairs: list[dict]) -> str:
     for score in SCORES.values():
         head += [score, "95 % interval", "p"]
     parts = []
-    for family, title in FAMILIES.items():
-        own = [pair for pair in pairs if pair["family"] == family]
+    for family, own in groupby(pairs, key=lambda pair: pair["family"]):
         rows = {}
         for pair in own:
             name = f"{label(pair['arm'])} less {label(pair['other'])}"
             rows.setdefault(name, {})[pair["measure"]] = _difference(pair)
         lines = [[name, *chain.from_iterable(row[s] for s in SCORES)] for name, row in rows.items()]
         table = markdown_table(head, lines, "lrrrrrr")
-        parts.append(f"**{title}**: {len(own)} comparisons.\n\n{table}\n")
+        number = len(lines) * len(SCORES)
+        parts.append(f"**{FAMILIES[family]}**: {number} comparisons.\n\n{table}\n")
     return "\n".join(parts)
 
 

@@ -94,7 +94,8 @@ def folder(tmp_path_factory):
     (root / "empty.png").touch()
     for name in ("other", "nothing", "a_run", "pictures/images", "pictures/masks"):
         (root / name).mkdir(parents=True)
-    save_checkpoint(root / "a_run" / "last.safetensors", UNet(1, 1, channels=(2, 4)))
+    for name in ("best", "last"):
+        save_checkpoint(root / "a_run" / f"{name}.safetensors", UNet(1, 1, channels=(2, 4)))
     save_checkpoint(root / "colour.safetensors", UNet(4, 1, channels=(2, 4)))
     save_checkpoint(root / "three.safetensors", UNet(1, 3, channels=(2, 4)))
     save_checkpoint(root / "half.safetensors", HalfResolution(1, 1, channels=(2, 4)))

@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
 import torch
+
+from tests.test_chapters import read
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
@@ -37,8 +38,8 @@ def test_the_sections_of_the_plan_are_in_their_chapters():
     rows = re.findall(r"^\| \[.*?\]\(\.\./chapters/(\w+)\)(.*)$", PAGE, re.M)
     assert len(rows) == 7
     for name, row in rows:
-        chapter = nbformat.read(ROOT / "chapters" / f"{name}.ipynb", as_version=4)
-        text = "\n".join(cell.source for cell in chapter.cells if cell.cell_type == "markdown")
+        cells = read(f"chapters/{name}").cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
         named = re.findall(r"\*(.+?)\*", row)
         assert named or name == "prerequisites"
         assert set(named) <= set(re.findall(r"^## (.+)$", text, re.M)), name

@@ -42,7 +42,8 @@ def best_threshold_of(
                 f"{twice[0]} is to be measured and to choose the threshold, which would flatter "
                 "the result: calibrate with other pictures"
             )
-    values = set(torch.cat([mask.flatten() for _, mask in tiles]).tolist()) - {ignore_index}
+    annotated = list(tiles)
+    values = set(torch.cat([mask.flatten() for _, mask in annotated]).tolist()) - {ignore_index}
     if len(values) < 2:
         what = "object" if values <= {0} else "background"
         raise ValueError(
@@ -51,21 +52,22 @@ def best_threshold_of(
         )
     model = model.to(fabric.device)
     with fabric.autocast():
-        pairs = [(predict(model, image[None]).cpu(), mask) for image, mask in tiles]
+        pairs = [(predict(model, image[None]).cpu(), mask) for image, mask in annotated]
     best, threshold = best_iou(pairs, ignore_index)
-    own = evaluate(
+    counts = evaluate(
         lambda probabilities: to_mask(probabilities, model.threshold),
         [(probabilities[0], mask) for probabilities, mask in pairs],
         num_classes=1,
         ignore_index=ignore_index,
     )
+    own = dataset_iou(counts)
     pictures = f"{len(tiles)} annotated picture{'s' if len(tiles) > 1 else ''}"
-    if dataset_iou(own) >= best:
+    if own >= best:
         print(f"threshold {model.threshold}: on {pictures} no other one is better ({best:.3f})")
         return model.threshold
     print(
         f"threshold {threshold} from {pictures} (IoU there {best:.3f}), in place of "
-        f"{model.threshold} (IoU there {dataset_iou(own):.3f})"
+        f"{model.threshold} (IoU there {own:.3f})"
     )
     if threshold in (THRESHOLDS[0], THRESHOLDS[-1]):
         print(f"{threshold} is the last one that is tried: look whether pictures and masks fit")
