@@ -106,7 +106,7 @@ def _answer(network: nn.Module, image: Tensor) -> Tensor:
 
 
 def measure_all(root: Path, folder: Path = RESULTS) -> None:
-    """Measure the runs that are not measured yet, write the tables, and print them.
+    """Measure the runs that are new since the last time, write the tables, and print them.
 
     An arm without weights in `runs/study/long` keeps its rows in the tables.
     """
@@ -119,7 +119,7 @@ def measure_all(root: Path, folder: Path = RESULTS) -> None:
             print(f"{path.stem} is left out until all {SEEDS} seeds of its arm are there")
             continue
         done = path.with_suffix(".json")
-        if not done.exists():
+        if not done.exists() or done.stat().st_mtime < path.stat().st_mtime:
             with atomic_path(done) as temporary:
                 temporary.write_text(json.dumps(measure_run(path, root)), encoding="utf-8")
         found[arm, seed] = json.loads(done.read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """A tiny long study, from two trainings of two arms to the tables."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -88,6 +89,14 @@ def test_runs_are_measured_once_and_make_the_tables(small_study, monkeypatch, ca
         long_report.measure_all(Path(), small_study)
     assert read_rows(small_study / "long_table.csv") == table
     assert "Holm" in capsys.readouterr().out
+
+    weights = small_study / "runs" / "long" / "unet-0.safetensors"  # as if trained anew
+    later = weights.with_suffix(".json").stat().st_mtime + 1
+    os.utime(weights, (later, later))
+    with monkeypatch.context() as patched:
+        patched.setattr(long_report, "measure_run", None)
+        with pytest.raises(TypeError):
+            long_report.measure_all(Path(), small_study)
 
 
 def test_a_pruned_level_has_the_threshold_that_is_best_for_it(small_study, monkeypatch):

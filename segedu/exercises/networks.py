@@ -14,10 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from .answer import Answer, check
+from .answer import Answer, _same, check
 
 REFUSED, ANSWERED = "an error", "an answer to sides that do not fit"
 UNREGISTERED = "the answer depends on weights that the network does not know"
+CUT = (
+    "the gradient is cut off inside the network, though its values are right: without detach() and "
+    "torch.no_grad() all of it can learn"
+)
+TOLERANCE = 1e-4
 
 
 def fill(module: nn.Module) -> nn.Module:
@@ -63,6 +68,19 @@ def uses_only_its_own(network: nn.Module, images: Tensor) -> Tensor | str:
         hook.remove()
     registered = set(map(id, network.parameters()))
     return answer if all(id(weight) in registered for weight in used) else UNREGISTERED
+
+
+def cuts_gradient(network: nn.Module, right: nn.Module, images: Tensor) -> bool:
+    """Whether the images' gradient differs from that of a network which gives the same answer."""
+
+    def gradient(one):
+        leaf = images.detach().clone().requires_grad_()
+        answer = one(leaf)
+        total = answer.sum() if isinstance(answer, Tensor) else sum(head.sum() for head in answer)
+        return torch.autograd.grad(total + 0 * leaf.sum(), leaf)[0]  # 0 if it is cut off
+
+    with torch.enable_grad():
+        return not _same(gradient(network), gradient(right), TOLERANCE)
 
 
 def block(before: int, width: int, *, norm=True, relu=True, layers=2, padding=1) -> nn.Sequential:
@@ -168,13 +186,18 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
     not yet: the skips are missing: each block on the way up also takes the map from the way down
     """
 
+    right = cache(lambda channels: fill(Built(channels)))
+
     def run(make, channels, images):
         network = make(channels)
         if not isinstance(network, nn.Module):
             return network
         with torch.no_grad():
             if not any(side % 2 ** (len(channels) - 1) for side in images.shape[2:]):
-                return uses_only_its_own(fill(network), images)
+                answer = uses_only_its_own(fill(network), images)
+                if not _same(answer, right(channels)(images), TOLERANCE):
+                    return answer
+                return CUT if cuts_gradient(network, right(channels), images) else answer
             try:
                 fill(network)(images)
             except Exception:  # of any kind: torch.cat raises one, a network may raise its own
@@ -273,5 +296,6 @@ def check_unet(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         "and keep them as attributes, in nn.Sequential or in nn.ModuleList, not in a plain list": (
             made(holder=list)
         ),
+        CUT: made(final=torch.detach),
     }
-    return check(submission, Built, cases, misconceptions, run=run, tolerance=1e-4)
+    return check(submission, Built, cases, misconceptions, run=run, tolerance=TOLERANCE)

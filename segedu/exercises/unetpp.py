@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..models import unet_nodes, unetpp_nodes
 from .answer import Answer, _same, check
 from .losses import NO_GRADIENT
-from .networks import block, error_of, fill
+from .networks import CUT, TOLERANCE, block, cuts_gradient, error_of, fill
 
 Node = tuple[int, int]
 
@@ -226,7 +226,6 @@ CHANNELS = (
     "a layer gets another number of channels than it was made for: Exercise 1 counts those that "
     "enter a block, and each head takes channels[0]"
 )
-TOLERANCE = 1e-4
 NAMES = (
     "the network is right, but trained weights do not fit into it: keep the blocks in an "
     'nn.ModuleDict called blocks, under "0_0", "0_1" and so on, and the heads in one called heads, '
@@ -248,11 +247,11 @@ def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
 
     @cache
     def expected(channels):
-        """An image, the right logits, and the weights that give them."""
+        """An image, and the right network with its logits."""
         right, size = fill(Triangle(channels)), 2 ** (len(channels) + 1)
         image = torch.rand(1, 1, size, size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
-            return image, right(image), right.state_dict()
+            return image, right, right(image)
 
     def logits_of(network, image):
         """What a network answers; a mistake that raises an error has a kind of error of its own."""
@@ -278,7 +277,7 @@ def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         if network is None or network is ...:
             return network
         sizes = [weight.shape[-1] for weight in network.parameters() if weight.dim() == 4]
-        image, right, weights = expected(tuple(channels))
+        image, right, logits = expected(tuple(channels))
         result = logits_of(network, image)
         if result is None or result is ...:
             return result
@@ -286,12 +285,14 @@ def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
             return HIDDEN
         if sizes.count(1) < len(result):
             return TOO_FEW_HEADS
-        if not _same(result, right, TOLERANCE):
+        if not _same(result, logits, TOLERANCE):
             return result
+        if cuts_gradient(network, right, image):
+            return CUT
         levels = range(1, len(channels))
         biases = {f"heads.{level}.bias": torch.tensor([float(level)]) for level in levels}
         try:
-            network.load_state_dict(weights | biases)
+            network.load_state_dict(right.state_dict() | biases)
         except RuntimeError:  # other names or shapes
             return NAMES
         with torch.no_grad():
@@ -365,6 +366,7 @@ def check_unetpp(submission: Callable[[Sequence[int]], nn.Module]) -> Answer:
         "the normalisation is missing in the blocks": wrong(norm=False),
         "the ReLUs are missing in the blocks": wrong(relu=False),
         "a block has two convolutions, here is one": wrong(layers=1),
+        CUT: wrong(answer=lambda logits: [head.detach() for head in logits]),
     }
     return check(submission, Triangle, cases, misconceptions, run=answer, tolerance=TOLERANCE)
 

@@ -273,9 +273,13 @@ class Recursive(nn.Module):
 class Bottom(nn.Module):
     """The bottom has a name of its own; mistakes can be chosen."""
 
-    def __init__(self, channels, *, skips=slice(None, None, -1), early=False, padding=1, made=True):
+    def __init__(
+        self, channels, *, skips=slice(None, None, -1), early=False, padding=1, made=True,
+        kept=torch.clone,
+    ):  # fmt: skip
         super().__init__()
         self.skips, self.early, self.channels, self.made = skips, early, channels, made
+        self.kept = kept
         pairs = list(pairwise([1, *channels[:-1]]))
         self.encoder = nn.ModuleList(block(a, b) for a, b in pairs)
         self.bottom = block(channels[-2], channels[-1])
@@ -292,7 +296,7 @@ class Bottom(nn.Module):
         maps = []
         for part in self.encoder:
             x = part(x)
-            maps.append(F.max_pool2d(x, 2) if self.early else x)
+            maps.append(self.kept(F.max_pool2d(x, 2) if self.early else x))
             x = F.max_pool2d(x, 2)
         x = self.bottom(x)
         for part, skip in zip(self.decoder[::-1], maps[self.skips], strict=True):
@@ -453,6 +457,17 @@ def ending(end):
     return Ending
 
 
+def without_gradient(network):
+    """A network that computes everything under no_grad."""
+
+    class Still(network):
+        @torch.no_grad()
+        def forward(self, x):
+            return super().forward(x)
+
+    return Still
+
+
 def with_head(make):
     """A U-Net whose head is made from the number of its channels."""
 
@@ -592,6 +607,9 @@ WRONG = [
     ("unet", lambda c: Bottom(c, skips=slice(None)), "from the first to the last: the way up"),
     ("unet", lambda c: Bottom(c, early=True), "a skip is too small"),
     ("unet", lambda c: Bottom(c, padding=0), "have no padding"),
+    ("unet", without_gradient(UNetOfModules), "the gradient is cut off"),
+    ("unet", lambda c: Bottom(c, kept=torch.detach), "the gradient is cut off"),
+    ("unet", ending(lambda z: torch.from_numpy(z.numpy(force=True))), "the gradient is cut off"),
     ("unet", lambda c: Recursive(c, fitted=True), "sides that do not fit has to raise"),
     ("unet", refusing(lambda height, width, step: height % 2 or width % 2), "an odd side raises"),
     ("unet", refusing(lambda height, width, step: height % step), "answer to sides that do not"),

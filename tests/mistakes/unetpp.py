@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from segedu.models import ConvBlock, UNet, UNetPlusPlus, unetpp_nodes
+from tests.mistakes.unet import without_gradient
 
 
 class InRows(nn.Module):
@@ -194,6 +195,7 @@ WRONG = [
     ("evaluation_order", lambda nodes: [(0, 0), (1, 0), (0, 1)],
      "3 nodes were returned, expected 6"),
     ("unetpp", ready_made(), "only the deepest head answers"),
+    ("unetpp", without_gradient(Wrapper), "the gradient is cut off"),
     ("unetpp", ready_made(UNet), "expected"),
     ("unetpp", ready_made(deep_supervision=True, skips="last"), "only the nearest skip"),
     ("unetpp", ready_made(deep_supervision=True, skips="first"), "only the encoder's skip"),
