@@ -47,8 +47,8 @@ IgnoreOption = Annotated[
 AugmentOption = Annotated[
     str,
     typer.Option(
-        help="Random changes of the crops: any of mirror, flips, scale, elastic, light, with "
-        "commas between, or none. mirror is for pictures with an above and a below."
+        help="Random changes of the crops: any of mirror, flips, scale, elastic, light, "
+        "noise, with commas between, or none. mirror is for pictures with an above and a below."
     ),
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder for the results.")]

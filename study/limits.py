@@ -265,7 +265,7 @@ def _column(rows: list[dict], name: str) -> np.ndarray:
 
 
 def _cell(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 4)
+    return None if np.isnan(value) else round(float(value), 6)
 
 
 def limits(root: Path, folder: Path = RESULTS) -> None:

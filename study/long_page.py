@@ -173,10 +173,11 @@ def _scores(rows: dict, arms: Iterable[str], columns: dict[str, str]) -> str:
 
 def _limits(rows: list[dict]) -> str:
     lines = [
-        [row["quantity"], f"{float(row['value']):.3f}", f"{row['low']} to {row['high']}"]
+        [row["quantity"], *(format(float(row[key]), ".3f") for key in ("value", "low", "high"))]
         for row in rows
         if row["of"] in ("annotation", "unetpp-nuclei")
     ]
+    lines = [[name, value, f"{low} to {high}"] for name, value, low, high in lines]
     return markdown_table(["quantity", "value", "95 % interval, fields"], lines, "lrr") + "\n"
 
 

@@ -194,6 +194,25 @@ def test_mirror_keeps_above_above():
     assert poses == {tuple(m.flatten().tolist()) for m in (mask, mask.flip(1))}
 
 
+def test_noise_has_another_strength_in_each_crop_and_spares_the_mask():
+    torch.manual_seed(0)
+    transform, (image, mask) = train_transform(100, augment=["noise"]), pair(100, 100)
+    noise = []
+    for _ in range(200):
+        noisy, same = transform(image, mask)
+        assert torch.equal(same, mask)
+        assert isinstance(noisy, tv_tensors.Image)
+        noise.append((noisy - image).flatten())
+    noise = torch.stack(noise)
+    spreads = noise.std(dim=1)
+    assert 0 <= spreads.min() < 0.003
+    assert 0.047 < spreads.max() < 0.0515
+    assert spreads.mean() == pytest.approx(0.025, abs=0.003)
+    assert noise.mean().item() == pytest.approx(0, abs=2e-4)
+    neighbours = np.corrcoef(noise[:, :-1].flatten(), noise[:, 1:].flatten())[0, 1]
+    assert abs(neighbours) < 0.01  # each pixel has its own
+
+
 def test_an_unknown_augmentation_is_refused():
     with pytest.raises(ValueError, match=r"augment must be 'mirror', .* got 'rotate'"):
         train_transform(8, augment=["rotate"])

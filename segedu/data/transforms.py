@@ -20,7 +20,7 @@ from ..checks import check_choice, check_integer, describe
 
 TARGETS = ("binary", "three_class", "instances")
 THREE_CLASSES = ("background", "interior", "boundary")
-AUGMENTATIONS = ("mirror", "flips", "scale", "elastic", "light")
+AUGMENTATIONS = ("mirror", "flips", "scale", "elastic", "light", "noise")
 PERCENTILES = (1.0, 99.9)  # of the pixel values, which become 0 and 1
 
 
@@ -152,7 +152,8 @@ def train_transform(
     ignore_index : what the mask is padded with; by default 0, the background.
     augment : any of "mirror" (left and right), "flips" (all eight poses of flips and quarter
         turns), "scale" (0.7 to 1.4 times as large), "elastic" (smooth displacements of a few
-        pixels, as for the first U-Net, Ronneberger et al. 2015) and "light" (`jitter_light`).
+        pixels, as for the first U-Net, Ronneberger et al. 2015), "light" (`jitter_light`) and
+        "noise" (Gaussian, with a random standard deviation of up to 0.05).
 
     Raises ValueError for another name.
 
@@ -177,6 +178,7 @@ def train_transform(
         ],
         "elastic": [functools.partial(_elastic, **pad), v2.CenterCrop(crop_size)],
         "light": [jitter_light],
+        "noise": [_add_noise],
     }
     crop = v2.RandomCrop(window, pad_if_needed=True, **pad)
     if "scale" in augment:
@@ -209,6 +211,14 @@ def _elastic(
     return v2.functional.elastic(image, moves, fill=0), v2.functional.elastic(
         mask, moves, fill=fill[tv_tensors.Mask]
     )
+
+
+def _add_noise(
+    image: tv_tensors.Image, mask: tv_tensors.Mask
+) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
+    """Give each pixel Gaussian noise; its standard deviation is random, too."""
+    noise = 0.05 * torch.rand(()) * torch.randn(image.shape)
+    return tv_tensors.wrap(image + noise, like=image), mask
 
 
 def jitter_light(
