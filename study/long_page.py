@@ -172,12 +172,11 @@ def _scores(rows: dict, arms: Iterable[str], columns: dict[str, str]) -> str:
 
 
 def _limits(rows: list[dict]) -> str:
-    lines = [
-        [row["quantity"], *(format(float(row[key]), ".3f") for key in ("value", "low", "high"))]
-        for row in rows
-        if row["of"] in ("annotation", "unetpp-nuclei")
-    ]
-    lines = [[name, value, f"{low} to {high}"] for name, value, low, high in lines]
+    lines = []
+    for row in rows:
+        if row["of"] in ("annotation", "unetpp-nuclei"):
+            value, low, high = (f"{float(row[key]):.3f}" for key in ("value", "low", "high"))
+            lines.append([row["quantity"], value, f"{low} to {high}"])
     return markdown_table(["quantity", "value", "95 % interval, fields"], lines, "lrr") + "\n"
 
 

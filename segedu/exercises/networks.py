@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from .answer import Answer, _same, check
+from .answer import Answer, _gradient, _same, check
 
 REFUSED, ANSWERED = "an error", "an answer to sides that do not fit"
 UNREGISTERED = "the answer depends on weights that the network does not know"
@@ -74,10 +74,7 @@ def cuts_gradient(network: nn.Module, right: nn.Module, images: Tensor) -> bool:
     """Whether the images' gradient differs from that of a network which gives the same answer."""
 
     def gradient(one):
-        leaf = images.detach().clone().requires_grad_()
-        answer = one(leaf)
-        total = answer.sum() if isinstance(answer, Tensor) else sum(head.sum() for head in answer)
-        return torch.autograd.grad(total + 0 * leaf.sum(), leaf)[0]  # 0 if it is cut off
+        return _gradient(lambda x: torch.stack(list(one(x))), images.clone())  # of all heads
 
     with torch.enable_grad():
         return not _same(gradient(network), gradient(right), TOLERANCE)
