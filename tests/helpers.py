@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from segedu import exercises
+from segedu.data import SyntheticNuclei
 
 
 def build_book(source: Path, output: Path) -> Path:
@@ -47,6 +49,20 @@ def indexed_like_a_list(data, count: int) -> None:
     for index in ("a", None, 0.0, slice(1)):
         with pytest.raises(ValueError, match="index must be an integer"):
             data[index]
+
+
+class FewNuclei(list):
+    """Four synthetic images as a `NucleiDataset`; two of them are tiles of one field."""
+
+    def __init__(self, size: int, *, seed: int = 0, target: str = "binary", groups: str = "xxyz"):
+        super().__init__(SyntheticNuclei(4, seed=seed, size=size, target=target))
+        self.labels = SyntheticNuclei(4, seed=seed, size=size, target="instances")
+        self.image_ids, self.groups = list("abcd"), list(groups)
+
+    def instances(self, index: int) -> np.ndarray:
+        return self.labels[index][1].numpy()
+
+    grey = instances
 
 
 class Interrupting(nn.Module):

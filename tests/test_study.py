@@ -27,7 +27,7 @@ from study import benchmark, long, report, times
 from study.pages import marks
 from study.pretrained import COMMANDS, card, measure, measured
 from study.timing import take_turns
-from tests.helpers import same_weights
+from tests.helpers import FewNuclei, same_weights
 
 RESULTS = Path(study.RESULTS)
 SIDE = 64
@@ -35,21 +35,6 @@ SIDE = 64
 
 def rows(name: str) -> list[dict[str, str]]:
     return read_rows(RESULTS / f"compare_{name}.csv")
-
-
-class Images(list):
-    """Four synthetic images as a `NucleiDataset`."""
-
-    def __init__(self, seed: int, target: str):
-        dataset = SyntheticNuclei(4, seed=seed, size=SIDE, target=target)
-        super().__init__(dataset[index] for index in range(4))
-        self.labels = SyntheticNuclei(4, seed=seed, size=SIDE, target="instances")
-        self.image_ids, self.groups = list("abcd"), list("xxyz")
-
-    def instances(self, index: int) -> np.ndarray:
-        return self.labels[index][1].numpy()
-
-    grey = instances
 
 
 @pytest.fixture
@@ -65,8 +50,12 @@ def small_study(tmp_path, monkeypatch):
     monkeypatch.setattr(times, "ROUNDS", 1)
     monkeypatch.setattr(times, "THREADS", torch.get_num_threads())
     seeds = {"train": 1, "validation": 2, "test": 3}
-    monkeypatch.setattr(study, "_nuclei", lambda root, split, target: Images(seeds[split], target))
-    monkeypatch.setattr(study, "_synthetic", lambda split: Images(seeds[split], "binary"))
+
+    def nuclei(root: Path, split: str, target: str) -> FewNuclei:
+        return FewNuclei(SIDE, seed=seeds[split], target=target)
+
+    monkeypatch.setattr(study, "_nuclei", nuclei)
+    monkeypatch.setattr(study, "_synthetic", lambda split: nuclei(Path(), split, "binary"))
     threads = torch.get_num_threads()
     yield tmp_path
     torch.set_num_threads(threads)

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from segedu import UNet, predict
-from segedu.data import SyntheticNuclei
 from segedu.evaluation import THRESHOLDS
 from segedu.files import read_rows
 from study import limits, report
 from study.limits import PLACES, edge_level, field_interval, moved_iou, network_rows, place_errors
+from tests.helpers import FewNuclei
 
 
 def disc(radius: float, side: int = 80) -> np.ndarray:
@@ -70,22 +70,9 @@ def test_the_edge_level_says_how_far_outside_an_outline_was_drawn():
     assert np.isnan(edge_level(np.ones((80, 80)), disc(20)))
 
 
-class Tiles(list):
-    """Four synthetic images as a `NucleiDataset`: two are tiles of one field."""
-
-    def __init__(self):
-        dataset = SyntheticNuclei(4, size=48)
-        super().__init__(dataset[index] for index in range(4))
-        self.labels = SyntheticNuclei(4, size=48, target="instances")
-        self.groups = ["x", "y", "x", "z"]
-
-    def instances(self, index: int) -> np.ndarray:
-        return self.labels[index][1].numpy()
-
-
 def test_a_threshold_is_taken_from_the_tile_beside():
     torch.manual_seed(0)
-    tiles, model = Tiles(), UNet(1, 1, channels=(4, 8))
+    tiles, model = FewNuclei(48, groups="xyxz"), UNet(1, 1, channels=(4, 8))
     model.threshold = 0.4
     ious = np.zeros((4, len(THRESHOLDS)))
     for number, (image, mask) in enumerate(tiles):

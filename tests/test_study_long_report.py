@@ -9,30 +9,18 @@ import numpy as np
 import pytest
 
 import study.compare as compare
-from segedu.data import SyntheticNuclei
 from segedu.files import read_rows, write_rows
 from study import long, long_page, long_report
 from study.compare import RESULTS
 from study.pages import marks
-
-
-class Images(list):
-    """Four synthetic images as a `NucleiDataset`."""
-
-    def __init__(self, seed: int, target: str):
-        dataset = SyntheticNuclei(4, seed=seed, size=32, target=target)
-        super().__init__(dataset[index] for index in range(4))
-        self.labels = SyntheticNuclei(4, seed=seed, size=32, target="instances")
-
-    def instances(self, index: int) -> np.ndarray:
-        return self.labels[index][1].numpy()
+from tests.helpers import FewNuclei
 
 
 @pytest.fixture
 def small_study(tmp_path, monkeypatch):
     images = {"train": 1, "validation": 2, "test": 3}
     made = {
-        (split, target): Images(seed, target)
+        (split, target): FewNuclei(32, seed=seed, target=target)
         for split, seed in images.items()
         for target in ("binary", "three_class")
     }

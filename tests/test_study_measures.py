@@ -7,7 +7,6 @@ from scipy import stats
 from skimage.measure import label
 from torchmetrics.functional.classification import binary_calibration_error
 
-from segedu.data import SyntheticNuclei
 from segedu.evaluation import THRESHOLDS
 from segedu.metrics import average_precision, surface_dice
 from segedu.objects import label_objects
@@ -21,20 +20,9 @@ from study.measures import (
     table,
     write_runs,
 )
+from tests.helpers import FewNuclei
 
 FIELDS = ["x", "x", "y", "z"]
-
-
-class Images(list):
-    """Four synthetic images as a `NucleiDataset`; the last one has no nucleus."""
-
-    def __init__(self, target: str):
-        dataset = SyntheticNuclei(4, size=48, target=target)
-        super().__init__(dataset[index] for index in range(4))
-        self.labels = SyntheticNuclei(4, size=48, target="instances")
-
-    def instances(self, index: int) -> np.ndarray:
-        return self.labels[index][1].numpy()
 
 
 def brightness(image):
@@ -43,7 +31,7 @@ def brightness(image):
 
 
 def test_what_is_measured_is_what_other_code_finds():
-    images = Images("binary")
+    images = FewNuclei(48)
     run = measure(brightness, images, classes=1, threshold=0.3)
     answers = np.stack([brightness(image)[0].numpy() for image, _ in images])
     truths = np.stack([mask.numpy() > 0 for _, mask in images])
@@ -86,7 +74,7 @@ def test_what_is_measured_is_what_other_code_finds():
 
 
 def test_three_classes_have_grown_interiors_and_no_threshold():
-    images = Images("three_class")
+    images = FewNuclei(48, target="three_class")
     masks = iter([mask.as_subclass(torch.Tensor) for _, mask in images])
 
     def truth(image):
