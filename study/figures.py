@@ -191,7 +191,7 @@ def result() -> Figure:
 
 
 def study() -> Figure:
-    """Each network of the long study, the fastest first: its difference to the U-Net, its time."""
+    """Each network of the long study, the fastest first: its gain over the U-Net, and its time."""
     runs, fields = read_runs(RESULTS), fields_of_test(RESULTS)
     milliseconds = {arm: float(row["inference_ms"]) for arm, row in long_times(RESULTS).items()}
     arms = sorted((arm for arm in NETWORKS if (arm, 0) in runs), key=milliseconds.get)
@@ -208,10 +208,10 @@ def study() -> Figure:
             error = [[interval.mean - interval.low], [interval.high - interval.mean]]
             quality.errorbar(interval.mean, row, xerr=error, fmt="o", color=color, capsize=3)
         time.plot(milliseconds[arm], row, "o", color=color)
-    names = [network_label(arm).replace("deep supervision, head", "head") for arm in arms]
+    names = [network_label(arm) for arm in arms]
     quality.set_yticks(range(len(arms)), names)
     quality.invert_yaxis()
-    quality.set_xlabel("IoU, difference to the U-Net")
+    quality.set_xlabel("IoU, difference from the U-Net")
     time.set(xscale="log", xlim=(9, 120), xlabel="ms per image")
     ticks = [10, 20, 40, 80]
     time.set_xticks(ticks, ticks)

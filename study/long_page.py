@@ -19,18 +19,16 @@ PAGE = DOCS / "study.md"
 NAMES = {
     "unet": "U-Net",
     **{f"unet-depth-{depth}": f"U-Net of depth {depth}" for depth in (1, 2, 3)},
-    "unet-wide": "U-Net, wide",
+    "unet-wide": "wide U-Net",
     "unetpp": "U-Net++",
-    "unetpp-ds": "U-Net++, deep supervision",
-    **{
-        f"unetpp-ds-L{level}": f"U-Net++, deep supervision, head L{level}" for level in (1, 2, 3, 4)
-    },
-    "residual": "U-Net of residual blocks",
+    "unetpp-ds": "U-Net++ DS",
+    **{f"unetpp-ds-L{level}": f"U-Net++ DS, head L{level}" for level in (1, 2, 3, 4)},
+    "residual": "Residual U-Net",
     "attention": "Attention U-Net",
     "attention-pp": "Attention U-Net++",
     "unet3plus": "UNet 3+",
-    "half": "half resolution",
-    "half-bf16": "half resolution, bfloat16",
+    "half": "half resolution, 32 bits",
+    "half-bf16": "half resolution, 16 bits",
     "monai-unet": "MONAI's U-Net",
     "monai-unetpp": "MONAI's U-Net++",
     "smp-unet": "smp's U-Net, ResNet-18",
@@ -140,7 +138,7 @@ def _differences(pairs: list[dict]) -> str:
     for family, own in groupby(pairs, key=lambda pair: pair["family"]):
         rows = {}
         for pair in own:
-            name = f"{label(pair['arm'])} less {label(pair['other'])}"
+            name = f"{label(pair['arm'])} − {label(pair['other'])}"
             rows.setdefault(name, {})[pair["measure"]] = _difference(pair)
         lines = [[name, *chain.from_iterable(row[s] for s in SCORES)] for name, row in rows.items()]
         table = markdown_table(head, lines, "lrrrrrr")

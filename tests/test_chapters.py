@@ -414,6 +414,15 @@ def test_deeper_notebook(page, monkeypatch):
     assert short(read(chapter)) == []
 
 
+@pytest.mark.parametrize("page", CONTENTS)
+def test_a_link_names_the_file_of_its_page(page):
+    """So it works in JupyterLab and where the repository is shown, too, not only in the book."""
+    source = next(ROOT.glob(f"{page}.*"))
+    text = prose(read(page)) if source.suffix == ".ipynb" else source.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)\s#:<]+)(?:#[^)\s]*)?\)", text)
+    assert [link for link in links if not (source.parent / link).is_file()] == []
+
+
 def test_every_notebook_is_in_the_book():
     files = {f"chapters/{path.stem}" for path in (ROOT / "chapters").glob("*.ipynb")}
     assert files == set(NOTEBOOKS)

@@ -41,7 +41,7 @@ def problems(page: str) -> list[str]:
         link = re.search(r"\]\((\S+)\)\.$", line)
         if named and named[2] not in names(named[1]):
             wrong.append(f"{named[1]} has no {named[2]}")
-        elif link and not (PAGE.parent / f"{link[1]}.ipynb").exists():
+        elif link and not (PAGE.parent / link[1]).exists():
             wrong.append(f"there is no page {link[1]}")
         elif not (named or (link and line in words)):
             wrong.append(f"names no test: {line}")

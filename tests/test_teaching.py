@@ -35,7 +35,7 @@ def test_the_example_is_an_exercise(check_share, share, message):
 
 
 def test_the_sections_of_the_plan_are_in_their_chapters():
-    rows = re.findall(r"^\| \[.*?\]\(\.\./chapters/(\w+)\)(.*)$", PAGE, re.M)
+    rows = re.findall(r"^\| \[.*?\]\(\.\./chapters/(\w+)\.ipynb\)(.*)$", PAGE, re.M)
     assert len(rows) == 7
     for name, row in rows:
         cells = read(f"chapters/{name}").cells

@@ -184,7 +184,7 @@ def check_edge_share(submission: Callable[[ndarray, ndarray], float]) -> Answer:
     >>> from scipy.ndimage import distance_transform_edt
     >>> check_edge_share(lambda preds, truth: (
     ...     distance_transform_edt(truth)[preds != truth] <= 1).mean())
-    not yet: inside the background this distance is 0, so every false alarm counts as an edge pixel
+    not yet: inside the background this distance is 0, so all false positives count as edge pixels
     """
 
     def edge(truth, reach=1.0):
@@ -218,13 +218,13 @@ def check_edge_share(submission: Callable[[ndarray, ndarray], float]) -> Answer:
         return pixels
 
     misconceptions = {
-        "inside the background this distance is 0, so every false alarm counts as an edge pixel": (
+        "inside the background this distance is 0, so all false positives count as edge pixels": (
             lambda *masks: share(*masks, lambda truth: distance_transform_edt(truth) <= 1)
         ),
         "inside the nuclei this distance is 0, so every missed pixel counts as an edge pixel": (
             lambda *masks: share(*masks, lambda truth: distance_transform_edt(~truth) <= 1)
         ),
-        "this looks at the inner side of the outline alone: false alarms lie on the outer one": (
+        "this looks at the inner side of the outline alone: false positives lie on the outer one": (
             lambda *masks: share(*masks, one_side("inner"))
         ),
         "this looks at the outer side of the outline alone: missed pixels lie on the inner one": (
@@ -269,7 +269,7 @@ def check_edge_share(submission: Callable[[ndarray, ndarray], float]) -> Answer:
             lambda *masks: share(*masks, lambda truth: edge(truth, 0.99))
         ),
         "erosion leaves the inner side of the outline alone (and takes what lies beyond the border "
-        "as background): false alarms lie on the outer side": (
+        "as background): false positives lie on the outer side": (
             lambda *masks: share(*masks, lambda truth: truth & ~binary_erosion(truth))
         ),
         "this counts the second pixel from the outline too: a neighbour has the distance 1": (
@@ -278,10 +278,10 @@ def check_edge_share(submission: Callable[[ndarray, ndarray], float]) -> Answer:
         "one of the two distances is 0 at every pixel, and so is their minimum: take the distance "
         "of the pixel's own class": lambda *masks: share(*masks, np.ones_like),
         "this is a percentage: return a share, from 0 to 1": lambda *masks: 100 * share(*masks),
-        "these are the false alarms alone: missed pixels are wrong, too": (
+        "these are the false positives alone: missed pixels are wrong, too": (
             lambda preds, truth: share_of(preds & ~truth, truth)
         ),
-        "these are the missed pixels alone: false alarms are wrong, too": (
+        "these are the missed pixels alone: false positives are wrong, too": (
             lambda preds, truth: share_of(truth & ~preds, truth)
         ),
         "this measures the distance from the right pixels: measure it from the outline of the "

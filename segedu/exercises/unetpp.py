@@ -211,7 +211,7 @@ class Triangle(nn.Module):
 
 
 HIDDEN = (
-    "PyTorch finds no 3 x 3 convolutions in the network, so no optimiser would train them: keep "
+    "PyTorch finds no 3 x 3 convolutions in the network, so no optimizer would train them: keep "
     "the blocks in an nn.ModuleDict, not in a plain dict or list"
 )
 TOO_FEW_HEADS = (

@@ -238,7 +238,7 @@ WRONG = [
         preds ^ truth].mean(), "and so is their minimum"),
     ("edge_share", lambda preds, truth: 100 * edge_share(preds, truth), "this is a percentage"),
     ("edge_share", lambda preds, truth: (distance(truth) <= 1)[preds > truth].mean()
-     if (preds > truth).any() else float("nan"), "the false alarms alone"),
+     if (preds > truth).any() else float("nan"), "the false positives alone"),
     ("edge_share", lambda preds, truth: (distance(truth) <= 1)[preds < truth].mean()
      if (preds < truth).any() else float("nan"), "the missed pixels alone"),
     ("edge_share", lambda preds, truth: (edt(preds ^ truth)[preds ^ truth] <= 1).mean(),
