@@ -180,6 +180,7 @@ def train_command(
         CLASS_NAMES,
         NETWORKS,
         cached,
+        check_classes,
         check_sizes,
         make_loss,
         read_weights,
@@ -208,6 +209,8 @@ def train_command(
             raise ValueError(
                 f"{init} has {start.num_classes} classes, but --num-classes is {num_classes}"
             )
+    if class_names and data != "folder":
+        raise ValueError(f"--class-names is for --data folder, got it with --data {data}")
     names = _names(class_names) if data == "folder" else CLASS_NAMES.get(num_classes, ())
     if names and len(names) != num_classes:
         raise ValueError(f"--class-names has {len(names)} names for {num_classes} classes")
@@ -218,6 +221,7 @@ def train_command(
     reading = cached(sets, show=fabric.is_global_zero) if data == "folder" else nullcontext(sets)
     with reading as sets:
         train_set, validation_set, test_set = sets.values()
+        check_classes(train_set, ignore_index)
         weights = class_weights and read_weights(
             class_weights, train_set, num_classes, ignore_index
         )
@@ -493,7 +497,7 @@ def export_command(
         from .explorers import LiveSegmentation
 
         content = LiveSegmentation(model).to_page().encode()
-    out = out or Path(weights.stem).with_suffix({"web": ".html", "onnx": ".onnx"}[form])
+    out = out or Path(weights.stem + {"web": ".html", "onnx": ".onnx"}[form])
     with atomic_path(out) as temporary:
         temporary.write_bytes(content)
     print(f"{out}: {len(content) / 1e3:.0f} kB, {len(gzip.compress(content)) / 1e3:.0f} kB gzipped")
@@ -515,7 +519,12 @@ def _dataset(data: Data, root: Path | None, num_classes: int, split: Split, **op
     if num_classes not in (1, 3):
         raise ValueError(
             f"--data {data} has 1 class (nucleus) or 3 (background, interior, boundary), "
-            f"got --num-classes {num_classes}"
+            f"got {num_classes} classes"
+        )
+    if options.get("channels") not in (None, 1):
+        raise ValueError(
+            f"--data {data} has grey images, but the network takes {options['channels']} channels: "
+            "give other data or another network"
         )
     target = "binary" if num_classes == 1 else "three_class"
     return sets.nuclei_split(root or "synthetic", split, target=target)
@@ -546,8 +555,15 @@ def _load(weights: Path, level: int | None = None):
     best = weights / "best.safetensors"
     if best.exists():
         raise ValueError(f"{weights} is the folder of a run: give the file, {best}")
-    # Without a suffix it is the name of one that comes with the package.
-    model = load_model(weights) if weights.suffix else load_pretrained(str(weights))
+    if weights.suffix:
+        model = load_model(weights)
+    else:
+        try:
+            model = load_pretrained(str(weights))
+        except ValueError as error:
+            raise ValueError(
+                f"{weights} is no .safetensors file and no network of the package: {error}"
+            ) from None
     return model if level is None else model.prune(level)
 
 
@@ -589,6 +605,6 @@ def main() -> None:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
         raise SystemExit(
-            f"error: out of memory ({first_line}); try a smaller --batch-size, "
-            "--crop-size or --channels"
+            f"error: out of memory ({first_line}); train with a smaller --batch-size, --crop-size "
+            "or --channels, or cut the pictures into smaller ones"
         ) from None

@@ -118,8 +118,11 @@ def edge_fit(image: np.ndarray, mask: np.ndarray) -> EdgeFit | None:
     image : (H, W) or (H, W, C) numbers.
     mask : (H, W) integers; every border between two values is an edge.
 
-    Returns None if the image is constant, or the mask has hardly an edge.
+    Returns None if the image is constant, or too small to move its mask, or the mask has hardly an
+    edge.
     """
+    if min(mask.shape) <= 2 * REACH:
+        return None
     smooth = gaussian_filter(_grey(image), 3, truncate=2.5)
     down, right = np.gradient(smooth)
     strength = np.hypot(down, right)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import check_integer, check_range, check_tensor
+from .checks import check_integer, check_range, check_tensor, describe
 from .inference import predict
 from .metrics import StatScores, iou, stat_scores
 from .models import NodeGrid
@@ -52,7 +52,7 @@ def evaluate(
     """
     counts = [
         stat_scores(
-            segment(image[None]).cpu().long(),
+            segment(image[None]).cpu(),
             mask[None],
             num_classes=num_classes,
             ignore_index=ignore_index,
@@ -82,6 +82,7 @@ def otsu_threshold(images: Tensor) -> Tensor:
     from skimage.filters import gaussian, threshold_otsu
 
     check_range("images", check_tensor("images", images, "(1, C, H, W)"))
+    _check_one("images", images)
     blurred = gaussian(images[0].mean(dim=0).numpy(force=True), sigma=1)
     return torch.from_numpy(blurred > threshold_otsu(blurred))[None]
 
@@ -165,10 +166,12 @@ def threshold_counts(
     >>> counts.tp.flatten().tolist()  # 0.7 exceeds the thresholds 0.05 to 0.65
     [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
     """
+    _check_one("probabilities", probabilities)
     if ignore_index is not None:
         counted = mask != ignore_index
         probabilities, mask = probabilities[0, 0, counted], mask[counted]
-    check_range("mask", mask, 0, 1)
+    if mask.numel():
+        check_range("mask", mask, 0, 1)
     # How many thresholds each pixel exceeds; then how many pixels exceed each threshold.
     thresholds = torch.tensor(THRESHOLDS, device=probabilities.device)
     exceeded = torch.bucketize(probabilities.flatten(), thresholds)
@@ -200,6 +203,7 @@ def reliability(
     """
     check_integer("bins", bins, 1)
     check_range("probabilities", probabilities, -1e-6, 1 + 1e-6, ": these may be logits")
+    _check_one("probabilities", probabilities)
     num_classes = probabilities.shape[1]
     confidence, answer = probabilities[0].max(dim=0)
     answer = torch.ones_like(answer) if num_classes == 1 else answer
@@ -234,15 +238,17 @@ def calibration_error(table: Reliability) -> float:
 def best_threshold(counts: list[StatScores]) -> tuple[float, float]:
     """The highest IoU over THRESHOLDS of a list of `threshold_counts`, and its threshold.
 
-    IoU as in `dataset_iou`. Choose the threshold on validation images: chosen on the test images,
-    it would flatter the result.
+    IoU as in `dataset_iou`. Of thresholds that are equally good it is the one nearest to 0.5.
+    Choose the threshold on validation images: chosen on the test images, it would flatter the
+    result.
     """
     _check_not_empty(counts)
     columns = StatScores(*(torch.stack(column) for column in zip(*counts, strict=True)))
-    return max(
+    scores = [
         (dataset_iou(StatScores(*(column[:, k] for column in columns))), threshold)
         for k, threshold in enumerate(THRESHOLDS)
-    )
+    ]
+    return max(scores, key=lambda pair: (pair[0], -abs(pair[1] - 0.5)))
 
 
 def validate(
@@ -260,9 +266,15 @@ def validate(
 def best_iou(
     pairs: Iterable[tuple[Tensor, Tensor]], ignore_index: int | None = None
 ) -> tuple[float, float]:
-    """As `validate`, for pairs of probabilities (1, K, H, W) and masks (H, W)."""
-    counts = [count_pixels(*pair, ignore_index) for pair in pairs]
-    _check_not_empty(counts)
+    """As `validate`, for pairs of probabilities (1, K, H, W) and masks (H, W).
+
+    An image without a pixel that counts has no score.
+    """
+    tables = [count_pixels(*pair, ignore_index) for pair in pairs]
+    _check_not_empty(tables)
+    counts = [table for table in tables if sum(table).any()]
+    if not counts:
+        raise ValueError(f"all pixels of all {len(tables)} masks are ignored: nothing to measure")
     if len(counts[0].tp) > 1:  # one row per threshold
         return best_threshold(counts)
     return dataset_iou(concatenate(counts)), 0.5
@@ -282,6 +294,11 @@ def concatenate(counts: list[StatScores]) -> StatScores:
     """The counts of several images as one table."""
     _check_not_empty(counts)
     return StatScores(*(torch.cat(column) for column in zip(*counts, strict=True)))
+
+
+def _check_one(name: str, batch: Tensor) -> None:
+    if len(batch) != 1:
+        raise ValueError(f"{name} must be those of one image, (1, ...), got {describe(batch)}")
 
 
 def _check_not_empty(counts: list[StatScores]) -> None:

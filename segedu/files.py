@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-LONGEST = 200  # letters of a name that a temporary name keeps: 255 bytes are allowed
+LONGEST = 200  # bytes of a name that a temporary name keeps: 255 are allowed
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         # In the same folder, since a file can be renamed only within its file system.
         handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem[:LONGEST]}-", suffix=path.suffix
+            dir=path.parent, prefix=f".{_start_of(path.stem)}-", suffix=path.suffix
         )
         os.close(handle)
         temporary = Path(name)
@@ -59,9 +59,14 @@ def remove_unfinished(path: str | os.PathLike) -> None:
     []
     """
     path = Path(path)
-    name, ending = glob.escape(path.stem[:LONGEST]), glob.escape(path.suffix)
+    name, ending = glob.escape(_start_of(path.stem)), glob.escape(path.suffix)
     for leftover in path.parent.glob(f".{name}-????????{ending}"):
         leftover.unlink()
+
+
+def _start_of(name: str) -> str:
+    """As much of a name as a temporary name keeps; no half of a letter of several bytes."""
+    return name.encode(errors="ignore")[:LONGEST].decode(errors="ignore")
 
 
 def write_rows(path: str | os.PathLike, rows: list[dict], names: Collection[str] = ()) -> None:

@@ -31,8 +31,9 @@ def predict(
         whole image within rounding. None runs the image whole.
 
     Returns (N, num_classes, H, W) on the model's device: sigmoid for one class, softmax for
-    several. Raises ValueError for a shape that the model does not take, for NaN or infinity, and
-    for a model with group norm, whose statistics span the image, on an image larger than a tile.
+    several. The model is left as it was, but for the layout of its weights, channels_last. Raises
+    ValueError for a shape that the model does not take, for NaN or infinity, and for a model with
+    group norm, whose statistics span the image, on an image larger than a tile.
 
     >>> from segedu import UNet
     >>> predict(UNet(1, 3), torch.rand(1, 1, 37, 21)).shape
@@ -53,7 +54,7 @@ def predict(
         (count, model.num_classes, height, width), device=weight.device, dtype=torch.float32
     )
     starts = range(0, count, batch), range(0, height, tile), range(0, width, tile)
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.inference_mode():
@@ -66,7 +67,8 @@ def predict(
                 view = probabilities[n : n + batch, :, top : top + tile, left : left + tile]
                 view.copy_(answer[..., : view.shape[-2], : view.shape[-1]])
     finally:
-        model.train(was_training)
+        for module, training in modes.items():  # a part may be frozen in eval mode
+            module.training = training
     return check_range("probabilities", probabilities, hint=": the weights are broken")
 
 

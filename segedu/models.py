@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_images
+from .checks import check_choice, check_images, check_integer
 
 Node = tuple[int, int]
 BELONGINGS = ("threshold", "normalization", "class_names")  # of a trained network, see NodeGrid
@@ -97,7 +97,8 @@ class NodeGrid(nn.Module):
         probability above which a pixel is foreground, the percentiles of an image that become 0
         and 1 (see `segedu.data.normalize`), and the names of the classes, if they have any.
 
-    Raises ValueError for nodes that the rule cannot compute, or an option that does not exist.
+    Raises ValueError for nodes that the rule cannot compute, a number below 1, or an option that
+    does not exist.
 
     >>> grid = NodeGrid(1, 1, channels=(4, 8), nodes=[(0, 0), (1, 0), (0, 1)])
     >>> grid(torch.zeros(1, 1, 32, 48)).shape
@@ -120,8 +121,10 @@ class NodeGrid(nn.Module):
         deep_supervision: bool = False,
     ):
         super().__init__()
-        self.in_channels, self.num_classes = in_channels, num_classes
-        self.channels, self.depth = tuple(channels), len(channels) - 1
+        self.in_channels = check_integer("in_channels", in_channels, 1)
+        self.num_classes = check_integer("num_classes", num_classes, 1)
+        self.channels = tuple(check_integer("each of channels", width, 1) for width in channels)
+        self.depth = len(self.channels) - 1
         # In this order, by i + j and then by column, a node comes after all that it needs.
         self.nodes = sorted(map(tuple, nodes), key=lambda node: (sum(node), node[1]))
         self.skips = check_choice("skips", skips, ("all", "first", "last"))

@@ -5,11 +5,12 @@ the data are arguments. The training crops are numbered 0, 1, 2, ...; crop k dep
 seed and k, so a run that was stopped continues exactly where it was.
 """
 
-import functools
 import math
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -66,6 +67,7 @@ class TrainingStream(Dataset):
 
     def __init__(self, dataset: Dataset, transform: Callable, seed: int):
         self.dataset, self.transform, self.seed = dataset, transform, seed
+        self._order = None, []  # the last pass whose order was asked for, and the order
 
     def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
         image, mask = self.dataset[self.index(k)]
@@ -77,11 +79,10 @@ class TrainingStream(Dataset):
     def index(self, k: int) -> int:
         """Which image of the data set crop k is cut from."""
         epoch, position = divmod(k, len(self.dataset))
-        return self._order(epoch)[position]
-
-    @functools.lru_cache(maxsize=2)  # noqa: B019 - a stream lives as long as its run
-    def _order(self, epoch: int) -> list[int]:
-        return np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset)).tolist()
+        if epoch != self._order[0]:
+            generator = np.random.default_rng([self.seed, epoch])
+            self._order = epoch, generator.permutation(len(self.dataset)).tolist()
+        return self._order[1][position]
 
 
 def to_target(masks: Tensor, num_classes: int) -> Tensor:
@@ -139,13 +140,17 @@ def training_steps(
     transform = train_transform(config.crop_size, config.ignore_index, config.augment)
     stream = TrainingStream(train_set, transform, config.seed)
     num_classes, rate = state.network.num_classes, 0.0
+    met_ignored = config.ignore_index is None  # whether the loss was given such pixels
     for images, masks in _batches(stream, state.step, config, fabric):
         _check_masks(masks, num_classes, config.ignore_index)
+        met_now = not met_ignored and bool((masks == config.ignore_index).any())
         images, masks = fabric.to_device((images, masks))
         state.wrapped.train()  # at every step, because validation switches to eval mode
         logits = state.wrapped(images.contiguous(memory_format=torch.channels_last))
-        with trusted_values():
+        # Once the loss has met ignored pixels and not refused them, it need not look again.
+        with trusted_values() if met_ignored else nullcontext():
             value = loss(logits, to_target(masks, num_classes))
+        met_ignored = met_ignored or met_now
         state.optimizer.zero_grad()
         fabric.backward(value)
         mean_loss = fabric.all_reduce(value.detach(), reduce_op="mean").float()
@@ -196,7 +201,7 @@ def fit(
     resume : continue from `out/last.safetensors`, or start from the beginning if `out` holds no
         run; the result is that of a run that was never stopped, bit for bit on the CPU. A run that
         is done goes on if `config` has more steps, in a second cycle of the schedule; all else in
-        `config` has to stay as it was, but for `workers`.
+        `config`, and the data, have to stay as they were, but for `workers`.
 
     Returns the rows of `history.csv`: step, loss, learning_rate, validation_iou (None between
     validations), seconds since the start.
@@ -210,7 +215,8 @@ def fit(
     settings = asdict(config) | {
         "workers": 0,
         "augment": list(config.augment),
-        "images": [len(train_set), len(validation_set)],
+        "class_names": list(model.class_names),
+        "data": f"{len(train_set)} + {len(validation_set)} images, masks {_checksum(train_set)}",
         "loss": str(loss) if isinstance(loss, nn.Module) else "a function",
     }
     run = RunFolder(out, settings, resume=resume)
@@ -310,6 +316,12 @@ def _check_settings(
             f"a batch of {config.batch_size} cannot be shared equally by {fabric.world_size} "
             f"processes: choose a batch_size that is a multiple of {fabric.world_size}"
         )
+
+
+def _checksum(dataset: Dataset) -> str:
+    """Of the first and the last mask: it tells one data set from another of the same length."""
+    masks = [np.asarray(dataset[index][1]) for index in (0, len(dataset) - 1)]
+    return f"{zlib.crc32(b''.join(mask.tobytes() for mask in masks)):08x}"
 
 
 def _any_process(flag: bool, fabric: Fabric) -> bool:

@@ -260,6 +260,9 @@ DEEDS = {
         "you resume with one more image": trained(
             {}, {"resume": True, "data": SyntheticNuclei(5, size=32)}
         ),
+        "you resume with other images of the same number": trained(
+            {}, {"resume": True, "data": SyntheticNuclei(4, seed=1, size=32)}
+        ),
         "you resume where the last state was deleted": last_state_deleted,
         "you resume where the history was deleted": history_deleted,
         "you resume from `best.safetensors`": best_is_no_state_of_training,

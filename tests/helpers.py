@@ -37,7 +37,9 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     before = copy.deepcopy(model)
     yield
     assert same_weights(model, before)
-    assert model.training == before.training
+    assert [part.training for part in model.modules()] == [
+        part.training for part in before.modules()
+    ]
 
 
 def indexed_like_a_list(data, count: int) -> None:

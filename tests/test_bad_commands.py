@@ -28,6 +28,7 @@ MISTAKES = {
         "--batch-size": NOT_POSITIVE,
         "--crop-size": [*NOT_POSITIVE, "17"],
         "--learning-rate": ["word", "", "nan", "inf", "-1"],
+        "--class-names": ["nucleus"],  # without a folder
         "--seed": [*NO_INTEGER, "-1", "4294967296"],
         "--accelerator": ["word"],
         "--devices": [*NOT_POSITIVE, "2"],  # for a batch of one

@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image
 
 from segedu.data import FolderDataset, instances_to_target, read_image
+from segedu.data.folder import quoted
 from segedu.data.pictures import read_values
 from tests.cases_data import grey, save
 from tests.test_cli import done, segedu
@@ -111,7 +112,7 @@ def test_a_folder_for_each_class(tmp_path):
         for k, kind in ((1, "membrane"), (2, "nucleus")):
             save(tmp_path / "masks" / kind / f"{name}.png", np.uint8(255) * (k == THREE))
     said = done("convert", "--root", tmp_path, "--out", tmp_path / "new")
-    assert '--num-classes 3 --class-names "background,membrane,nucleus"' in said
+    assert "--num-classes 3 --class-names background,membrane,nucleus\n" in said
     np.testing.assert_array_equal(read_values(tmp_path / "new" / "masks" / "a.png"), THREE)
     save(tmp_path / "masks" / "nucleus" / "b.png", np.uint8(255) * (THREE > 0))
     refused = segedu("convert", "--root", tmp_path, "--out", tmp_path / "other")
@@ -176,6 +177,19 @@ def test_stacks_in_folders_become_pages(tmp_path):
         np.testing.assert_array_equal(mask, volume[page] > 2000)
 
 
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_the_channels_of_a_stack_stay_together(tmp_path, channels):
+    volume = np.random.default_rng(0).integers(0, 4000, (5, channels, 20, 30)).astype(np.uint16)
+    axes = {"imagej": True, "metadata": {"axes": "ZCYX"}}
+    tifffile.imwrite(tmp_path / "z.tif", volume, photometric="minisblack", **axes)
+    tifffile.imwrite(tmp_path / "truth.tif", np.uint8(255) * (volume[:, 0] > 2000))
+    given = ("--images", "z.tif", "--masks", "truth.tif", "--out", "new")
+    done("convert", *given, cwd=tmp_path)
+    for page in range(5):
+        image = read_image(tmp_path / "new" / "images" / f"z_{page + 1}.tif", channels=channels)
+        np.testing.assert_array_equal(image, np.moveaxis(volume[page], 0, -1))
+
+
 @pytest.mark.parametrize(
     ("message", "mask", "options"),
     [
@@ -188,6 +202,7 @@ def test_stacks_in_folders_become_pages(tmp_path):
         ("different ways to read masks", TWO, ("--threshold", 1, "--num-classes", 2)),
         ("if 255 marks pixels that belong to no class", np.where(THREE == 2, 255, TWO), ()),
         ("--ignore-index is for grey levels", TWO, ("--threshold", 1, "--ignore-index", 0)),
+        ("hold nothing but 1, expected", TWO**0, ("--ignore-index", 1)),
         ("needs a file for each object", TWO, ("--threshold", 1, "--objects", "binary")),
         ("too many or with blurred edges", np.stack([grey(), grey(), 0 * grey()], -1), ()),
     ],
@@ -215,7 +230,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):
 def test_a_mask_without_an_image(tmp_path):
     (pairs(tmp_path, TWO) / "images" / "b.png").unlink()
     refused = segedu("convert", "--root", tmp_path, "--out", tmp_path / "new")
-    assert "images without a mask: -; masks without an image: b.png" in refused.err
+    assert "images without a mask: none; masks without an image: b.png" in refused.err
 
 
 @pytest.mark.parametrize(
@@ -239,6 +254,23 @@ def test_the_command_that_training_advises_fixes_the_masks(tmp_path, mask, num_c
     done(*shlex.split(command), cwd=tmp_path)
     new = FolderDataset(tmp_path / "NEW", num_classes=num_classes)
     np.testing.assert_array_equal(new[0][1], expected)
+
+
+def test_the_command_that_is_advised_quotes_the_folder(tmp_path):
+    root = pairs(tmp_path / "cells(2)", COLOURS[THREE])
+    with pytest.raises(ValueError, match="colour picture") as refused:
+        FolderDataset(root, num_classes=3)[0]
+    assert f"segedu convert --root {quoted(str(root))} --out NEW" in str(refused.value)
+    said = done("convert", "--root", root, "--out", "n$ew (2)", cwd=tmp_path)
+    assert f"--root {quoted('n$ew (2)')} " in said
+
+
+def test_two_folders_for_one_part_are_refused(tmp_path):
+    for part in ("train", "val", "validation", "test"):
+        pairs(tmp_path / part, TWO)
+    refused = segedu("convert", "--root", tmp_path, "--out", tmp_path / "new")
+    assert "validation and " in refused.err
+    assert "val are both for validation, expected one of them" in refused.err
 
 
 @pytest.mark.parametrize("astray", ["images/day 2", "masks/day 2"])
@@ -278,6 +310,22 @@ def test_a_table_of_colours_that_cannot_be_read(tmp_path, line, message):
     given = ("--colours", tmp_path / "table.csv", "--out", tmp_path / "new")
     refused = segedu("convert", "--root", pairs(tmp_path, COLOURS[THREE]), *given)
     assert message in refused.err
+
+
+def test_a_table_of_colours_that_is_not_in_utf_8(tmp_path):
+    (tmp_path / "table.csv").write_bytes("0 0 255 Straße\n".encode("latin-1"))
+    given = ("--colours", tmp_path / "table.csv", "--out", tmp_path / "new")
+    refused = segedu("convert", "--root", pairs(tmp_path, COLOURS[THREE]), *given)
+    assert "table.csv is not in UTF-8 (invalid continuation byte at byte 12), exp" in refused.err
+    assert "save it again as UTF-8" in refused.err
+
+
+def test_a_number_in_the_name_of_a_colour(tmp_path):
+    rows = "0 0 255 Class 1\n0 0 0 2nd 3 or 4\nVoid 9 lives,255,255,255\n"
+    (tmp_path / "table.txt").write_text(rows, "utf-8")
+    root, out = pairs(tmp_path, COLOURS[THREE]), tmp_path / "new"
+    said = done("convert", "--root", root, "--out", out, "--colours", tmp_path / "table.txt")
+    assert "--class-names 'Class 1,2nd 3 or 4,Void 9 lives'" in said
 
 
 def test_a_table_of_colours_with_a_heading(tmp_path):

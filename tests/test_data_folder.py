@@ -4,7 +4,9 @@ import torch
 from PIL import Image
 
 from segedu.data import FolderDataset, read_image, train_transform
+from segedu.data.folder import quoted
 from segedu.data.pictures import read_header
+from segedu.data.splits import split_by_name
 from tests.cases_data import exif, fill, grey, halves, png_header, save, splits
 from tests.helpers import indexed_like_a_list
 
@@ -34,6 +36,13 @@ def test_split_by_subfolders(tmp_path):
     for name, names in (("train", "abc"), ("validation", "d"), ("test", "ef")):
         fill(tmp_path / name, names)
     assert [len(part) for part in splits(tmp_path)] == [3, 1, 2]
+
+
+def test_names_that_are_no_utf_8_are_split_and_the_others_stay(tmp_path):
+    """Latin-1 names of an old disk, which Python reads with surrogates."""
+    assert split_by_name(["a", "b", "caf\udce9"]) == {
+        "test": ["caf\udce9"], "validation": ["b"], "train": ["a"]
+    }  # fmt: skip
 
 
 def test_all_pictures_of_a_folder_without_a_split(tmp_path):
@@ -161,6 +170,30 @@ def test_val_is_validation(tmp_path):
         fill(tmp_path / part, part)
     validation = FolderDataset(tmp_path, num_classes=1, split="validation")
     assert [image.stem for image, _ in validation.pairs] == sorted("val")
+
+
+def test_val_beside_validation_is_refused(tmp_path):
+    for part in ("train", "val", "validation", "test"):
+        fill(tmp_path / part)
+    with pytest.raises(ValueError, match="has both val/ and validation/, expected one of them"):
+        FolderDataset(tmp_path, num_classes=1)
+
+
+@pytest.mark.parametrize(
+    ("system", "folder", "expected"),
+    [
+        ("posix", "a/b", "a/b"),
+        ("posix", "my data", "'my data'"),
+        ("posix", "n$ew(2)", "'n$ew(2)'"),
+        ("nt", r"C:\a", r"C:\a"),
+        ("nt", "my data", '"my data"'),
+    ],
+)
+def test_a_folder_in_a_command_is_quoted_for_the_shell(monkeypatch, system, folder, expected):
+    with monkeypatch.context() as patch:  # for so long only, since pytest asks for it, too
+        patch.setattr("os.name", system)
+        found = quoted(folder)
+    assert found == expected
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])

@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 import time
+import weakref
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -119,6 +120,9 @@ def test_layouts(tmp_path, write, prefix):
     assert sorted(np.unique(data.instances(0))) == [0, 1, 2]
     assert repr(data) == "NucleiDataset(2 images, split='train', modality='fluorescence')"
     assert len(list(data)) == 2
+    gone = weakref.ref(data)
+    del data
+    assert gone() is None  # nothing keeps its images
 
 
 def test_transform_and_target(archive):

@@ -103,6 +103,23 @@ def test_channels_of_a_microscope(tmp_path, options):
     assert read_header(tmp_path / "a.tif").channels == 2
 
 
+@pytest.mark.parametrize("axes", ["YXC", "CYX", "YCX", "CXY"])
+@pytest.mark.parametrize("channels", [2, 3])
+def test_the_axes_of_a_tiff_may_have_any_order(tmp_path, axes, channels):
+    values = values_of("u2", (9, 12, channels))
+    stored = values.transpose(["YXC".index(axis) for axis in axes])
+    options = {"metadata": {"axes": axes}, "photometric": "minisblack"}
+    tifffile.imwrite(tmp_path / "a.tif", stored, **options)
+    check_read(tmp_path / "a.tif", values)
+    assert read_image(tmp_path / "a.tif", channels=channels).shape == (9, 12, channels)
+
+
+def test_colours_whose_axes_are_called_as_channels(tmp_path):
+    values = values_of("u1", (9, 12, 3))
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", metadata={"axes": "YXC"})
+    check_read(tmp_path / "a.tif", values)
+
+
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [

@@ -118,6 +118,7 @@ def test_there_is_no_fit_without_an_edge():
     assert edge_fit(IMAGES[0], np.zeros_like(MASKS[0])) is None
     assert edge_fit(np.full((192, 192), 7), MASKS[0]) is None
     assert edge_fit(np.zeros((10, 10)), np.eye(10, dtype=int)) is None
+    assert edge_fit(np.arange(40)[None], np.arange(40)[None] % 2) is None
 
 
 def test_diameters_of_circles():

@@ -80,6 +80,37 @@ def test_the_best_threshold_has_the_highest_mean_over_the_images():
         assert threshold in thresholds
 
 
+def test_of_equally_good_thresholds_the_one_nearest_to_a_half_is_chosen():
+    mask = torch.tensor([[1, 0]])
+    for foreground, background, expected in ((0.97, 0.02, 0.5), (0.9, 0.62, 0.65), (0.3, 0, 0.25)):
+        counts = threshold_counts(torch.tensor([[[[foreground, background]]]]), mask)
+        assert best_threshold([counts]) == (1.0, expected)
+
+
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_an_image_without_a_pixel_that_counts_has_no_score(num_classes):
+    probabilities = torch.rand(1, num_classes, 4, 4).softmax(1)
+    void = torch.full((4, 4), 255)
+    mask = torch.randint(0, 2, (4, 4))
+    pairs = [(probabilities, mask), (probabilities, void)]
+    assert best_iou(pairs, 255) == best_iou(pairs[:1], 255)
+    with pytest.raises(ValueError, match="all pixels of all 1 masks are ignored"):
+        best_iou(pairs[1:], 255)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        otsu_threshold,
+        lambda images: reliability(images, torch.zeros(4, 4)),
+        lambda images: threshold_counts(images, torch.zeros(4, 4)),
+    ],
+)
+def test_of_a_batch_no_image_is_dropped(call):
+    with pytest.raises(ValueError, match=r"of one image.*got torch.float32 \(2, 1, 4, 4\)"):
+        call(torch.rand(2, 1, 4, 4))
+
+
 def test_validate_chooses_the_threshold_that_evaluate_confirms():
     torch.manual_seed(0)
     model = UNet(1, 1, channels=(4, 8)).eval()
@@ -119,8 +150,16 @@ def test_evaluate_counts_each_image_in_its_own_size():
 
 def test_evaluate_leaves_ignored_pixels_out():
     image, mask = torch.zeros(1, 2, 3), torch.tensor([[0, 1, 255], [0, 255, 255]])
-    counts = evaluate(lambda images: images[:, 0], [(image, mask)], num_classes=1, ignore_index=255)
+    counts = evaluate(
+        lambda images: images[:, 0].long(), [(image, mask)], num_classes=1, ignore_index=255
+    )
     assert [column.item() for column in counts] == [0, 0, 1, 2]
+
+
+def test_probabilities_are_no_mask():
+    data = [(torch.rand(1, 2, 3), torch.ones(2, 3, dtype=torch.int64))]
+    with pytest.raises(ValueError, match="threshold or argmax first"):
+        evaluate(lambda images: images[:, 0], data, num_classes=1)
 
 
 def test_otsu_averages_the_channels_and_blurs():

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from segedu import NodeGrid, UNet, UNetPlusPlus, cli, load_pretrained, predict
+from segedu import (
+    NodeGrid,
+    UNet,
+    UNetPlusPlus,
+    cli,
+    load_pretrained,
+    predict,
+    save_checkpoint,
+)
 from segedu.data import NucleiDataset, SyntheticNuclei
 from segedu.evaluation import dataset_iou, evaluate
 from segedu.explorers import LiveSegmentation
@@ -138,6 +146,14 @@ def test_export_from_the_command_line(form, tiny, tmp_path, monkeypatch, capsys)
     assert capsys.readouterr().out.startswith(f"{name}: ")
     assert [file.name for file in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text(encoding="utf-8") == content
+
+
+def test_a_dot_in_the_name_of_the_weights_stays(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("segedu.export.to_onnx", lambda model: b"")
+    save_checkpoint("v1.2.safetensors", tiny)
+    cli.app(["export", "--format", "onnx", "--weights", "v1.2.safetensors"], standalone_mode=False)
+    assert (tmp_path / "v1.2.onnx").exists()
 
 
 def test_a_file_can_be_made_twice(tiny):

@@ -53,6 +53,15 @@ def test_what_a_killed_process_left_of_a_file_is_removed(tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {"a.csv", *others}
 
 
+@pytest.mark.parametrize("stem", ["核" * 80, "a" + "核" * 80])
+def test_a_name_of_nearly_255_bytes(tmp_path, stem):
+    path = tmp_path / f"{stem}_overlay.png"
+    with atomic_path(path) as temporary:
+        (tmp_path / f"{temporary.stem[:-1]}x.png").touch()  # as of another process
+    remove_unfinished(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_table_comes_back_as_it_was_written(tmp_path):
     rows = [{"name": "a, \"b\"", "text": "grün"}, {"name": "", "text": "two\nlines"}]  # fmt: skip
     write_rows(tmp_path / "rows.csv", rows)

@@ -64,6 +64,15 @@ def test_predict_leaves_the_model_as_it_was():
                 predict(model, torch.rand(1, 3, 50, 50))
 
 
+def test_a_part_that_is_frozen_stays_in_eval_mode():
+    model = UNet(1, 1, channels=CHANNELS).train()
+    model.blocks["0_0"].eval()
+    with unchanged(model):
+        predict(model, torch.rand(1, 1, 16, 16))
+    assert model.training
+    assert not model.blocks["0_0"].training
+
+
 # Tiles.
 
 

@@ -95,6 +95,19 @@ def test_info_refuses_what_training_refuses(tmp_path):
         assert looked.code == 1
 
 
+def test_images_of_more_channels_than_training_takes(tmp_path):
+    many = {"planarconfig": "contig", "photometric": "minisblack"}
+    for name in "abc":
+        save(tmp_path / "masks" / f"{name}.png", halves(0, 255))
+        (tmp_path / "images").mkdir(exist_ok=True)
+        path = tmp_path / "images" / f"{name}.tif"
+        tifffile.imwrite(path, np.zeros((12, 16, 17), np.uint8), **many)
+    refused = segedu("info", "--data", "folder", "--root", tmp_path, "--out", tmp_path / "out")
+    assert refused.code == 1
+    assert "a.tif: image must be integers or floats of shape (H, W) or (H, W, C)" in refused.out
+    assert "training would refuse these data: 3 mistakes, see above" in refused.err
+
+
 def test_images_without_an_object_and_absent_classes(tmp_path):
     for part in ("train", "val", "test"):
         nuclei(tmp_path / part, "abc", seed=ord(part[1]))
@@ -158,6 +171,18 @@ def test_light(tmp_path):
     assert "1 image of one value throughout: a" in said
     assert "1 image with more than 1% of the pixels at the largest value" in said
     assert "the images of test are more than 4 times as bright as those of" in said
+
+
+def test_an_image_that_is_one_row_of_pixels(tmp_path):
+    root = nuclei(tmp_path)
+    save(root / "images" / "m.png", np.arange(40, dtype=np.uint8)[None])
+    save(root / "masks" / "m.png", np.zeros((1, 40), np.uint8))
+    assert hints(root) == ["train: 1 image without an object: m"]
+
+
+def test_a_name_that_is_no_utf_8(tmp_path):
+    nuclei(tmp_path, [*"abcde", "caf\udce9"])
+    assert hints(tmp_path) == []
 
 
 def test_augmented_crops_are_drawn(tmp_path):

@@ -198,6 +198,20 @@ def test_nodes_that_make_no_network_are_named(channels, nodes, message):
         NodeGrid(1, 1, channels=channels, nodes=nodes)
 
 
+@pytest.mark.parametrize(
+    ("shape", "channels", "message"),
+    [
+        ((0, 1), (4, 8), "in_channels must be an integer of at least 1, got 0"),
+        ((1, 0), (4, 8), "num_classes must be an integer of at least 1, got 0"),
+        ((1, 1), (4, 0), "each of channels must be an integer of at least 1, got 0"),
+        ((1, 1), (4, 2.5), "each of channels must be an integer of at least 1, got 2.5"),
+    ],
+)
+def test_a_network_needs_channels(shape, channels, message):
+    with pytest.raises(ValueError, match=message):
+        UNet(*shape, channels=channels)
+
+
 def test_one_pixel_in_the_deepest_row_is_too_few_for_a_mean():
     one = torch.rand(1, 1, 4, 4)
     with pytest.raises(ValueError, match="more than 1 value per channel"):

@@ -158,6 +158,17 @@ def test_what_was_done_before_a_stop_is_kept(answers, tmp_path, monkeypatch, sto
     assert (tmp_path / "out" / "sheet_1.png").exists()
 
 
+def test_a_picture_that_cannot_be_segmented_is_named(tmp_path):
+    for name, value in (("a", 1.0), ("b", np.nan)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.full((8, 8), value, np.float32))
+    command = ("predict", "a.tif", "b.tif", *network(tmp_path / "net.safetensors"))
+    used = segedu(*command, "--out", "out", cwd=tmp_path)
+    assert used.err.splitlines() == [
+        "error: b.tif: image holds NaN, infinite or extremely large values; replace them first",
+        "error: 1 of 2 pictures could not be segmented, see above",
+    ]
+
+
 def test_contact_sheets_show_every_picture(answers, tmp_path, monkeypatch):
     answers(1)
     monkeypatch.setattr(segment, "ACROSS", 2)

@@ -12,9 +12,10 @@ from PIL import Image
 from segedu import UNet, cli, metrics, save_checkpoint
 from segedu.commands import report
 from segedu.commands.calibrate import best_threshold_of
-from segedu.data import SyntheticNuclei
+from segedu.data import FolderDataset, SyntheticNuclei
 from segedu.evaluation import learn_baselines
 from segedu.files import read_rows
+from tests.cases_data import fill
 
 CPU = Fabric(accelerator="cpu", devices=1)
 
@@ -219,6 +220,14 @@ def test_a_threshold_from_annotated_pictures_is_reported_beside_the_one_before(
         monkeypatch.setattr("sys.argv", command.replace("tile", folder).split())
         with pytest.raises(SystemExit, match="is to be measured and to choose the threshold"):
             cli.main()
+
+
+def test_a_picture_whose_name_is_no_utf_8(tmp_path, capsys):
+    fill(tmp_path, ["caf\udce9"])
+    data = FolderDataset(tmp_path, num_classes=1, split=None)
+    lines = in_print(Says(1), data, tmp_path / "a.csv", capsys=capsys)
+    assert lines[5].startswith("lowest IoU: caf\\udce9.png ")
+    assert [row["picture"] for row in read_rows(tmp_path / "a.csv")] == ["caf\\udce9.png"]
 
 
 class Two(UNet):

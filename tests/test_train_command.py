@@ -128,6 +128,7 @@ def cut_off_an_image(root):
         (cut_off_an_image, (), "cannot read"),
         (None, ("--norm", "group"), "a network with --norm group takes at most 512"),
         (None, ("--class-names", "a,b"), "--class-names has 2 names for 1 classes"),
+        (None, ("--ignore-index", "255"), "no other class than [0], so there is nothing to learn"),
         (None, ("--augment", "flip"), "augment must be 'mirror'"),
         (None, ("--class-weights", "2"), "--class-weights takes 'balanced', or 2 numbers"),
     ],

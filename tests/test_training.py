@@ -317,6 +317,30 @@ def test_another_loss_cannot_go_on_with_a_run(tmp_path):
         small_fit(tmp_path, loss=other, resume=True)
 
 
+def test_a_run_does_not_go_on_with_other_data_of_the_same_length(tmp_path):
+    def train(seed, **options):
+        torch.manual_seed(0)
+        model = UNet(1, 1, channels=(2, 4))
+        data = small_set(2, seed), small_set(2, 9)
+        return fit(model, LOSS, *data, SHORT, out=tmp_path, **options)
+
+    train(1)
+    with pytest.raises(ValueError, match=r"2 \+ 2 images, masks \w{8}.*resume it with the same"):
+        train(2, resume=True)
+    assert len(train(1, resume=True)) == SHORT.steps
+
+
+@pytest.mark.parametrize("loss", [losses.BinaryCrossEntropyLoss(), losses.DiceLoss()])
+def test_a_loss_that_does_not_know_the_ignored_value_is_refused(tmp_path, loss):
+    """It would train on a target of 255. Here such a pixel comes late: not in the first image."""
+    masks = torch.zeros(2, 32, 32, dtype=torch.int64)
+    masks[1, 5, 5] = 255
+    data = [(torch.rand(1, 32, 32), mask) for mask in masks]
+    config = dataclasses.replace(SHORT, batch_size=1, ignore_index=255)
+    with pytest.raises(ValueError, match=r"values from 0.0 to 255.0.*ignore_index"):
+        fit(UNet(1, 1, channels=(2, 4)), loss, data, data, config, out=tmp_path)
+
+
 def test_a_mask_value_that_is_no_class_stops_the_training(tmp_path):
     """Whatever the loss: on a GPU it would not be seen there."""
     data = [(torch.rand(1, 32, 32), torch.full((32, 32), 2))]

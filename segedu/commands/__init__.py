@@ -1,10 +1,10 @@
 """What the commands of `segedu` do; their options are in `segedu.cli`."""
 
 
-def first_three(names: list[str]) -> str:
-    """The first three names, and how many more there are.
+def showable(name: str) -> str:
+    r"""A file's name without what Unicode cannot show: bytes that are no UTF-8.
 
-    >>> first_three(["a", "b", "c", "d", "e"])
-    'a, b, c and 2 more'
+    >>> showable("caf\udce9.png")
+    'caf\\udce9.png'
     """
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return name.encode(errors="backslashreplace").decode()

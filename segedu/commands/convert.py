@@ -19,7 +19,7 @@ from skimage.measure import label
 from tqdm import tqdm
 
 from ..data import THREE_CLASSES, instances_to_target
-from ..data.folder import without_alpha
+from ..data.folder import quoted, without_alpha
 from ..data.pictures import read_header, read_image, read_pages
 from .sources import Source, Sources
 
@@ -63,11 +63,20 @@ class Classes(NamedTuple):
 
 def read_colours(path: Path) -> dict[int, str]:
     """A table of colours, a line for each class such as `64 128 64 Animal`: the names by colour."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not in UTF-8 ({error.reason} at byte {error.start}), expected a text with "
+            "a line for each class; save it again as UTF-8"
+        ) from error
     colours = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines()):
-        rgb = [int(digits) for digits in re.findall(r"\b\d+\b", line)]
-        if not rgb and (not line.strip() or number == 0):  # perhaps the heading of the columns
+    for number, line in enumerate(lines):
+        rows = re.findall(r"\b\d+(?:\W+\d+)*\b", line)  # a number alone may belong to the name
+        if not rows and (not line.strip() or number == 0):  # perhaps the heading of the columns
             continue
+        threes = [row for row in rows if len(re.findall(r"\d+", row)) == 3]
+        rgb = [int(digits) for row in threes for digits in re.findall(r"\d+", row)]
         if len(rgb) != 3 or max(rgb) > 255:
             raise ValueError(
                 f"{path}, line {number + 1}: expected a colour and a name, such as 64 128 64 "
@@ -76,7 +85,7 @@ def read_colours(path: Path) -> dict[int, str]:
         code = int(np.dot(rgb, WEIGHTS))
         if code in colours:
             raise ValueError(f"{path}, line {number + 1}: the colour {_rgb(code)} is there twice")
-        colours[code] = re.sub(r"\b\d+\b", "", line).strip(" \t,;") or _rgb(code)
+        colours[code] = line.replace(threes[0], "").strip(" \t,;") or _rgb(code)
     if len(colours) < 2:
         raise ValueError(f"{path} has {len(colours)} colours, expected a line for each class")
     return colours
@@ -247,6 +256,11 @@ def choose_classes(values: Values, options: Options, classes: tuple[str, ...] = 
 
 def _number(found: list[float], values: Values, options: Options) -> dict[float, int]:
     """A class for each value, -1 for none."""
+    if not found:
+        raise ValueError(
+            f"the masks hold nothing but {options.ignore_index}, expected at least one class; "
+            "leave out --ignore-index if it is one"
+        )
     count = options.num_classes and max(options.num_classes, 2)
     in_order = dict(zip(found, range(len(found)), strict=True))
     if options.colours is not None:
@@ -363,8 +377,10 @@ def _write(folder: Path, source: Source, masks: list[np.ndarray], classes: Class
         names = [f"{source.name}_{number:0{digits}}" for number in range(1, len(masks) + 1)]
         for name, page in zip(names, read_pages(source.image), strict=True):
             kind = "rgb" if page.ndim == 3 and page.shape[2] == 3 else "minisblack"
+            # Else tifffile takes what is neither grey nor colour for a stack, each row a page.
+            layout = {"planarconfig": "contig"} if page.ndim == 3 else {}
             path = folder / "images" / f"{name}.tif"
-            tifffile.imwrite(path, page, photometric=kind, compression="zlib")
+            tifffile.imwrite(path, page, photometric=kind, compression="zlib", **layout)
     known = np.array(list(classes.numbers))
     order = known.argsort()
     known, numbers = known[order], np.array(list(classes.numbers.values()))[order]
@@ -402,12 +418,11 @@ def _arguments(out: Path, classes: Classes) -> str:
     for number, name in enumerate(classes.names):
         if name.lower() in VOID_NAMES:
             ignored = number
-    folder = f'"{out}"' if " " in str(out) else out
-    return f"--data folder --root {folder} --num-classes {count if count > 2 else 1}" + (
+    return f"--data folder --root {quoted(str(out))} --num-classes {count if count > 2 else 1}" + (
         f" --ignore-index {ignored}" if ignored is not None else ""
     )
 
 
 def _names(classes: Classes) -> str:
     names = classes.names[1:] if len(classes.names) == 2 else classes.names
-    return f' --class-names "{",".join(names)}"' if names else ""
+    return f" --class-names {quoted(','.join(names))}" if names else ""

@@ -21,6 +21,7 @@ from ..data.folder import (
     common_channels,
     find_pictures,
     read_mask,
+    some_names,
     split_folders,
 )
 from ..data.pictures import ENDINGS
@@ -28,7 +29,7 @@ from ..data.splits import SPLITS, split_by_name
 from ..models import UNetPlusPlus
 from ..plotting import save_figure, show_images
 from ..training import TrainConfig
-from . import first_three
+from . import showable
 from .report import picture_names
 
 SHOWN = 8  # images of preview.png
@@ -114,10 +115,10 @@ def entries_of_folder(
     def load(image_path: Path, mask_path: Path) -> tuple[np.ndarray, np.ndarray]:
         count = counts[image_path]
         image = read_image(image_path, channels=channels if {count, channels} == {1, 3} else count)
-        if image.dtype.kind == "f" and not np.isfinite(image).all():
-            raise ValueError(
-                f"{image_path}: image holds NaN or infinite values; replace them first"
-            )
+        try:
+            normalize(image)  # only to see if it refuses
+        except ValueError as error:
+            raise ValueError(f"{image_path}: {error}") from error
         return image, read_mask(mask_path, num_classes, ignore_index)
 
     entries = [
@@ -249,14 +250,14 @@ def hints(
     yield from _about_edges(found)
     constant = [one.name for one in found if one.is_constant]
     if constant:
-        yield f"{_count(constant)} of one value throughout: {first_three(constant)}"
+        yield f"{_count(constant)} of one value throughout: {some_names(constant)}"
     if not as_stored:
         return
     saturated = [f"{x.name} ({x.saturated:.0%})" for x in found if x.saturated >= SATURATED]
     if saturated:
         yield (
             f"{_count(saturated)} with more than {SATURATED:.0%} of the pixels at the largest "
-            f"value, where all detail is lost: {first_three(saturated)}"
+            f"value, where all detail is lost: {some_names(saturated)}"
         )
     light = {split: [one.brightest for one in its] for split, its in parts.items() if len(its) > 2}
     for dim, bright in permutations(light, 2):
@@ -275,7 +276,7 @@ def _about_classes(parts: dict[str, list[Found]], classes: set[int]) -> Iterator
     for split, its in parts.items():
         empty = [one.name for one in its if not one.pixels[1:].any()]
         if empty:
-            yield f"{split}: {_count(empty)} without an object: {first_three(empty)}"
+            yield f"{split}: {_count(empty)} without an object: {some_names(empty)}"
         pixels = sum(one.pixels for one in its)
         absent = [str(value) for value in sorted(classes) if not pixels[value]]
         if absent:
@@ -292,10 +293,10 @@ def _about_likeness(found: list[Found]) -> Iterator[str]:
     if across:
         yield (
             f"{_pairs_of(across)} in different parts look the same, so that the result "
-            f"would flatter; look at both, and put them into one part: {first_three(across)}"
+            f"would flatter; look at both, and put them into one part: {some_names(across)}"
         )
     if within:
-        yield f"{_pairs_of(within)} look the same; look at both: {first_three(within)}"
+        yield f"{_pairs_of(within)} look the same; look at both: {some_names(within)}"
 
 
 def _about_sizes(found: list[Found], num_classes: int) -> Iterator[str]:
@@ -388,7 +389,7 @@ def _draw(triples, ignore_index: int | None, columns: int, path: Path) -> None:
     images, masks, names = zip(*triples, strict=True)
     visible = [a if a.ndim == 2 or a.shape[2] in (1, 3) else a[..., 0] for a in images]
     masks = [np.where(mask == np.array(ignore_index), 0, mask) for mask in masks]
-    titles = [name if len(name) < 24 else f"{name[:20]}..." for name in names]
+    titles = [showable(name if len(name) < 24 else f"{name[:20]}...") for name in names]
     axes = show_images(visible, titles, masks=masks, columns=columns)
     figure = axes[0].figure
     figure.set_size_inches(2.5 * figure.get_size_inches())  # large enough to see if outlines fit

@@ -23,6 +23,7 @@ from ..files import write_rows
 from ..inference import predict, to_mask
 from ..metrics import StatScores, dice, iou, precision, recall, stat_scores, surface_dice
 from ..models import NodeGrid
+from . import showable
 
 LEARNT_FROM = 100  # training images from which the answers without a network are learnt
 TOLERANCE = 1  # pixel, of the surface Dice
@@ -125,7 +126,7 @@ def picture_names(dataset) -> list[str]:
     if isinstance(dataset, CachedDataset):
         dataset = dataset.dataset
     if isinstance(dataset, FolderDataset):
-        return [path.name for path, _ in dataset.pairs]
+        return [showable(path.name) for path, _ in dataset.pairs]
     if isinstance(dataset, NucleiDataset):
         return dataset.image_ids
     return [str(index) for index in range(len(dataset))]

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from matplotlib.colors import to_rgb
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from ..data import THREE_CLASSES, normalize, read_image, three_class_to_instances
 from ..data.folder import some_names
@@ -21,6 +22,7 @@ from ..inference import predict, to_mask
 from ..models import NodeGrid
 from ..objects import drop_small_objects, label_objects, measure_objects, measurements
 from ..plotting import label_style, overlay_mask, save_figure
+from . import showable
 from .report import class_names
 
 KINDS = ("mask.png", "overlay.png", "objects.tif", "probability.tif")  # a picture's results
@@ -64,8 +66,7 @@ class _Results:
         self, path: Path, files: dict[str, Path], row: dict, objects: list[dict], caption: str
     ) -> None:
         """Take over what was found in a picture, and how it looks."""
-        # A file's name may hold what Unicode cannot show.
-        picture = {"picture": str(path).encode(errors="backslashreplace").decode()}
+        picture = {"picture": showable(str(path))}
         self.pictures.append(picture | row)
         self.objects += [picture | each for each in objects]
         self.written += files.values()
@@ -147,8 +148,7 @@ def segment_pictures(
         for path, files in targets.items():
             try:
                 picture = read_image(path, channels=model.in_channels)
-                with fabric.autocast():
-                    answer = predict(model, normalize(picture, model.normalization)[None]).cpu()
+                answer = _answer(model, picture, path, fabric)
             except (ValueError, OSError) as error:  # the other pictures are not to blame
                 print(f"error: {error}", file=sys.stderr)
                 failed += 1
@@ -181,6 +181,15 @@ def segment_pictures(
             print(f"{len(left)} files from before, not of this run: {names}")
     if failed:
         raise ValueError(f"{failed} of {len(paths)} pictures could not be segmented, see above")
+
+
+def _answer(model: NodeGrid, picture: np.ndarray, path: Path, fabric: Fabric) -> Tensor:
+    """The probabilities of a picture, (1, K, H, W). Raises ValueError that names the picture."""
+    try:
+        with fabric.autocast():
+            return predict(model, normalize(picture, model.normalization)[None]).cpu()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _check_targets(targets: dict[Path, dict[str, Path]], sheets: list[Path]) -> None:

@@ -6,8 +6,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from ..data.folder import some_names
 from ..data.pictures import ENDINGS, list_pictures
-from . import first_three
 
 PARTS = {
     "train": ("train", "training"),
@@ -91,11 +91,17 @@ def _folders(folder: Path) -> list[Path]:
 def _parts_of(folder: Path) -> dict[str, Path]:
     """The subfolders for training, validation and test; empty if there are none of them."""
     below = {path.name.lower(): path for path in _folders(folder)}
-    parts = {
-        part: next((below[name] for name in names if name in below), None)
-        for part, names in PARTS.items()
-    }
-    missing = [part for part, path in parts.items() if path is None]
+    parts = {}
+    for part, names in PARTS.items():
+        found = [below[name] for name in names if name in below]
+        if len(found) > 1:
+            raise ValueError(
+                f"{found[0]} and {found[1]} are both for {part}, expected one of them; put all of "
+                "it into one, and remove the other"
+            )
+        if found:
+            parts[part] = found[0]
+    missing = [part for part in PARTS if part not in parts]
     if 0 < len(missing) < len(PARTS):
         raise ValueError(
             f"{folder} has parts, but none for {' and '.join(missing)}; give --images and --masks "
@@ -188,7 +194,7 @@ def _match_names(
         keys = tuple(_keys(paths, *_common(paths)) for paths in (images, masks))
     if keys[0].keys() != keys[1].keys():
         without, extra = (
-            first_three(sorted(mine[key].name for key in mine.keys() - others.keys())) or "-"
+            some_names(sorted(mine[key].name for key in mine.keys() - others.keys()))
             for mine, others in (keys, keys[::-1])
         )
         raise ValueError(

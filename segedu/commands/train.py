@@ -100,6 +100,25 @@ def cached(sets: dict[str, Dataset], *, show: bool) -> Iterator[dict[str, Datase
         }
 
 
+def check_classes(dataset: Dataset, ignore_index: int | None) -> None:
+    """That the masks hold two classes or more; otherwise there is nothing to learn.
+
+    >>> check_classes([(None, np.array([0, 255]))], 255)
+    Traceback (most recent call last):
+    ValueError: the training masks hold no other class than [0], so there is nothing to learn; if \
+255 marks the objects, leave out --ignore-index 255
+    """
+    found = set()
+    for _, mask in dataset:
+        found |= set(np.unique(mask).tolist()) - {ignore_index}
+        if len(found) > 1:
+            return
+    raise ValueError(
+        f"the training masks hold no other class than {sorted(found)}, so there is nothing to learn"
+        + ("; if 255 marks the objects, leave out --ignore-index 255" * (ignore_index == 255))
+    )
+
+
 def check_sizes(sets: dict[str, Dataset]) -> None:
     """That no picture is longer than a tile, for a network that cannot be run in tiles."""
     for name, dataset in sets.items():

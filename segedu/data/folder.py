@@ -1,8 +1,10 @@
 """Your own images and masks, read from a folder."""
 
 import os
+import shlex
+import subprocess
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -131,6 +133,11 @@ def split_folders(root: Path) -> dict[str, Path]:
     """The folder of each split; nothing if the folder is to be split by names."""
     if not any((root / name).is_dir() for name in (*SPLITS, "val")):
         return {}
+    if (root / "val").is_dir() and (root / "validation").is_dir():
+        raise ValueError(
+            f"{root} has both val/ and validation/, expected one of them; put all images for "
+            "validation into one, and remove the other"
+        )
     short = {"validation": "val"} if (root / "val").is_dir() else {}
     return {split: root / short.get(split, split) for split in SPLITS}
 
@@ -155,9 +162,13 @@ def check_names(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -
         if images and not images.keys() & masks.keys():
             advice += f", or try: {_convert(folder)}"
         raise ValueError(
-            f"{folder} has images without a mask ({some_names(images.keys() - masks.keys())}) and "
-            f"masks without an image ({some_names(masks.keys() - images.keys())}); {advice}"
+            f"{folder} has images without a mask ({_only_in(images, masks)}) and masks without an "
+            f"image ({_only_in(masks, images)}); {advice}"
         )
+
+
+def _only_in(some: dict[str, Path], others: dict[str, Path]) -> str:
+    return some_names(sorted(some.keys() - others.keys()))
 
 
 def find_pictures(folder: Path, kind: str) -> dict[str, Path]:
@@ -167,7 +178,8 @@ def find_pictures(folder: Path, kind: str) -> dict[str, Path]:
         if folder.name in ("images", "masks"):
             advice = f"give the folder above it, {folder.parent}"
         raise ValueError(
-            f"{folder} has no subfolder {kind}/ (found: {some_names(os.listdir(folder))}); {advice}"
+            f"{folder} has no subfolder {kind}/ (found: {some_names(sorted(os.listdir(folder)))}); "
+            f"{advice}"
         )
     found: dict[str, Path] = {}
     for path in sorted((folder / kind).iterdir()):
@@ -188,14 +200,26 @@ def find_pictures(folder: Path, kind: str) -> dict[str, Path]:
 def _convert(folder: Path, options: str = "") -> str:
     """The command that fixes what is wrong with the masks below a folder."""
     root = folder.parent if folder.name in (*SPLITS, "val") else folder
-    quoted = f'"{root}"' if " " in str(root) else root
-    return f"segedu convert --root {quoted} --out NEW{options}"
+    return f"segedu convert --root {quoted(str(root))} --out NEW{options}"
 
 
-def some_names(names: Collection[str]) -> str:
-    """At most three of the names."""
-    dots = ", ..." if len(names) > 3 else ""
-    return ", ".join(sorted(names)[:3]) + dots if names else "none"
+def quoted(argument: str) -> str:
+    """An argument as it is written in a command, whatever characters it has."""
+    if os.name == "nt":  # whose shell knows double quotes only
+        return subprocess.list2cmdline([argument])
+    return shlex.quote(argument)
+
+
+def some_names(names: list[str]) -> str:
+    """The first three names, and how many more there are.
+
+    >>> some_names(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    >>> some_names([])
+    'none'
+    """
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more if names else "none"
 
 
 def common_channels(counts: dict[Path, int]) -> int:

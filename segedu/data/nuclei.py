@@ -99,6 +99,7 @@ class NucleiDataset(Dataset):
         self.modality = check_choice("modality", modality, (*MODALITIES, None))
         self.target = check_choice("target", target, TARGETS)
         self.transform = transform
+        self._pairs = {}  # by index: normalising takes ten times as long as a random crop
 
         wanted = [
             image_id
@@ -127,13 +128,13 @@ class NucleiDataset(Dataset):
 
     def __getitem__(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
         # Copies, so that writing into one of them does not change the data set.
-        image, mask = (kept.clone() for kept in self._pair(check_integer("index", index)))
+        index = check_integer("index", index)
+        if index not in self._pairs:
+            image = tv_tensors.Image(normalize(self.grey(index)))
+            mask = instances_to_target(self.instances(index), self.target)
+            self._pairs[index] = image, tv_tensors.Mask(mask)
+        image, mask = (kept.clone() for kept in self._pairs[index])
         return (image, mask) if self.transform is None else self.transform(image, mask)
-
-    @functools.cache  # noqa: B019 - normalising takes ten times as long as a random crop
-    def _pair(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        image = tv_tensors.Image(normalize(self.grey(index)))
-        return image, tv_tensors.Mask(instances_to_target(self.instances(index), self.target))
 
     def grey(self, index: int) -> np.ndarray:
         """The image as it was taken, in grey: (H, W) uint8."""

@@ -188,14 +188,11 @@ def _read(path: str | Path) -> _Stored:
 
 def _read_tiff(path: str | Path, *, stacks: bool = False) -> list[_Stored]:
     with _open_tiff(path, stacks=stacks) as (series, page):
-        places = range(len(series.axes))
-        # The axes of the pages come first.
-        order = sorted(places, key=lambda place: series.axes[place] in "YXSC")
+        # The pages first, then rows, columns and channels, wherever these stand in the file.
+        order = sorted(range(series.ndim), key=lambda place: "YXSC".find(series.axes[place]))
         sides = [(series.axes[place], series.shape[place]) for place in order]
         kept = [n for axis, n in sides if axis in "YX" or (axis in "SC" and n > 1)]
         pages = series.asarray().transpose(order).reshape(-1, *kept)
-        if pages.ndim == 4 and not series.axes.endswith("S"):  # planes, one after the other
-            pages = np.moveaxis(pages, 1, -1)
         palette, turn, alphas = None, _tiff_turn(page), _tiff_alphas(page)
         if page.photometric == PHOTOMETRIC.PALETTE:
             palette = (page.colormap.T >> 8).astype(np.uint8)

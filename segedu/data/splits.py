@@ -17,7 +17,12 @@ def split_by_name(names: Collection[str]) -> dict[str, list[str]]:
     """
     if len(names) < len(SPLITS):
         raise ValueError(f"expected at least 3 images, one for each split, got {len(names)}")
-    mixed = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+
+    def mixing(name: str) -> bytes:
+        # Bytes of a file's name that are no UTF-8 have become surrogates.
+        return hashlib.sha256(name.encode(errors="surrogatepass")).digest()
+
+    mixed = sorted(names, key=mixing)
     held_out = max(1, round(0.15 * len(mixed)))
     return {
         "test": mixed[:held_out],

@@ -18,7 +18,7 @@ try:
     import ipywidgets
 except ImportError as error:
     raise ImportError(
-        "segedu.explorers needs anywidget and ipywidgets: pip install 'segedu[book]'"
+        "segedu.explorers needs anywidget and ipywidgets: pip install 'segedu[chapters]'"
     ) from error
 from traitlets import Dict, TraitType
 
