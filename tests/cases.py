@@ -177,6 +177,7 @@ def shortened(message: str) -> str:
     message = re.sub(r": Error while deserializing[^(]*", " ", message).strip()
     message = re.sub(r"\S*<image_id>/", ".../", message)
     message = re.sub(r"https?://\S+/", "https://.../", message)
+    message = re.sub(r"masks [0-9a-f]{8}", "masks ...", message)  # a checksum
     if len(message) <= LONGEST:
         return message
     main = message[: LONGEST - 4]
