@@ -57,6 +57,10 @@ def _half(channels, classes: int) -> nn.Module:
     return HalfResolution(1, classes, channels=(16, 32, 64, 128))
 
 
+def _default(channels, classes: int) -> nn.Module:
+    return UNet(1, classes)  # of 16 to 256 channels
+
+
 def _of_depth(depth: int) -> Build:
     return lambda channels, classes: UNet(1, classes, channels=channels[: depth + 1])
 
@@ -68,6 +72,7 @@ SHARED = (
 )  # fmt: skip
 LONG_ARMS = {name: ARMS[name] for name in SHARED} | {
     **{f"unet-depth-{depth}": LongArm(_of_depth(depth)) for depth in (1, 2, 3)},
+    "unet-default": LongArm(_default),
     "half": LongArm(_half),
     "half-bf16": LongArm(_half, precision="bf16-mixed"),
     "dice": LongArm(_ours(UNet), loss=losses.dice_loss),

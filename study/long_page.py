@@ -20,6 +20,7 @@ NAMES = {
     "unet": "U-Net",
     **{f"unet-depth-{depth}": f"U-Net of depth {depth}" for depth in (1, 2, 3)},
     "unet-wide": "wide U-Net",
+    "unet-default": "U-Net of 16 to 256 channels",
     "unetpp": "U-Net++",
     "unetpp-ds": "U-Net++ DS",
     **{f"unetpp-ds-L{level}": f"U-Net++ DS, head L{level}" for level in (1, 2, 3, 4)},

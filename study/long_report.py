@@ -34,7 +34,8 @@ FAMILIES = {
         ("unetpp-ds", "unetpp"),
         *((arm, "unet") for arm in ("residual", "attention", "unet3plus")),
         ("attention-pp", "unetpp"),
-        *((arm, "unet") for arm in ("half", "half-bf16")),
+        *((arm, "unet") for arm in ("half", "half-bf16", "unet-default")),
+        ("half-bf16", "unet-default"),
     ],
     "depths": [
         *((f"unet-depth-{depth}", "unet") for depth in (1, 2, 3)),
