@@ -184,7 +184,17 @@ def test_what_the_page_says_of_the_differences_follows_from_the_tables():
     bce = [pair("bce", "unet", score) for score in ("iou", ap)]
     late = {arm: pair(f"{arm}-twice", "unet-twice") for arm in ("unetpp-ds", "half-bf16", "bce")}
     late_ap, focal = pair("unetpp-ds-twice", "unet-twice", ap), pair("focal-twice", "bce-twice")
-    three = pair("three-class", "unet", ap)
+    three, balanced = pair("three-class", "unet", ap), pair("focal-alpha-balance", "bce")
+    paper, balanced_ap = pair("focal-alpha-0.25", "bce"), pair("focal-alpha-balance", "bce", ap)
+    three_focal = pair("three-class-focal", "three-class", ap)
+    scores = {row["arm"]: row for row in read_rows(RESULTS / "long_table.csv")}
+    half, own, error = (
+        {
+            name: float(scores[f"focal{name}"][column])
+            for name in ("", "-alpha-0.25", "-alpha-balance")
+        }
+        for column in ("iou_half", "iou", "calibration_error")
+    )
     for said in (
         f"is ahead of the U-Net by {ds['mean']:.4f} and of the wide U-Net by {wide['mean']:.4f}",
         f"separated (p = {ds['adjusted']:.3f} and {wide['adjusted']:.3f})",
@@ -211,6 +221,20 @@ def test_what_the_page_says_of_the_differences_follows_from_the_tables():
         f"{late_ap['high']:.3f}), which after the correction is just not separated "
         f"(p = {late_ap['adjusted']:.2f})",
         f"three classes are behind by {-three['mean']:.3f} of AP",
+        f"an IoU of {half['-alpha-balance']:.3f}, and with α = 0.25 one of "
+        f"{half['-alpha-0.25']:.3f}",
+        f"it is {own['-alpha-balance']:.3f} and {own['-alpha-0.25']:.3f}, and no difference",
+        f"reach from {balanced['low']:.3f} to {balanced['high']:+.3f} and from {paper['low']:.3f} "
+        f"to {paper['high']:+.3f}",
+        f"the balanced α is behind BCE by {-balanced_ap['mean']:.3f}",
+        f"it is not separated (p = {balanced_ap['adjusted']:.2f})",
+        f"by far the largest, from {min(error.values()):.3f} to {max(error.values()):.3f}; Dice "
+        f"alone comes next, with {float(scores['dice']['calibration_error']):.3f}",
+        f"AP is {three_focal['mean']:.3f} higher, with an interval from "
+        f"{three_focal['low']:.3f} to {three_focal['high']:+.3f}",
     ):
         assert said in page
-    assert all(found["low"] < 0 < found["high"] for found in (*late.values(), focal, *monai))
+    assert all(
+        found["low"] < 0 < found["high"]
+        for found in (*late.values(), focal, *monai, balanced, paper, three_focal)
+    )
