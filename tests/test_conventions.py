@@ -63,12 +63,12 @@ def test_what_is_wrong_with_the_page_is_found():
     row = "| what | why | example |\n| --- | --- | --- |\n| It is so. | It helps. | One. {} |\n\n"
     word = "- **{}.** What it is. {}"
     here = f"<!-- test_conventions.py::{test_what_is_wrong_with_the_page_is_found.__name__} -->"
-    link = "See [the losses](../chapters/losses)."
+    link = "See [the losses](../chapters/losses.ipynb)."
     page = row + word + "\n" + word
     assert problems(page.format(here, "A", here, "B", link)) == []
     for other in ("", "a test", here.replace("wrong", "right"), here.replace("conv", "inv"), link):
         assert len(problems(page.format(other, "A", here, "B", link))) == 1
-    for other in ("", link.replace("losses)", "gains)")):
+    for other in ("", link.replace("losses.ipynb", "gains.ipynb")):
         assert len(problems(page.format(here, "A", here, "B", other))) == 1
     assert len(problems(page.format(here, "B", here, "A", link))) == 1
     assert len(problems("No table.")) == 1

@@ -225,5 +225,5 @@ def test_without_anywidget_the_import_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "anywidget", None)
     for module in [name for name in sys.modules if name.startswith("segedu.explorers")]:
         monkeypatch.delitem(sys.modules, module)
-    with pytest.raises(ImportError, match=r"pip install 'segedu\[book\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'segedu\[chapters\]'"):
         importlib.import_module("segedu.explorers")
