@@ -45,6 +45,7 @@ NAMES = {
     "foreground": "all foreground",
 }
 NETWORKS = [*NAMES][: [*NAMES].index("bce")]
+FIXED = "\N{NO-BREAK SPACE}"  # a narrow column breaks before ± and "to", not behind
 SCORES = {"iou": "IoU", "average_precision_split": "AP, split"}
 TRAINED = {  # by how the name of an arm ends
     EQUAL_TIME: "in the U-Net's time",
@@ -153,7 +154,7 @@ def _difference(pair: dict) -> list[str]:
     p_value = f"{p_value:.3f}" if p_value >= 0.0005 else "< 0.001"
     return [
         f"{float(pair['mean']):+.4f}",
-        f"{float(pair['low']):+.4f} to {float(pair['high']):+.4f}",
+        f"{float(pair['low']):+.4f} to{FIXED}{float(pair['high']):+.4f}",
         f"**{p_value}**" if pair["verdict"] == "separated" else p_value,
     ]
 
@@ -217,7 +218,7 @@ def _spread(row: dict, name: str) -> str:
         return ""
     value = f"{float(row[name]):.{digits}f}"
     spread = row[f"{name}_sd"]
-    return value + (f" ± {float(spread):.{digits}f}" if spread else "")
+    return value + (f" ±{FIXED}{float(spread):.{digits}f}" if spread else "")
 
 
 def _rounded(milliseconds: str | None) -> str:
