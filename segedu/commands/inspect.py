@@ -19,6 +19,7 @@ from ..data.folder import (
     check_headers,
     check_names,
     common_channels,
+    errors_name,
     find_pictures,
     read_mask,
     some_names,
@@ -115,10 +116,8 @@ def entries_of_folder(
     def load(image_path: Path, mask_path: Path) -> tuple[np.ndarray, np.ndarray]:
         count = counts[image_path]
         image = read_image(image_path, channels=channels if {count, channels} == {1, 3} else count)
-        try:
+        with errors_name(image_path):
             normalize(image)  # only to see if it refuses
-        except ValueError as error:
-            raise ValueError(f"{image_path}: {error}") from error
         return image, read_mask(mask_path, num_classes, ignore_index)
 
     entries = [

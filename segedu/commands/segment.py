@@ -12,10 +12,9 @@ from lightning_fabric import Fabric
 from matplotlib.colors import to_rgb
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from ..data import THREE_CLASSES, normalize, read_image, three_class_to_instances
-from ..data.folder import some_names
+from ..data.folder import errors_name, some_names
 from ..data.pictures import list_pictures
 from ..files import atomic_path, write_rows
 from ..inference import predict, to_mask
@@ -148,7 +147,8 @@ def segment_pictures(
         for path, files in targets.items():
             try:
                 picture = read_image(path, channels=model.in_channels)
-                answer = _answer(model, picture, path, fabric)
+                with errors_name(path), fabric.autocast():
+                    answer = predict(model, normalize(picture, model.normalization)[None]).cpu()
             except (ValueError, OSError) as error:  # the other pictures are not to blame
                 print(f"error: {error}", file=sys.stderr)
                 failed += 1
@@ -181,15 +181,6 @@ def segment_pictures(
             print(f"{len(left)} files from before, not of this run: {names}")
     if failed:
         raise ValueError(f"{failed} of {len(paths)} pictures could not be segmented, see above")
-
-
-def _answer(model: NodeGrid, picture: np.ndarray, path: Path, fabric: Fabric) -> Tensor:
-    """The probabilities of a picture, (1, K, H, W). Raises ValueError that names the picture."""
-    try:
-        with fabric.autocast():
-            return predict(model, normalize(picture, model.normalization)[None]).cpu()
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def _check_targets(targets: dict[Path, dict[str, Path]], sheets: list[Path]) -> None:

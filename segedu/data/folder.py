@@ -4,7 +4,8 @@ import os
 import shlex
 import subprocess
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -121,10 +122,8 @@ class FolderDataset(Dataset):
     def __getitem__(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
         image_path, mask_path = self.pairs[check_integer("index", index)]
         picture = read_image(image_path, channels=self.in_channels)
-        try:
+        with errors_name(image_path):
             image = tv_tensors.Image(normalize(picture))
-        except ValueError as error:
-            raise ValueError(f"{image_path}: {error}") from error
         mask = tv_tensors.Mask(read_mask(mask_path, self.num_classes, self.ignore_index))
         return (image, mask) if self.transform is None else self.transform(image, mask)
 
@@ -201,6 +200,15 @@ def _convert(folder: Path, options: str = "") -> str:
     """The command that fixes what is wrong with the masks below a folder."""
     root = folder.parent if folder.name in (*SPLITS, "val") else folder
     return f"segedu convert --root {quoted(str(root))} --out NEW{options}"
+
+
+@contextmanager
+def errors_name(path: Path) -> Iterator[None]:
+    """Let a ValueError say which picture it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def quoted(argument: str) -> str:
