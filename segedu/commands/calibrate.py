@@ -3,13 +3,13 @@
 import hashlib
 from pathlib import Path
 
-import torch
 from lightning_fabric import Fabric
 
 from ..data import FolderDataset
 from ..evaluation import THRESHOLDS, best_iou, dataset_iou, evaluate
 from ..inference import predict, to_mask
 from ..models import NodeGrid
+from . import counted_classes
 
 
 def best_threshold_of(
@@ -43,7 +43,7 @@ def best_threshold_of(
                 "the result: calibrate with other pictures"
             )
     annotated = list(tiles)
-    values = set(torch.cat([mask.flatten() for _, mask in annotated]).tolist()) - {ignore_index}
+    values = counted_classes((mask for _, mask in annotated), ignore_index)
     if len(values) < 2:
         what = "object" if values <= {0} else "background"
         raise ValueError(

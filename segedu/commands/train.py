@@ -12,6 +12,7 @@ from ..data import THREE_CLASSES, CachedDataset
 from ..inference import TILE_SIZE
 from ..models import UNet, UNetPlusPlus
 from ..variants import AttentionUNet, HalfResolution, ResidualUNet, UNet3Plus
+from . import counted_classes
 
 NETWORKS = {
     "unet": UNet,
@@ -108,15 +109,13 @@ def check_classes(dataset: Dataset, ignore_index: int | None) -> None:
     ValueError: the training masks hold no other class than [0], so there is nothing to learn; if \
 255 marks the objects, leave out --ignore-index 255
     """
-    found = set()
-    for _, mask in dataset:
-        found |= set(np.unique(mask).tolist()) - {ignore_index}
-        if len(found) > 1:
-            return
-    raise ValueError(
-        f"the training masks hold no other class than {sorted(found)}, so there is nothing to learn"
-        + ("; if 255 marks the objects, leave out --ignore-index 255" * (ignore_index == 255))
-    )
+    found = counted_classes((mask for _, mask in dataset), ignore_index)
+    if len(found) < 2:
+        advice = "; if 255 marks the objects, leave out --ignore-index 255"
+        raise ValueError(
+            f"the training masks hold no other class than {sorted(found)}, so there is nothing to "
+            f"learn{advice if ignore_index == 255 else ''}"
+        )
 
 
 def check_sizes(sets: dict[str, Dataset]) -> None:
