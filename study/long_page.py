@@ -45,7 +45,7 @@ NAMES = {
     "foreground": "all foreground",
 }
 NETWORKS = [*NAMES][: [*NAMES].index("bce")]
-FIXED = "\N{NO-BREAK SPACE}"  # a narrow column breaks before ± and "to", not behind
+FIXED = "\N{NO-BREAK SPACE}"  # a narrow column breaks before "to", not behind it
 SCORES = {"iou": "IoU", "average_precision_split": "AP, split"}
 TRAINED = {  # by how the name of an arm ends
     EQUAL_TIME: "in the U-Net's time",
@@ -80,10 +80,10 @@ def tables(folder: Path = RESULTS) -> dict[str, str]:
             {
                 "iou": "IoU",
                 "iou_half": "at 0.5",
-                "best_threshold_iou": "best threshold",
+                "best_threshold_iou": "at best",
                 "precision": "precision",
                 "recall": "recall",
-                "calibration_error": "calibration error",
+                "calibration_error": "ECE",
                 "surface_dice": "surface Dice",
             },
         ),
@@ -218,7 +218,7 @@ def _spread(row: dict, name: str) -> str:
         return ""
     value = f"{float(row[name]):.{digits}f}"
     spread = row[f"{name}_sd"]
-    return value + (f" ±{FIXED}{float(spread):.{digits}f}" if spread else "")
+    return value + (f" ±{float(spread):.{digits}f}" if spread else "")
 
 
 def _rounded(milliseconds: str | None) -> str:
