@@ -175,6 +175,16 @@ def test_dark_objects_lie_below_the_threshold(tmp_path, capsys):
     assert lines[-2].startswith("without a network: most frequent class per place")
 
 
+def test_answers_without_a_network_learn_from_pictures_of_the_whole_set(tmp_path, capsys):
+    """Of 250 pictures the first 100 have their object at the left, the others at the right."""
+    left = torch.zeros(8, 8, dtype=torch.long)
+    left[:, :4] = 1
+    grey = torch.zeros(1, 8, 8)
+    train = [(grey, left)] * 100 + [(grey, 1 - left)] * 150
+    lines = in_print(Says(1), train[-1:], tmp_path / "a.csv", train=train, capsys=capsys)
+    assert lines[6].startswith("without a network: most frequent class per place 1.000")
+
+
 def test_a_class_per_place_fits_images_of_every_size():
     sizes = [(10, 20), (64, 64), (100, 30)]
     dataset = []
