@@ -85,7 +85,7 @@ LONG_ARMS = {name: ARMS[name] for name in SHARED} | {
 EQUAL_TIME = "-equal-time"  # as long as the U-Net is trained, in seconds
 TWICE, FOUR_TIMES = "-twice", "-four-times"  # as many steps as the others
 LONGER = {TWICE: 2, FOUR_TIMES: 4}
-STEPS_IN_EQUAL_TIME = {"unetpp-ds": 1125, "half-bf16": 7114, "smp-unet": 1402}  # by `times.csv`
+STEPS_IN_EQUAL_TIME = {"unetpp-ds": 1125, "half-bf16": 7114}  # timed where they were trained
 LONG_ARMS |= {
     name + EQUAL_TIME: dataclasses.replace(LONG_ARMS[name], levels=False)
     for name in STEPS_IN_EQUAL_TIME

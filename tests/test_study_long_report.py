@@ -167,6 +167,10 @@ def test_the_page_shows_the_committed_tables():
         assert begin + text + end in page
 
 
+LIBRARIES = ("monai-unet", "smp-unet")
+NETWORKS = ("networks", "depths", "libraries")  # families
+
+
 def pair(arm: str, other: str, score: str = "iou") -> dict[str, float]:
     """A committed difference."""
     rows = read_rows(RESULTS / "long_differences.csv")
@@ -180,7 +184,10 @@ def test_what_the_page_says_of_the_differences_follows_from_the_tables():
     ds, wide = pair("unetpp-ds", "unet", ap), pair("unetpp-ds", "unet-wide", ap)
     depth_1, l1 = pair("unet-depth-1", "unet", ap), pair("unetpp-ds-L1", "unet-depth-1", ap)
     l3, l4 = pair("unetpp-ds-L3", "unet-depth-3", ap), pair("unetpp-ds-L4", "unet", ap)
-    monai = [pair("unet", "monai-unet", score) for score in ("iou", ap)]
+    monai, smp = ([pair("unet", name, score) for score in ("iou", ap)] for name in LIBRARIES)
+    default, fast = pair("unet-default", "unet"), pair("half-bf16", "unet-default")
+    times = {arm: float(row["inference_ms"]) for arm, row in long.long_times(RESULTS).items()}
+    half_ms, unet_ms, default_ms = (times[arm] for arm in ("half-bf16", "unet", "unet-default"))
     bce = [pair("bce", "unet", score) for score in ("iou", ap)]
     late = {arm: pair(f"{arm}-twice", "unet-twice") for arm in ("unetpp-ds", "half-bf16", "bce")}
     late_ap, focal = pair("unetpp-ds-twice", "unet-twice", ap), pair("focal-twice", "bce-twice")
@@ -201,13 +208,22 @@ def test_what_the_page_says_of_the_differences_follows_from_the_tables():
         f"A gain over the U-Net of up to {pair('unetpp-ds', 'unet')['high']:.3f} of IoU and "
         f"{ds['high']:.3f} of AP remains possible",
         f"are {monai[0]['mean']:.3f} in IoU and {monai[1]['mean']:.3f} in AP",
+        f"the differences are {smp[0]['mean']:.4f} and {smp[1]['mean']:.4f}",
+        f"takes {default_ms / unet_ms:.1f} times as long. No difference was found: its IoU "
+        f"is {default['mean']:.3f} higher, with an interval from {default['low']:.3f} to "
+        f"{default['high']:+.3f}",
+        f"in {100 * half_ms / unet_ms:.0f} % of the U-Net's time, and in "
+        f"{100 * half_ms / default_ms:.0f} % of that of the U-Net of 16 to 256 channels",
+        f"and of up to {-fast['low']:.3f} against the second is not excluded",
+        f"default U-Net takes {default_ms / half_ms:.1f} times as long as half",
+        f"The default may still be ahead by up to {-fast['low']:.3f}",
         f"a loss of more than {-pair('unet-depth-2', 'unet')['low']:.4f} of IoU lies outside",
         f"behind by {-depth_1['mean']:.3f} (interval {-depth_1['high']:.3f} to "
         f"{-depth_1['low']:.3f}), which after the correction is just not separated "
         f"(p = {depth_1['adjusted']:.2f})",
         f"behind the U-Net of depth 1 by {-l1['mean']:.3f}, and L3 and L4 are ahead of theirs by "
         f"{l3['mean']:.3f} and {l4['mean']:.3f}",
-        f"a loss of up to {-pair('half-bf16', 'unet')['low']:.3f} of IoU is not excluded",
+        f"a loss of up to {-pair('half-bf16', 'unet')['low']:.3f} of IoU against the first",
         f"BCE alone by {-bce[0]['mean']:.3f} of IoU",
         f"by {-bce[1]['mean']:.3f} of AP, whose interval leaves out 0, but which is not separated "
         f"(p = {bce[1]['adjusted']:.2f})",
@@ -236,5 +252,53 @@ def test_what_the_page_says_of_the_differences_follows_from_the_tables():
         assert said in page
     assert all(
         found["low"] < 0 < found["high"]
-        for found in (*late.values(), focal, *monai, balanced, paper, three_focal)
+        for found in (*late.values(), focal, *monai, *smp, balanced, paper, three_focal)
     )
+    assert all(found["low"] < 0 < found["high"] for found in (default, fast, pair("half", "unet")))
+
+
+def test_what_the_page_says_of_all_networks_follows_from_the_tables():
+    """The U-Net is not separated from any; the page names the widest interval."""
+    rows = [row for row in read_rows(RESULTS / "long_differences.csv") if row["family"] in NETWORKS]
+    rows = [row for row in rows if "unet" in (row["arm"], row["other"])]
+    assert not any(row["verdict"] == "separated" for row in rows)
+    ends = [
+        float(row[end]) * (1 if row["other"] == "unet" else -1)
+        for row in rows
+        if row["measure"] == "iou"
+        for end in ("low", "high")
+    ]
+    page = " ".join(long_page.PAGE.read_text(encoding="utf-8").replace("−", "-").split())
+    assert f"in IoU lie between {min(ends):.3f} and {max(ends):+.3f}" in page
+    compared = {row["arm"] for row in rows} | {row["other"] for row in rows}
+    trained = {row["arm"] for row in read_rows(RESULTS / "long_runs.csv")}
+    assert trained & {*long.LONG_NETWORKS} <= compared
+
+
+def test_what_the_page_says_of_steps_and_outlines_follows_from_the_tables():
+    page = " ".join(long_page.PAGE.read_text(encoding="utf-8").split())
+    rows = read_rows(RESULTS / "long_differences.csv")
+    gains = [
+        float(row["mean"])
+        for row in rows
+        if row["family"] == "more steps"
+        and row["arm"].endswith("-twice")
+        and row["measure"] == "iou"
+    ]
+    assert f"every mean IoU rises, by {min(gains):.3f} to {max(gains):.3f}" in page
+    truth = {row["quantity"]: row["value"] for row in read_rows(RESULTS / "limits.csv")}
+    inwards, outwards = (
+        float(truth[f"IoU of the truth moved {way} by 0.5 pixel"])
+        for way in ("inwards", "outwards")
+    )
+    assert f"by half a pixel, has an IoU of {inwards:.2f} or {outwards:.2f}" in page
+
+
+def test_what_the_page_on_speed_says_of_quality_follows_from_the_tables():
+    page = (long_page.DOCS / "benchmark.md").read_text(encoding="utf-8").replace("−", "-")
+    first, second = pair("half-bf16", "unet-default"), pair("half-bf16", "unet")
+    said = (
+        f"from {first['low']:.3f} to {first['high']:+.3f} for the first, and from "
+        f"{second['low']:.3f} to {second['high']:+.3f} for the second"
+    )
+    assert said in " ".join(page.split())
