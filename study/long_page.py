@@ -191,14 +191,14 @@ def _conditions(runs: list[dict]) -> str:
         f"{processors}; Python {first['python']}, torch {first['torch']}, MONAI "
         f"{first['monai']}, segmentation-models-pytorch {first['segmentation-models-pytorch']}. "
         f"In {sum(flat)} of them the last third of the steps raised the best validation IoU by at "
-        "most 0.002.\n"
+        "most 0.002; such a training is called *flat* below.\n"
     )
 
 
 def _lengths(rows: dict, runs: list[dict]) -> str:
     """The arms that were also trained for longer: their IoU, and how many trainings were flat."""
     lines = []
-    for arm in (name + times for name in NAMES if name + TWICE in rows for times in ("", *LONGER)):
+    for arm in (name + more for name in NAMES if name + TWICE in rows for more in ("", *LONGER)):
         own = [run for run in runs if run["arm"] == arm]
         if own:
             flat = sum(run["flat"] == "True" for run in own)

@@ -26,7 +26,8 @@ from .compare import RESULTS, RUNS, Arm, count_used, data_sets, probabilities, w
 from .long import EQUAL_TIME, FOUR_TIMES, LONG_ARMS, SEEDS, TWICE, is_flat, load_run
 from .measures import BASELINES, differences, fields_of_test, measure, read_runs, table, write_runs
 
-# What is compared with what, each by both SCORES. Holm's correction is for a whole family.
+# What is compared with what, each by both SCORES, if both were trained. Holm's correction is for a
+# whole family.
 FAMILIES = {
     "networks": [
         *((arm, "unet") for arm in ("unet-wide", "unetpp", "unetpp-ds")),
@@ -40,7 +41,7 @@ FAMILIES = {
     "depths": [
         *((f"unet-depth-{depth}", "unet") for depth in (1, 2, 3)),
         *((f"unetpp-ds-L{depth}", f"unet-depth-{depth}") for depth in (1, 2, 3)),
-        ("unetpp-ds-L4", "unet"),
+        *((f"unetpp-ds-L{level}", "unet") for level in (1, 2, 3, 4)),
     ],
     "levels": [(f"unetpp-ds-L{level}", "unetpp-ds") for level in (1, 2, 3, 4)],
     "losses": [
