@@ -6,7 +6,7 @@ computes nothing that is not in `study/results`, needs no data, and writes `docs
 """
 
 from collections.abc import Iterable
-from itertools import chain, groupby
+from itertools import chain, groupby, product
 from pathlib import Path
 
 from segedu.files import read_rows
@@ -121,14 +121,13 @@ def _networks(rows: dict, times: dict) -> str:
             [
                 label(arm),
                 _spread(row, "iou"),
-                row["seeds"],
-                f"{int(row['parameters']) / 1e6:.2f}" if int(row["parameters"]) else "",
+                f"{int(row['parameters']) / 1e6:.2f} M" if int(row["parameters"]) else "",
                 _rounded(time.get("inference_ms")),
                 _rounded(time.get("step_ms")),
             ]
         )
-    head = ["network", "IoU per image", "seeds", "10⁶ parameters", "ms per image", "ms per step"]
-    return markdown_table(head, lines, "lrrrrr") + "\n"
+    head = ["network", "IoU", "parameters", "image, ms", "step, ms"]
+    return markdown_table(head, lines, "lrrrr") + "\n"
 
 
 def _differences(pairs: list[dict]) -> str:
@@ -198,12 +197,14 @@ def _conditions(runs: list[dict]) -> str:
 def _lengths(rows: dict, runs: list[dict]) -> str:
     """The arms that were also trained for longer: their IoU, and how many trainings were flat."""
     lines = []
-    for arm in (name + more for name in NAMES if name + TWICE in rows for more in ("", *LONGER)):
-        own = [run for run in runs if run["arm"] == arm]
+    longer = [name for name in NAMES if name + TWICE in rows]
+    for name, more in product(longer, ("", *LONGER)):
+        own = [run for run in runs if run["arm"] == name + more]
         if own:
             flat = sum(run["flat"] == "True" for run in own)
-            lines.append([label(arm), own[0]["steps"], _spread(rows[arm], "iou"), str(flat)])
-    head = ["network", "steps", "IoU per image", "flat trainings of five"]
+            cells = [own[0]["steps"], _spread(rows[name + more], "iou"), str(flat)]
+            lines.append([label(name), *cells])
+    head = ["network or loss", "steps", "IoU", "flat, of five"]
     return markdown_table(head, lines, "lrrr") + "\n"
 
 
