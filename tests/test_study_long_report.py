@@ -185,10 +185,12 @@ def test_what_the_page_says_of_the_differences_follows_from_the_tables():
     depth_1, l1 = pair("unet-depth-1", "unet", ap), pair("unetpp-ds-L1", "unet-depth-1", ap)
     l3, l4 = pair("unetpp-ds-L3", "unet-depth-3", ap), pair("unetpp-ds-L4", "unet", ap)
     monai, smp = ([pair("unet", name, score) for score in ("iou", ap)] for name in LIBRARIES)
+    three_plus = pair("unet3plus", "unet")
     default, default_ap = pair("unet-default", "unet"), pair("unet-default", "unet", ap)
     fast = pair("half-bf16", "unet-default")
     times = {arm: float(row["inference_ms"]) for arm, row in long.long_times(RESULTS).items()}
-    half_ms, unet_ms, default_ms = (times[arm] for arm in ("half-bf16", "unet", "unet-default"))
+    timed = ("half-bf16", "unet", "unet-default", "unet3plus")
+    half_ms, unet_ms, default_ms, plus_ms = (times[arm] for arm in timed)
     bce = [pair("bce", "unet", score) for score in ("iou", ap)]
     late = {arm: pair(f"{arm}-twice", "unet-twice") for arm in ("unetpp-ds", "half-bf16", "bce")}
     late_ap, focal = pair("unetpp-ds-twice", "unet-twice", ap), pair("focal-twice", "bce-twice")
@@ -222,6 +224,8 @@ def test_what_the_page_says_of_the_differences_follows_from_the_tables():
         f"in {100 * half_ms / unet_ms:.0f} % of the U-Net's time, and in "
         f"{100 * half_ms / default_ms:.0f} % of that of the U-Net of 16 to 256 channels",
         f"and of up to {-fast['low']:.3f} against the second is not excluded",
+        f"UNet 3+ takes {plus_ms / unet_ms:.1f} times as long as the U-Net; its interval reaches "
+        f"from {three_plus['low']:.3f} to {three_plus['high']:+.3f}",
         f"16 to 256 channels takes {default_ms / half_ms:.1f} times as long",
         f"the slow one may be ahead by up to {-fast['low']:.3f}",
         f"interval of IoU reaches down to {pair('unet-depth-2', 'unet')['low']:.4f}, that of AP to "
@@ -268,7 +272,7 @@ def test_what_the_page_says_of_the_differences_follows_from_the_tables():
     )
     assert all(
         found["low"] < 0 < found["high"]
-        for found in (default, default_ap, fast, pair("half", "unet"))
+        for found in (default, default_ap, fast, three_plus, pair("half", "unet"))
     )
     assert head_ap["adjusted"] < 0.05
 
