@@ -325,6 +325,9 @@ def test_what_the_page_says_of_steps_and_outlines_follows_from_the_tables():
 
 def test_what_the_page_on_speed_says_of_quality_follows_from_the_tables():
     page = (long_page.DOCS / "benchmark.md").read_text(encoding="utf-8").replace("−", "-")
+    times = {arm: float(row["inference_ms"]) for arm, row in long.long_times(RESULTS).items()}
+    first, second = (times[other] / times["half-bf16"] for other in OTHERS)
+    assert f"it is {first:.1f} and {second:.1f} times" in " ".join(page.split())
     first, second = (pair("half-bf16", other) for other in OTHERS)
     said = (
         f"from {first['low']:.3f} to {first['high']:+.3f} for the first, and from "
