@@ -45,7 +45,7 @@ NAMES = {
     "foreground": "all foreground",
 }
 NETWORKS = [*NAMES][: [*NAMES].index("bce")]
-FIXED = "\N{NO-BREAK SPACE}"  # a narrow column breaks before "to", not behind it
+FIXED = "\N{NO-BREAK SPACE}"  # a narrow column breaks before "to", and not in "< 0.001"
 SCORES = {"iou": "IoU", "average_precision_split": "AP, split"}
 TRAINED = {  # by how the name of an arm ends
     EQUAL_TIME: "in the U-Net's time",
@@ -150,7 +150,7 @@ def _differences(pairs: list[dict]) -> str:
 
 def _difference(pair: dict) -> list[str]:
     p_value = float(pair["adjusted"])
-    p_value = f"{p_value:.3f}" if p_value >= 0.0005 else "< 0.001"
+    p_value = f"{p_value:.3f}" if p_value >= 0.0005 else f"<{FIXED}0.001"
     return [
         f"{float(pair['mean']):+.4f}",
         f"{float(pair['low']):+.4f} to{FIXED}{float(pair['high']):+.4f}",
