@@ -86,12 +86,10 @@ EQUAL_TIME = "-equal-time"  # as long as the U-Net is trained, in seconds
 TWICE, FOUR_TIMES = "-twice", "-four-times"  # as many steps as the others
 LONGER = {TWICE: 2, FOUR_TIMES: 4}
 STEP_MS = {"unet": 93.74, "unetpp-ds": 249.9, "half-bf16": 39.53}  # on the AMD EPYC of these runs
-STEPS_IN_EQUAL_TIME = {
-    name: round(STEPS * STEP_MS["unet"] / STEP_MS[name]) for name in ("unetpp-ds", "half-bf16")
-}
 LONG_ARMS |= {
     name + EQUAL_TIME: dataclasses.replace(LONG_ARMS[name], levels=False)
-    for name in STEPS_IN_EQUAL_TIME
+    for name in STEP_MS
+    if name != "unet"
 }
 LONG_ARMS |= {
     name + TWICE: dataclasses.replace(LONG_ARMS[name], levels=False)
@@ -115,7 +113,7 @@ def steps_of(name: str, steps: int) -> int:
         if name.endswith(suffix):
             return times * steps
     if name.endswith(EQUAL_TIME):
-        return round(steps * STEPS_IN_EQUAL_TIME[name.removesuffix(EQUAL_TIME)] / STEPS)
+        return round(steps * STEP_MS["unet"] / STEP_MS[name.removesuffix(EQUAL_TIME)])
     return steps
 
 

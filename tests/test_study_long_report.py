@@ -171,6 +171,17 @@ OTHERS = ("unet-default", "unet")  # with which half resolution is compared
 NETWORKS = ("networks", "depths", "libraries")  # families
 
 
+def words_of(page: str) -> str:
+    """A page of `docs` on one line, its minus signs as in the tables."""
+    text = (long_page.DOCS / f"{page}.md").read_text(encoding="utf-8")
+    return " ".join(text.replace("−", "-").split())
+
+
+def milliseconds() -> dict[str, float]:
+    """The committed time of each network for an image."""
+    return {arm: float(row["inference_ms"]) for arm, row in long.long_times(RESULTS).items()}
+
+
 def pair(arm: str, other: str, score: str = "iou") -> dict[str, float]:
     """A committed difference."""
     rows = read_rows(RESULTS / "long_differences.csv")
@@ -179,7 +190,7 @@ def pair(arm: str, other: str, score: str = "iou") -> dict[str, float]:
 
 
 def test_what_the_page_says_of_the_differences_follows_from_the_tables():
-    page = " ".join(long_page.PAGE.read_text(encoding="utf-8").replace("−", "-").split())
+    page = words_of("study")
     ap = "average_precision_split"
     ds, wide = pair("unetpp-ds", "unet", ap), pair("unetpp-ds", "unet-wide", ap)
     depth_1, l1 = pair("unet-depth-1", "unet", ap), pair("unetpp-ds-L1", "unet-depth-1", ap)
@@ -188,7 +199,7 @@ def test_what_the_page_says_of_the_differences_follows_from_the_tables():
     three_plus = pair("unet3plus", "unet")
     default, default_ap = pair("unet-default", "unet"), pair("unet-default", "unet", ap)
     fast = pair("half-bf16", "unet-default")
-    times = {arm: float(row["inference_ms"]) for arm, row in long.long_times(RESULTS).items()}
+    times = milliseconds()
     timed = ("half-bf16", "unet", "unet-default", "unet3plus")
     half_ms, unet_ms, default_ms, plus_ms = (times[arm] for arm in timed)
     bce = [pair("bce", "unet", score) for score in ("iou", ap)]
@@ -288,7 +299,7 @@ def test_what_the_page_says_of_all_networks_follows_from_the_tables():
         if row["measure"] == "iou"
         for end in ("low", "high")
     ]
-    page = " ".join(long_page.PAGE.read_text(encoding="utf-8").replace("−", "-").split())
+    page = words_of("study")
     assert f"in IoU lie between {min(ends):.3f} and {max(ends):+.3f}" in page
     compared = {row["arm"] for row in rows} | {row["other"] for row in rows}
     trained = {row["arm"] for row in read_rows(RESULTS / "long_runs.csv")}
@@ -300,12 +311,12 @@ def test_all_comparisons_corrected_together_separate_what_the_page_says():
     adjusted = holm([float(row["p_value"]) for row in rows])
     names = [(row["arm"], row["other"], row["measure"]) for row in rows]
     together = dict(zip(names, adjusted, strict=True))
-    page = " ".join(long_page.PAGE.read_text(encoding="utf-8").split())
+    page = words_of("study")
     assert f"separated from BCE alone (p = {together['bce', 'unet', 'iou']:.2f})" in page
 
 
 def test_what_the_page_says_of_steps_and_outlines_follows_from_the_tables():
-    page = " ".join(long_page.PAGE.read_text(encoding="utf-8").split())
+    page = words_of("study")
     rows = read_rows(RESULTS / "long_differences.csv")
     gains = [
         float(row["mean"])
@@ -324,19 +335,19 @@ def test_what_the_page_says_of_steps_and_outlines_follows_from_the_tables():
 
 
 def test_what_the_page_on_speed_says_of_quality_follows_from_the_tables():
-    page = (long_page.DOCS / "benchmark.md").read_text(encoding="utf-8").replace("−", "-")
-    times = {arm: float(row["inference_ms"]) for arm, row in long.long_times(RESULTS).items()}
+    page = words_of("benchmark")
+    times = milliseconds()
     first, second = (times[other] / times["half-bf16"] for other in OTHERS)
-    assert f"it is {first:.1f} and {second:.1f} times" in " ".join(page.split())
+    assert f"it is {first:.1f} and {second:.1f} times" in page
     first, second = (pair("half-bf16", other) for other in OTHERS)
     said = (
         f"from {first['low']:.3f} to {first['high']:+.3f} for the first, and from "
         f"{second['low']:.3f} to {second['high']:+.3f} for the second"
     )
-    assert said in " ".join(page.split())
+    assert said in page
     first, second = (pair("half-bf16", other, "average_precision_split") for other in OTHERS)
     said = (
         f"from {first['low']:.3f} to {first['high']:+.3f} and from {second['low']:.3f} to "
         f"{second['high']:+.3f}"
     )
-    assert said in " ".join(page.split())
+    assert said in page
